@@ -1,0 +1,21 @@
+// Package ledger is the rules of the books, as pure functions: what the entries of a redemption add up to,
+// and what a batch of wanted entries may add to them.
+//
+// The store runs a settle transaction around [Plan]; the in-memory fake of the tests runs the same Plan under a mutex.
+// So what a redemption, a refund or a replay *means* is written down once.
+//
+// # A redemption
+//
+// A redemption is the fold of its entries. Seq 0 (redeem) brings it into being; refunds follow, each with the last seq + 1.
+// Two writers who both take the same next seq collide on the unique key, and the loser plans anew from what it then reads.
+//
+// # A batch
+//
+//	histories, wanted ──Plan──▶ user deltas ──(database adds them, reads the sums back)──▶ Limit ──▶ appends, lease delta, verdicts
+//
+// Plan looks at each wanted entry in turn, as if those before it had been written. Limit then refuses what goes over a user's
+// limit; only redeem entries can be refused there, and whatever in the batch built on a refused one is judged again.
+//
+// An entry is known by its own id. Found in the history, it was written by an earlier attempt of the same batch; another entry
+// in its place is another request with the same idempotency key, and the verdict is a replay or a refusal.
+package ledger

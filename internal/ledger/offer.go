@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"fmt"
+
+	"tranche/models"
+)
+
+// NewOffer gives the row that an offer starts as: the terms are the admin's, the books are empty.
+func NewOffer(terms models.Offer, now models.Micros) models.Offer {
+	o := terms
+	if o.Status == "" {
+		o.Status = models.StatusActive
+	}
+	o.BudgetTarget, o.Allocated, o.Folded = o.Budget, 0, models.Totals{}
+	o.Version, o.CreatedAt, o.UpdatedAt = 1, now, now
+	return o
+}
+
+// SameTerms reports whether creating b would have made a: whether all that an admin says when creating an offer agrees.
+// The status is left out, because pausing an offer does not make a retried creation of it another request.
+func SameTerms(a, b *models.Offer) bool {
+	return a.ID == b.ID && a.Name == b.Name && a.Unit == b.Unit && a.Mode == b.Mode &&
+		a.BudgetTarget == b.BudgetTarget &&
+		equal(a.UserLimitRedemptions, b.UserLimitRedemptions) && equal(a.UserLimitUnits, b.UserLimitUnits) &&
+		equal(a.StartsAt, b.StartsAt) && equal(a.EndsAt, b.EndsAt) &&
+		a.LeaseSize == b.LeaseSize && a.LeaseTTLSeconds == b.LeaseTTLSeconds && a.Adaptive == b.Adaptive &&
+		a.RefundRestoresBudget == b.RefundRestoresBudget && a.RefundRestoresUserLimit == b.RefundRestoresUserLimit
+}
+
+// InUse says what an offer's books hold when it is changed.
+type InUse struct {
+	NetSpent int64
+	Started  bool // it has an active lease, or was ever redeemed
+}
+
+// Change applies an admin's change to an offer whose row is locked. The change works on a copy; what is not an admin's to set
+// is put back. It reports whether anything differs. The error of the change itself is passed on as it is.
+//
+// A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated.
+func Change(before models.Offer, use InUse, now models.Micros, change func(*models.Offer) error) (models.Offer, bool, error) {
+	after := before
+	if err := change(&after); err != nil {
+		return before, false, err
+	}
+	after.ID, after.Unit = before.ID, before.Unit
+	after.Allocated, after.Folded = before.Allocated, before.Folded
+	after.Budget = max(after.BudgetTarget, before.Allocated)
+	if after.BudgetTarget == before.BudgetTarget {
+		after.Budget = before.Budget
+	}
+	after.Version, after.CreatedAt, after.UpdatedAt = before.Version, before.CreatedAt, before.UpdatedAt
+
+	if SameTerms(&before, &after) && before.Status == after.Status {
+		return before, false, nil
+	}
+	if after.BudgetTarget < use.NetSpent && after.BudgetTarget != before.BudgetTarget {
+		return before, false, &models.BudgetBelowSpentError{Minimum: use.NetSpent}
+	}
+	if use.Started && after.LimitsUsers() && !before.LimitsUsers() {
+		return before, false, models.ErrLimitAfterStart
+	}
+	after.Version++
+	after.UpdatedAt = now
+	return after, true, nil
+}
+
+// CheckSizes asserts that what a [models.GrantRequest] chose to grant is there to be granted.
+func CheckSizes(req *models.GrantRequest, sizes []int64, unallocated int64) (sum int64, err error) {
+	if len(sizes) > len(req.LeaseIDs) {
+		return 0, fmt.Errorf("grant for offer %q: %d sizes for %d leases", req.OfferID, len(sizes), len(req.LeaseIDs))
+	}
+	for _, size := range sizes {
+		if size < 1 || size > unallocated-sum {
+			return 0, fmt.Errorf("grant for offer %q: sizes %v of %d unallocated", req.OfferID, sizes, unallocated)
+		}
+		sum += size
+	}
+	return sum, nil
+}
+
+// NewLeases gives the rows that a grant inserts: block leases of the sizes chosen, on the offer's terms as they are now.
+func NewLeases(req *models.GrantRequest, offer *models.Offer, sizes []int64, now models.Micros) []models.Lease {
+	leases := make([]models.Lease, len(sizes))
+	for i, size := range sizes {
+		leases[i] = models.Lease{
+			OfferID: offer.ID, ID: req.LeaseIDs[i], NodeID: req.NodeID, Epoch: req.Epoch,
+			Kind: models.KindBlock, Mode: offer.Mode, Granted: size,
+			TTLSeconds: offer.LeaseTTLSeconds, State: models.LeaseActive,
+			GrantedAt: now, ExpiresAt: now.Add(offer.LeaseTTL()),
+		}
+	}
+	return leases
+}
+
+// NewPool gives the row of a refund pool, empty, from what its opener says of it.
+func NewPool(l models.Lease, now models.Micros) models.Lease {
+	return models.Lease{
+		OfferID: l.OfferID, ID: l.ID, NodeID: l.NodeID, Epoch: l.Epoch, Mode: l.Mode, TTLSeconds: l.TTLSeconds,
+		Kind: models.KindRefundPool, State: models.LeaseActive, GrantedAt: now, ExpiresAt: now.Add(l.TTL()),
+	}
+}

@@ -1,0 +1,105 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Refusals: the request was understood and answered, nothing was spent.
+var (
+	ErrOfferNotFound      = errors.New("offer not found")
+	ErrOfferExists        = errors.New("another offer has this id")
+	ErrOfferNotActive     = errors.New("offer not active")
+	ErrModeNotPossible    = errors.New("mode not possible")
+	ErrStaleVersion       = errors.New("offer was changed meanwhile")
+	ErrBudgetBelowSpent   = errors.New("budget below what is spent")
+	ErrLimitAfterStart    = errors.New("a user limit can be added only before the first redemption")
+	ErrBudgetExhausted    = errors.New("budget exhausted")
+	ErrBudgetHeld         = errors.New("budget held elsewhere for now")
+	ErrUserLimitReached   = errors.New("user limit reached")
+	ErrKeyReused          = errors.New("idempotency key was used for another request")
+	ErrRequestInFlight    = errors.New("a request with this idempotency key is under way")
+	ErrRedemptionNotFound = errors.New("redemption not found")
+	ErrRefundExceeds      = errors.New("refund exceeds what is left of the redemption")
+)
+
+// Conditions of the machinery.
+var (
+	// ErrLedgerUnavailable: the database could not be asked, or could not answer in time. Nothing was changed.
+	ErrLedgerUnavailable = errors.New("ledger unavailable")
+	// ErrOutcomeUnknown: COMMIT was sent and its reply is missing. The change may still come true.
+	ErrOutcomeUnknown = errors.New("outcome unknown")
+	// ErrBusy: the database answered, and others held its locks for too long. Nothing was changed.
+	ErrBusy = errors.New("ledger busy")
+	// ErrOverloaded: a queue of this node is full. Nothing was changed.
+	ErrOverloaded = errors.New("overloaded")
+	// ErrDraining: this node is going away. Nothing was changed.
+	ErrDraining = errors.New("draining")
+	// ErrLeaseClosed: the lease is closed, so nothing was, or will be, booked on it.
+	ErrLeaseClosed = errors.New("lease closed")
+	// ErrNotSettled: the entry is not in the ledger and was not judged.
+	ErrNotSettled = errors.New("not settled")
+	// ErrEpochSuperseded: another process has started with this node's identity since.
+	ErrEpochSuperseded = errors.New("node epoch superseded")
+)
+
+// NotActiveError is ErrOfferNotActive with the reason.
+type NotActiveError struct {
+	Status   Status
+	StartsAt *Micros
+	EndsAt   *Micros
+}
+
+func (e *NotActiveError) Error() string {
+	return fmt.Sprintf("%v: it is %s", ErrOfferNotActive, e.Status)
+}
+func (e *NotActiveError) Unwrap() error { return ErrOfferNotActive }
+
+// ShortError is ErrBudgetExhausted or ErrBudgetHeld with the figures behind it.
+type ShortError struct {
+	Wanted  int64
+	Balance Balance
+	// NextReleaseAt is when units may come back at the latest, where it is known.
+	NextReleaseAt *Micros
+}
+
+// Unwrap says which of the two it is: exhausted means that even if everything that is out came back, it would not be enough.
+func (e *ShortError) Unwrap() error {
+	if e.Balance.Unallocated()+e.Balance.Outstanding+e.Balance.Held < e.Wanted {
+		return ErrBudgetExhausted
+	}
+	return ErrBudgetHeld
+}
+
+func (e *ShortError) Error() string {
+	return fmt.Sprintf("%v: %d wanted, %d unallocated, %d outstanding, %d held",
+		e.Unwrap(), e.Wanted, e.Balance.Unallocated(), e.Balance.Outstanding, e.Balance.Held)
+}
+
+// UserLimitError is ErrUserLimitReached with what the user has used.
+type UserLimitError struct {
+	Usage            Usage
+	LimitRedemptions *int64
+	LimitUnits       *int64
+}
+
+func (e *UserLimitError) Error() string {
+	return fmt.Sprintf("%v: %d redemptions, %d units", ErrUserLimitReached, e.Usage.Redemptions, e.Usage.Units)
+}
+func (e *UserLimitError) Unwrap() error { return ErrUserLimitReached }
+
+// RefundExceedsError is ErrRefundExceeds with what can be refunded.
+type RefundExceedsError struct{ Remaining int64 }
+
+func (e *RefundExceedsError) Error() string {
+	return fmt.Sprintf("%v: %d units are left", ErrRefundExceeds, e.Remaining)
+}
+func (e *RefundExceedsError) Unwrap() error { return ErrRefundExceeds }
+
+// BudgetBelowSpentError is ErrBudgetBelowSpent with the lowest budget that is possible now.
+type BudgetBelowSpentError struct{ Minimum int64 }
+
+func (e *BudgetBelowSpentError) Error() string {
+	return fmt.Sprintf("%v: at least %d", ErrBudgetBelowSpent, e.Minimum)
+}
+func (e *BudgetBelowSpentError) Unwrap() error { return ErrBudgetBelowSpent }

@@ -1,0 +1,105 @@
+package models
+
+import "time"
+
+// Limits of what an admin or a checkout may ask for. The tables hold the same ones as CHECKs where they can.
+const (
+	MaxInteger       = 1<<53 - 1 // what every JSON reader can hold exactly
+	MaxNameBytes     = 200
+	MaxSubjectBytes  = 128 // user and order ids
+	MaxKeyBytes      = 255
+	MaxMetadataBytes = 4 << 10
+	MaxReasonBytes   = 500
+
+	DefaultLeaseSize = 1000
+	DefaultLeaseTTL  = 60 * time.Second
+	MinLeaseTTL      = 5 * time.Second
+	MaxLeaseTTL      = time.Hour
+)
+
+// UnitRedemptions is the unit of an offer whose budget counts redemptions; any other unit is an ISO 4217 code,
+// and the budget counts that currency's minor units.
+const UnitRedemptions = "redemptions"
+
+// Mode says what an acknowledgement promises.
+type Mode string
+
+// ModeStrict acknowledges a redemption when its entry is committed in the database.
+const ModeStrict Mode = "strict"
+
+// Status is where an offer is in its life. Only active, paused and ended are stored: scheduled follows from the window.
+type Status string
+
+// The statuses of an offer.
+const (
+	StatusScheduled Status = "scheduled" // active, and its window has not begun
+	StatusActive    Status = "active"
+	StatusPaused    Status = "paused"
+	StatusEnded     Status = "ended" // by an admin or by its window; an end by an admin is final
+)
+
+// Offer is what a user redeems. Budget, limits and lease policy belong to admins; the rest is kept by the database.
+type Offer struct {
+	ID   string `gorm:"primaryKey"`
+	Name string
+	Unit string
+	Mode Mode
+
+	// Budget is how many units may leave the pool. It stands above BudgetTarget only while an admin has lowered the
+	// budget below what was allocated; it then follows Allocated down.
+	Budget       int64
+	BudgetTarget int64
+	Allocated    int64 // units that have left the pool: spent, or outstanding in active leases
+
+	UserLimitRedemptions *int64 // nil: no limit
+	UserLimitUnits       *int64
+
+	StartsAt *Micros // nil: at once
+	EndsAt   *Micros // nil: never; the first instant that is outside
+	Status   Status  // as stored; StatusAt says what it is at an instant
+
+	LeaseSize       int64
+	LeaseTTLSeconds int64
+	Adaptive        bool
+
+	RefundRestoresBudget    bool
+	RefundRestoresUserLimit bool
+
+	Folded Totals `gorm:"embedded"` // of the closed leases
+
+	Version   int64  // rises with each change by an admin, and with nothing else
+	CreatedAt Micros `gorm:"autoCreateTime:false"`
+	UpdatedAt Micros `gorm:"autoUpdateTime:false"`
+}
+
+// StatusAt gives the status at an instant of the database's clock.
+func (o *Offer) StatusAt(now Micros) Status {
+	switch {
+	case o.Status == StatusEnded, o.EndsAt != nil && now >= *o.EndsAt:
+		return StatusEnded
+	case o.Status == StatusPaused:
+		return StatusPaused
+	case o.StartsAt != nil && now < *o.StartsAt:
+		return StatusScheduled
+	default:
+		return StatusActive
+	}
+}
+
+// LimitsUsers reports whether redemptions are counted per user.
+func (o *Offer) LimitsUsers() bool { return o.UserLimitRedemptions != nil || o.UserLimitUnits != nil }
+
+// LeaseTTL is how long a lease lives unless it is renewed.
+func (o *Offer) LeaseTTL() time.Duration { return time.Duration(o.LeaseTTLSeconds) * time.Second }
+
+// Unallocated is what may still be granted, in units; below zero while the budget is being lowered.
+func (o *Offer) Unallocated() int64 { return o.Budget - o.Allocated }
+
+// Usage is what one user has redeemed of an offer, refunds that restore the limit taken off.
+type Usage struct {
+	OfferID     string `gorm:"primaryKey"`
+	UserID      string `gorm:"primaryKey"`
+	Redemptions int64
+	Units       int64
+	HeldUnits   int64 // of Units, those in holds
+}

@@ -1,0 +1,61 @@
+package models
+
+// OfferFilter selects offers, newest first.
+type OfferFilter struct {
+	Status Status // as of the database's now; empty: any
+	Query  string // a part of the id or the name, without regard to ASCII case; empty: any
+	Limit  int
+
+	// BeforeCreated and BeforeID are the last offer of the page before; zero: from the newest.
+	BeforeCreated Micros
+	BeforeID      string
+}
+
+// RedemptionFilter selects redemptions of one offer, newest first. An empty field selects all.
+type RedemptionFilter struct {
+	OfferID        string
+	UserID         string
+	OrderID        string
+	IdempotencyKey string
+	Limit          int
+	Before         ID // id of the first entry of the last redemption of the page before; zero: from the newest
+}
+
+// ListedRedemption is a redemption in a list, with the id that the next page starts before.
+type ListedRedemption struct {
+	Redemption
+	EntryID ID
+}
+
+// ListedLease is a lease with its owner's name.
+type ListedLease struct {
+	Lease
+	NodeName string
+}
+
+// Snapshot is what a sync brings: offers that may have changed, and the database's clock.
+type Snapshot struct {
+	Offers []Offer
+	Now    Micros
+}
+
+// ExpiringLeases are leases near or past their end, and the database's clock when they were read.
+type ExpiringLeases struct {
+	Leases []Lease
+	Now    Micros
+}
+
+// GrantRequest asks for leases of one offer, all in one transaction.
+type GrantRequest struct {
+	OfferID string
+	NodeID  ID
+	Epoch   int64
+
+	// LeaseIDs are made by the node, one per lane. Repeating a request with the same ids after a lost reply
+	// finds what was granted instead of granting again.
+	LeaseIDs []ID
+
+	// Size decides, under the offer's lock, how many units each lease gets: at most one number per id, none below 1,
+	// in all at most unallocated. activeNodes counts nodes seen lately, the asking one included.
+	Size func(offer *Offer, unallocated, activeNodes int64) []int64
+}
