@@ -1,0 +1,246 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tranche/models"
+)
+
+// holding is what the node has of one offer.
+//
+// open is read by every request without a lock and replaced, never changed, under mu. All else is guarded by mu.
+type holding struct {
+	keeper  *Keeper
+	offerID string
+
+	open     atomic.Pointer[[]*Block] // may be spent from: the pool first, then blocks as they were granted
+	lowWater atomic.Int64             // with less than this left, the next block is asked for
+
+	mu       sync.Mutex
+	held     []*heldLease // everything that is not closed yet
+	waiting  []*waiter    // who found nothing to spend, first come first
+	granting bool         // a goroutine is asking for leases
+	ahead    bool         // it was started to prefetch
+	retired  bool         // it was empty and has left the keeper: look the offer up again
+	short    shortage
+	demand   demand
+}
+
+// heldLease is a block with what its renewal needs to know.
+type heldLease struct {
+	*Block
+	renewed   time.Time // when the request for the lease, or its last renewal, was sent
+	leftAt    int64     // Left, then: a lease that was not spent from since is not renewed
+	grantedAt int64     // units granted, then: a pool that grew is in use too
+}
+
+// waiter is a request that waits for a grant.
+type waiter struct {
+	offer   *models.Offer
+	units   int64
+	merged  bool        // the node's own blocks were given back once to serve it in one piece
+	outcome chan served // buffered: whoever serves never waits
+}
+
+type served struct {
+	block *Block
+	err   error
+}
+
+// shortage remembers that the budget had nothing to give, so that a sold-out offer's row is not asked by every request.
+type shortage struct {
+	until       time.Time
+	unallocated int64 // what was left: a smaller request than that is worth asking for
+}
+
+// shortFor is how long a shortage is believed.
+const shortFor = 250 * time.Millisecond
+
+func newHolding(k *Keeper, offerID string) *holding {
+	h := &holding{keeper: k, offerID: offerID}
+	h.open.Store(new([]*Block))
+	return h
+}
+
+// spend tries the open blocks: the one with the fewest pending units first, for its batch will be under way soonest.
+func (h *holding) spend(n int64, now time.Time) *Block {
+	blocks := *h.open.Load()
+	var best *Block
+	var fewest, left int64
+	for _, b := range blocks {
+		rest := b.Left()
+		left += rest
+		if rest < n {
+			continue
+		}
+		if pending := b.Pending(); best == nil || pending < fewest {
+			best, fewest = b, pending
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	if !best.Spend(n, now) {
+		best = nil // another request was faster, or it has expired
+		for _, b := range blocks {
+			if b.Spend(n, now) {
+				best = b
+				break
+			}
+		}
+	}
+	if best != nil && left-n < h.lowWater.Load() {
+		h.prefetch(now)
+	}
+	return best
+}
+
+// wait queues for a grant.
+func (h *holding) wait(ctx context.Context, offer *models.Offer, n int64) (*Block, error) {
+	w := &waiter{offer: offer, units: n, outcome: make(chan served, 1)}
+	if block, err, done := h.enqueue(w); done {
+		return block, err
+	}
+	select {
+	case s := <-w.outcome:
+		return s.block, s.err
+	case <-ctx.Done():
+		h.abandon(w)
+		return nil, models.ErrLedgerUnavailable
+	}
+}
+
+// maxWaiting bounds the queue: beyond it requests are turned away at once.
+const maxWaiting = 16384
+
+// enqueue adds a waiter and sees to it that a grant is under way. It looks for units once more first, for a grant may have
+// come in since the caller looked.
+func (h *holding) enqueue(w *waiter) (block *Block, err error, done bool) {
+	now := h.keeper.cfg.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.waiting) == 0 { // else those are first
+		if b := h.spendAny(w.units, now); b != nil {
+			return b, nil, true
+		}
+	}
+	switch {
+	case h.retired:
+		return nil, errRetired, true
+	case h.keeper.draining.Load():
+		return nil, models.ErrDraining, true
+	case now.Before(h.short.until) && w.units > h.short.unallocated && !h.canMerge(w, h.short.unallocated):
+		return nil, ErrShort, true
+	case len(h.waiting) >= maxWaiting:
+		return nil, models.ErrOverloaded, true
+	}
+	h.waiting = append(h.waiting, w)
+	h.ensureGrant()
+	return nil, nil, false
+}
+
+// spendAny takes n units from whichever block has them.
+func (h *holding) spendAny(n int64, now time.Time) *Block {
+	for _, b := range *h.open.Load() {
+		if b.Spend(n, now) {
+			return b
+		}
+	}
+	return nil
+}
+
+// abandon takes a waiter out of the queue. One that has been served meanwhile gives its units back.
+func (h *holding) abandon(w *waiter) {
+	h.mu.Lock()
+	h.waiting = slices.DeleteFunc(h.waiting, func(o *waiter) bool { return o == w })
+	h.mu.Unlock()
+	select {
+	case s := <-w.outcome:
+		if s.block != nil {
+			s.block.Unspend(w.units)
+		}
+	default:
+	}
+}
+
+// errRetired: the holding has left the keeper between being looked up and being used.
+var errRetired = errors.New("holding retired")
+
+// retire takes an empty holding out of the keeper, so that offers nobody redeems any more leave memory.
+func (h *holding) retire() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.held) == 0 && len(h.waiting) == 0 && !h.granting {
+		h.retired = true
+		h.keeper.holdings.CompareAndDelete(h.offerID, h)
+	}
+}
+
+// add starts to hold a block. mu is held.
+func (h *holding) add(b *Block, asked time.Time) {
+	h.held = append(h.held, &heldLease{Block: b, renewed: asked, leftAt: b.Left(), grantedAt: b.granted.Load()})
+	h.publish()
+}
+
+// publish makes the blocks that can be spent from visible to requests. mu is held.
+func (h *holding) publish() {
+	open := make([]*Block, 0, len(h.held))
+	for _, l := range h.held {
+		if l.Sealed() {
+			continue
+		}
+		if l.Kind == models.KindRefundPool {
+			open = slices.Insert(open, 0, l.Block)
+		} else {
+			open = append(open, l.Block)
+		}
+	}
+	h.open.Store(&open)
+}
+
+func (h *holding) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.held)
+}
+
+// left is what the node itself can spend, over all open blocks.
+func (h *holding) left() (units int64) {
+	for _, b := range *h.open.Load() {
+		units += b.Left()
+	}
+	return units
+}
+
+// canMerge reports whether giving back the node's own blocks would make one that w fits in. mu is held.
+func (h *holding) canMerge(w *waiter, unallocated int64) bool {
+	own := h.left()
+	return !w.merged && own > 0 && own+unallocated >= w.units
+}
+
+// sealAll ends spending from everything that is held now, and gives it.
+func (h *holding) sealAll() []*heldLease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range h.held {
+		l.Seal()
+	}
+	h.publish()
+	return slices.Clone(h.held)
+}
+
+// adopt is add for a block that comes from outside. It gives false when the holding has retired.
+func (h *holding) adopt(b *Block, asked time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.retired {
+		return false
+	}
+	h.add(b, asked)
+	return true
+}

@@ -1,0 +1,121 @@
+package lease
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/internal/run"
+	"tranche/models"
+)
+
+// Estate is what a Reaper needs of the database.
+type Estate interface {
+	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
+	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+}
+
+// Reaper takes back the leases of owners that fell silent: dead, cut off, or stopped. Every node runs one, and any may be first.
+//
+// A lease is reclaimed when two clocks agree that its owner had its chance: by the database's clock it is [Grace] past its end,
+// and by the monotonic clock of this node its end has stood still for half its time to live, *while the database answered*.
+// So neither an outage, nor a start, nor a step of the database's clock makes healthy nodes lose what they hold: after each, they
+// have that long to renew. An outage doesn't reset what was watched before it, so leases do not live for ever either.
+type Reaper struct {
+	estate  Estate
+	now     func() time.Time
+	logger  zerolog.Logger
+	reaped  prometheus.Counter
+	watched map[watchKey]watch
+	last    time.Time // when the database last answered; zero after a failure
+}
+
+type watchKey struct {
+	offerID string
+	leaseID models.ID
+}
+
+// watch is how long a lease's end has stood still.
+type watch struct {
+	expiresAt models.Micros
+	stood     time.Duration
+}
+
+// NewReaper makes a Reaper; now needs a monotonic reading.
+func NewReaper(estate Estate, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Reaper {
+	r := &Reaper{
+		estate: estate, now: now, logger: logger, watched: map[watchKey]watch{},
+		reaped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tranche_leases_reclaimed_total", Help: "Leases of silent owners that this node has reclaimed.",
+		}),
+	}
+	reg.MustRegister(r.reaped)
+	return r
+}
+
+const (
+	reapEvery = 500 * time.Millisecond
+	// maxStood is the most that one look adds to what was watched: a process that was stopped has not been watching.
+	maxStood = 4 * reapEvery
+	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
+	reapAtOnce = 2000
+)
+
+// Run reaps until ctx ends.
+func (r *Reaper) Run(ctx context.Context) { run.Every(ctx, reapEvery, r.reap) }
+
+// reap looks once.
+func (r *Reaper) reap(ctx context.Context) {
+	now := r.now()
+	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
+	if err != nil {
+		r.last = time.Time{}
+		return
+	}
+	for _, l := range r.ripe(&expiring, r.elapsed(now)) {
+		r.reclaim(ctx, &l)
+	}
+}
+
+// elapsed is the time since the last look, as far as the database answered in it.
+func (r *Reaper) elapsed(now time.Time) (d time.Duration) {
+	if !r.last.IsZero() {
+		d = min(now.Sub(r.last), maxStood)
+	}
+	r.last = now
+	return d
+}
+
+// ripe brings what is watched up to date and gives the leases to reclaim.
+func (r *Reaper) ripe(expiring *models.ExpiringLeases, elapsed time.Duration) (ripe []models.Lease) {
+	watched := make(map[watchKey]watch, len(expiring.Leases))
+	for _, l := range expiring.Leases {
+		key := watchKey{l.OfferID, l.ID}
+		w, known := r.watched[key]
+		if known && w.expiresAt == l.ExpiresAt {
+			w.stood += elapsed
+		} else {
+			w = watch{expiresAt: l.ExpiresAt}
+		}
+		watched[key] = w
+		if w.stood >= l.TTL()/2 && expiring.Now.Sub(l.ExpiresAt) >= Grace(l.TTL()) {
+			ripe = append(ripe, l)
+		}
+	}
+	r.watched = watched
+	return ripe
+}
+
+func (r *Reaper) reclaim(ctx context.Context, l *models.Lease) {
+	log := r.logger.With().Str("offer_id", l.OfferID).Stringer("lease_id", l.ID).Stringer("node_id", l.NodeID).Logger()
+	closed, did, err := r.estate.CloseLease(ctx, l.OfferID, l.ID, models.LeaseReclaimed, &l.ExpiresAt)
+	switch {
+	case err != nil:
+		log.Warn().Err(err).Msg("lease not reclaimed")
+	case did:
+		r.reaped.Inc()
+		log.Info().Int64("granted", closed.Granted).Int64("spent", closed.Spent).Msg("lease reclaimed")
+	}
+}

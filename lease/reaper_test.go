@@ -1,0 +1,147 @@
+package lease
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/internal/storetest"
+	"tranche/models"
+)
+
+// estate is a fake store with a lease of 99 outstanding units, whose database clock can be moved.
+type estate struct {
+	*bench
+	step atomic.Int64
+}
+
+// withReaper runs a test with a reaper at work. The node that holds the lease is dead: it has no maintenance.
+func withReaper(t *testing.T, test func(t *testing.T, e *estate)) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &estate{}
+		fake := storetest.NewFake(func() time.Time { return time.Now().Add(time.Duration(e.step.Load())) })
+		e.bench = newBench(t, fake, testOffer(100, 100), 1)
+		e.offer.Adaptive = false
+		block, err := e.keeper.Spend(t.Context(), e.offer, 1, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.settle(block, 1)
+		reaper := NewReaper(fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		ctx, cancel := context.WithCancel(t.Context())
+		var loop sync.WaitGroup
+		loop.Go(func() { reaper.Run(ctx) })
+		test(t, e)
+		cancel()
+		loop.Wait()
+	})
+}
+
+func (e *estate) active() bool { return e.balance().LeasesActive > 0 }
+
+// renew does what a healthy owner does.
+func (e *estate) renew() {
+	for _, b := range *e.keeper.holding("o").open.Load() {
+		if _, err := e.fake.Renew(e.t.Context(), e.keeper.cfg.NodeID, e.keeper.Epoch(), "o", []models.ID{b.LeaseID}); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+}
+
+func TestTheRestOfADeadNodeComesBackWithinTTLAndGrace(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		time.Sleep(60*time.Second + Grace(60*time.Second) - time.Second)
+		if !e.active() {
+			t.Fatal("reclaimed within the grace")
+		}
+		time.Sleep(2 * time.Second)
+		if got := e.balance(); got.LeasesActive != 0 || got.Allocated != got.Redeemed || got.Redeemed != 1 {
+			t.Errorf("not reclaimed: %+v", got)
+		}
+	})
+}
+
+func TestARenewedLeaseIsNotReclaimed(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		for range 20 {
+			time.Sleep(20 * time.Second)
+			e.renew()
+		}
+		if !e.active() {
+			t.Error("reclaimed a lease that is renewed")
+		}
+	})
+}
+
+// An outage longer than every lease: when the database is back, the owners have half a time to live to renew.
+func TestAnOutageMakesNoMassReclaim(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		e.fail(func(string) error { return models.ErrLedgerUnavailable })
+		time.Sleep(10 * time.Minute)
+		e.fail(nil)
+		time.Sleep(25 * time.Second)
+		if !e.active() {
+			t.Fatal("reclaimed before the owner had its chance")
+		}
+		e.renew()
+		time.Sleep(60 * time.Second)
+		if !e.active() {
+			t.Error("reclaimed although it was renewed after the outage")
+		}
+	})
+}
+
+func TestRepeatedOutagesDoNotProlongALeaseForEver(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		for range 10 { // ten seconds of service a minute
+			e.fail(func(string) error { return models.ErrLedgerUnavailable })
+			time.Sleep(50 * time.Second)
+			e.fail(nil)
+			time.Sleep(10 * time.Second)
+		}
+		if e.active() {
+			t.Error("a dead node's lease outlived ten outages")
+		}
+	})
+}
+
+func TestAStepOfTheDatabaseClockMakesNoMassReclaim(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		time.Sleep(10 * time.Second)
+		e.step.Store(int64(10 * time.Minute))
+		time.Sleep(20 * time.Second)
+		if !e.active() {
+			t.Fatal("reclaimed because the clock jumped ahead")
+		}
+		e.renew()
+		e.step.Store(0) // and back: the lease now ends far ahead, until it is renewed
+		time.Sleep(20 * time.Second)
+		e.renew()
+		time.Sleep(30 * time.Second)
+		if !e.active() {
+			t.Error("reclaimed a healthy node's lease")
+		}
+	})
+}
+
+func TestAReclaimThatFailsIsTriedAgain(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		var failed atomic.Int64
+		e.fail(func(call string) error {
+			if call == "CloseLease" && failed.Add(1) <= 5 {
+				return models.ErrBusy
+			}
+			return nil
+		})
+		time.Sleep(2 * time.Minute)
+		if failed.Load() <= 5 || e.active() {
+			t.Errorf("after %d attempts the lease is active: %v", failed.Load(), e.active())
+		}
+	})
+}

@@ -1,0 +1,79 @@
+package lease
+
+import (
+	"math"
+	"time"
+)
+
+// Appetite is what a node would like to lease of one offer.
+type Appetite struct {
+	Waiting []int64 // units of each waiting request, first come first
+	Want    int64   // units for the time to come
+	Lanes   int     // how many leases to spread them over, at the most
+}
+
+const (
+	// horizon is how far ahead a block should reach, at the rate of late.
+	horizon = 10 * time.Second
+	// shares is into how many parts each node divides what is left: a grant takes one, so grants shrink with the budget,
+	// and all nodes together can strand at most a quarter of it.
+	shares = 4
+	// minLane is the smallest block worth a lease of its own.
+	minLane = 16
+)
+
+// Want is what a node that has been redeeming rate units a second should lease at once, at most size.
+// A node that doesn't adapt always wants size.
+func Want(adaptive bool, rate float64, size int64) int64 {
+	if !adaptive {
+		return size
+	}
+	want := math.Ceil(rate * horizon.Seconds())
+	return int64(max(1, min(want, float64(size))))
+}
+
+// Size decides how many units to grant, of unallocated ones that activeNodes share. Those who wait are served as far as they
+// fit, first come first; beyond them a node gets what it wants, as long as that is only its share of what is left. So the last
+// units go exactly to those who wait, and a request larger than any block is served too.
+func Size(unallocated, activeNodes int64, a Appetite) int64 {
+	if unallocated <= 0 {
+		return 0
+	}
+	share := unallocated / (shares * max(1, activeNodes))
+	return max(fit(a.Waiting, unallocated), min(a.Want, share))
+}
+
+// fit adds up the requests that can be served, each in turn, out of units.
+func fit(waiting []int64, units int64) int64 {
+	var sum int64
+	for _, n := range waiting {
+		if n <= units-sum {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// Split spreads a grant over lanes. The first takes all that is waited for, since one redemption spends from one lease;
+// the rest is divided evenly, unless the parts would be too small to be worth it.
+func Split(total int64, a Appetite) []int64 {
+	if total <= 0 {
+		return nil
+	}
+	waited := min(total, fit(a.Waiting, total))
+	lanes := max(1, min(int64(a.Lanes), (total-waited)/minLane))
+	each := (total - waited) / lanes
+	sizes := make([]int64, lanes)
+	for i := range sizes {
+		sizes[i] = each
+	}
+	sizes[0] = total - each*(lanes-1)
+	return sizes
+}
+
+// Margin is how much earlier than the database an owner takes its lease for ended: for clocks that run at different speeds,
+// and for a spend that is on its way.
+func Margin(ttl time.Duration) time.Duration { return max(time.Second, ttl/20) }
+
+// Grace is how long past its end a lease is left to its owner.
+func Grace(ttl time.Duration) time.Duration { return max(2*time.Second, ttl/4) }

@@ -1,0 +1,82 @@
+package lease
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		unallocated int64
+		nodes       int64
+		a           Appetite
+		want        int64
+	}{
+		{"plenty", 1_000_000, 3, Appetite{Want: 1000}, 1000},
+		{"shrinks with the budget", 1200, 3, Appetite{Want: 1000}, 100},
+		{"the last units go to those who wait", 10, 20, Appetite{Want: 1000, Waiting: []int64{1, 2}}, 3},
+		{"and to nobody else", 10, 20, Appetite{Want: 1000}, 0},
+		{"more than any block", 5000, 2, Appetite{Want: 1000, Waiting: []int64{4000}}, 4000},
+		{"more than there is", 3, 1, Appetite{Want: 1000, Waiting: []int64{5}}, 0},
+		{"who comes later and fits is served", 3, 1, Appetite{Want: 1000, Waiting: []int64{5, 2}}, 2},
+		{"a block larger than the budget", 100, 1, Appetite{Want: 1000}, 25},
+		{"sold out", 0, 1, Appetite{Want: 1000, Waiting: []int64{1}}, 0},
+		{"while the budget is being lowered", -5, 1, Appetite{Want: 1000, Waiting: []int64{1}}, 0},
+		{"no node seen yet", 1000, 0, Appetite{Want: 1000}, 250},
+	} {
+		if got := Size(c.unallocated, c.nodes, c.a); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestWant(t *testing.T) {
+	for _, c := range []struct {
+		adaptive bool
+		rate     float64
+		size     int64
+		want     int64
+	}{
+		{true, 0, 1000, 1}, {true, 0.01, 1000, 1}, {true, 20, 1000, 200}, {true, 1e9, 1000, 1000}, {false, 0, 1000, 1000},
+	} {
+		if got := Want(c.adaptive, c.rate, c.size); got != c.want {
+			t.Errorf("Want(%v, %v, %d) = %d, want %d", c.adaptive, c.rate, c.size, got, c.want)
+		}
+	}
+}
+
+// Whatever is asked: never more than there is, everybody who fits is served by the first lease, and no unit is made or lost.
+func TestSizeAndSplitHold(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		unallocated := rapid.Int64Range(-10, 100_000).Draw(t, "unallocated")
+		a := Appetite{
+			Waiting: rapid.SliceOfN(rapid.Int64Range(1, 5000), 0, 20).Draw(t, "waiting"),
+			Want:    rapid.Int64Range(1, 10_000).Draw(t, "want"),
+			Lanes:   rapid.IntRange(1, 8).Draw(t, "lanes"),
+		}
+		total := Size(unallocated, rapid.Int64Range(0, 50).Draw(t, "nodes"), a)
+		if total < 0 || total > max(0, unallocated) {
+			t.Fatalf("granted %d of %d", total, unallocated)
+		}
+		sizes := Split(total, a)
+		var sum int64
+		for _, n := range sizes {
+			sum += n
+			if n < 1 {
+				t.Fatalf("a lease of %d: %v", n, sizes)
+			}
+		}
+		if sum != total || len(sizes) > a.Lanes {
+			t.Fatalf("split %d into %v over %d lanes", total, sizes, a.Lanes)
+		}
+		if total > 0 && sizes[0] < fit(a.Waiting, total) {
+			t.Fatalf("%v does not hold what is waited for: %v", sizes, a.Waiting)
+		}
+		if len(sizes) > 1 && slices.Min(sizes) < minLane {
+			t.Fatalf("%v: a lane not worth a lease", sizes)
+		}
+	})
+}
