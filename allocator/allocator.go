@@ -1,0 +1,59 @@
+package allocator
+
+import (
+	"context"
+	"time"
+
+	"tranche/lease"
+	"tranche/models"
+)
+
+// Blocks spends from what the node has leased; see lease.Keeper.
+type Blocks interface {
+	Spend(ctx context.Context, offer *models.Offer, n int64, now time.Time) (*lease.Block, error)
+	Reconsider(offerID string)
+}
+
+// Settler books entries on a lease; see settle.Settler.
+type Settler interface {
+	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+}
+
+// Refunds books refunds; see refund.Desk.
+type Refunds interface {
+	Refund(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+}
+
+// Ledger is what an Allocator itself needs of the database.
+type Ledger interface {
+	Histories
+	Balances
+	Admin
+}
+
+// Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
+type Allocator struct {
+	nodeID    models.ID
+	catalogue *Catalogue
+	blocks    Blocks
+	settler   Settler
+	refunds   Refunds
+	admin     Admin
+	now       func() time.Time
+
+	flights  flights
+	lookups  lookups
+	balances balances
+}
+
+// New makes an Allocator; now needs a monotonic reading.
+func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, refunds Refunds, now func() time.Time) *Allocator {
+	return &Allocator{
+		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, refunds: refunds, admin: ledger, now: now,
+		lookups:  lookups{source: ledger},
+		balances: balances{source: ledger, now: now},
+	}
+}
+
+// LedgerNow is the database's clock, as far as this node can tell.
+func (a *Allocator) LedgerNow() models.Micros { return a.catalogue.LedgerNow(a.now()) }

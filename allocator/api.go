@@ -1,0 +1,46 @@
+package allocator
+
+import "tranche/models"
+
+// RedeemRequest asks for one redemption of an offer.
+type RedeemRequest struct {
+	Key      string // names the redemption within its offer: repeating it never redeems twice
+	UserID   string
+	OrderID  *string
+	Units    int64   // at least 1
+	Metadata *string // a JSON object, compact
+}
+
+// Redeemed is a redemption that is in the ledger.
+type Redeemed struct {
+	Redemption models.Redemption // as it is now
+	Replayed   bool              // an earlier request with this key had made it
+}
+
+// RefundRequest asks to give back units of one redemption.
+type RefundRequest struct {
+	Key    string // names the refund within its redemption
+	Units  int64  // 0: all that is left
+	Reason *string
+}
+
+// Refunded is a refund that is in the ledger, and its redemption as it is now.
+type Refunded struct {
+	Refund     models.Entry
+	Redemption models.Redemption
+	Replayed   bool // an earlier request with this key had made it
+}
+
+// Applied is an offer as a change left it, and how far the change has reached the nodes.
+type Applied struct {
+	Offer   models.Offer
+	Applied []models.ID // nodes that act on it already
+	Pending []Pending   // nodes that may not have heard of it
+}
+
+// Pending is a node that may go on with the offer as it was, and until when at the latest.
+type Pending struct {
+	NodeID   models.ID
+	NodeName string
+	Until    models.Micros
+}

@@ -1,0 +1,23 @@
+// Package allocator takes one redemption from the request to the durable record, and holds what a node knows of the offers.
+//
+// # The way of a redemption
+//
+//	Redeem ─▶ catalogue ─▶ flight (one per key) ─▶ keeper.Spend ─▶ settler.Settle ─▶ answer
+//	              │                                     │                │
+//	              └── not active ──┐        nothing left┘                └ over the user's limit
+//	                               ▼                    ▼                ▼
+//	                               refusal: look the key up first, and only then say no
+//
+// Before a request is refused, its idempotency key is looked up in the ledger, after whatever was read that gives the reason: the
+// request may be the retry of a success whose answer was lost, and that must be answered with the success, however little budget
+// is left by now. Look-ups are made in batches, so that a sold-out offer under load costs few reads.
+//
+// # What a node knows
+//
+// The [Catalogue] is an immutable snapshot of the offers that are not over, replaced as a whole when a sync brings changes, and of the
+// database's clock. Reading it takes no lock. An offer that isn't in it is read from the database.
+//
+// # Errors
+//
+// They are those of package models. Which of them leave the outcome open is said there; after all others nothing was spent.
+package allocator

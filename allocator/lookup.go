@@ -1,0 +1,104 @@
+package allocator
+
+import (
+	"context"
+	"sync"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// Histories is where redemptions are looked up.
+type Histories interface {
+	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
+}
+
+// lookups reads redemptions in batches, one batch per offer at a time: what is asked for while one is under way makes up the next.
+// A look-up always begins after it was asked for, so it sees everything that was committed by then.
+type lookups struct {
+	source Histories
+
+	mu     sync.Mutex
+	offers map[string]*lookupQueue
+}
+
+// lookupQueue has the look-ups of one offer that wait for the next batch.
+type lookupQueue struct {
+	waiting []*pendingLookup
+}
+
+type pendingLookup struct {
+	hash models.ID
+	done chan lookedUp // buffered
+}
+
+type lookedUp struct {
+	history []models.Entry
+	err     error
+}
+
+// maxLookups is the most that one read asks for.
+const maxLookups = 500
+
+// find gives the redemption with this id and its entries; found is false where the ledger has none.
+func (l *lookups) find(ctx context.Context, id models.RedemptionID) (history []models.Entry, r models.Redemption, found bool, err error) {
+	p := &pendingLookup{hash: id.Hash, done: make(chan lookedUp, 1)}
+	l.ask(id.OfferID, p)
+	select {
+	case answer := <-p.done:
+		if answer.err != nil || len(answer.history) == 0 {
+			return nil, r, false, answer.err
+		}
+		r, err = ledger.Fold(answer.history)
+		return answer.history, r, err == nil, err
+	case <-ctx.Done():
+		return nil, r, false, models.ErrLedgerUnavailable
+	}
+}
+
+// ask queues a look-up, and reads for all who queue unless somebody does so already.
+func (l *lookups) ask(offerID string, p *pendingLookup) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q, reading := l.offers[offerID]
+	if !reading {
+		if l.offers == nil {
+			l.offers = map[string]*lookupQueue{}
+		}
+		q = &lookupQueue{}
+		l.offers[offerID] = q
+		go l.read(offerID, q)
+	}
+	q.waiting = append(q.waiting, p)
+}
+
+// read works until nobody waits. The source has a deadline of its own, so this ends.
+func (l *lookups) read(offerID string, q *lookupQueue) {
+	for {
+		batch := l.next(offerID, q)
+		if batch == nil {
+			return
+		}
+		hashes := make([]models.ID, len(batch))
+		for i, p := range batch {
+			hashes[i] = p.hash
+		}
+		histories, err := l.source.Histories(context.Background(), offerID, hashes)
+		for _, p := range batch {
+			p.done <- lookedUp{histories[p.hash], err}
+		}
+	}
+}
+
+func (l *lookups) next(offerID string, q *lookupQueue) []*pendingLookup {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(q.waiting) == 0 {
+		delete(l.offers, offerID)
+		return nil
+	}
+	n := min(len(q.waiting), maxLookups)
+	batch := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	return batch
+}

@@ -1,0 +1,105 @@
+// Package datadir is a node's place on disk: who it is, and the lock that keeps a second process out.
+//
+// The node's identity is a random id in the folder, made at the first start. Whoever copies the folder copies the identity; the
+// epochs in the database then see to it that only the newest process acts on it.
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"tranche/models"
+)
+
+// ErrLocked: another process runs on this folder.
+var ErrLocked = errors.New("data directory is in use by another process")
+
+const (
+	lockName     = "lock"
+	idName       = "node-id"
+	databaseName = "tranche.db"
+)
+
+// Dir is a locked data directory.
+type Dir struct {
+	Path   string
+	NodeID models.ID
+	lock   *os.File
+}
+
+// Open makes the folder where it is missing, locks it until Close or the end of the process, and reads the node's identity,
+// or makes one that is on disk before Open returns.
+func Open(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o750); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
+	}
+	id, err := identity(path)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	return &Dir{Path: path, NodeID: id, lock: lock}, nil
+}
+
+// Database is where the embedded database lives.
+func (d *Dir) Database() string { return filepath.Join(d.Path, databaseName) }
+
+// Close unlocks the folder.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+func identity(path string) (models.ID, error) {
+	name := filepath.Join(path, idName)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newIdentity(path, name)
+	}
+	if err != nil {
+		return models.ID{}, err
+	}
+	id, err := models.ParseID(strings.TrimSpace(string(text)))
+	if err != nil {
+		return models.ID{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return id, nil
+}
+
+// newIdentity writes a new id beside its place, syncs it and moves it there, so that a crash leaves a whole one or none.
+func newIdentity(path, name string) (models.ID, error) {
+	id := models.NewID()
+	tmp, err := os.CreateTemp(path, idName+".*")
+	if err != nil {
+		return id, err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(id.String() + "\n")
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err != nil {
+		return id, err
+	}
+	if err := os.Rename(tmp.Name(), name); err != nil {
+		return id, err
+	}
+	return id, syncDir(path)
+}
+
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}

@@ -1,0 +1,128 @@
+package refund
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"tranche/lease"
+	"tranche/models"
+)
+
+// Ledger is what a Desk needs of the database.
+type Ledger interface {
+	OpenPool(ctx context.Context, l models.Lease) (models.Lease, error)
+}
+
+// Keeper holds the pools of the node.
+type Keeper interface {
+	Epoch() int64
+	Pool(offerID string) *lease.Block
+	Adopt(b *lease.Block)
+}
+
+// Settler books entries on a lease; see settle.Settler.
+type Settler interface {
+	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+}
+
+// Desk takes refunds. It is safe for concurrent use.
+type Desk struct {
+	nodeID  models.ID
+	ledger  Ledger
+	keeper  Keeper
+	settler Settler
+	now     func() time.Time
+
+	mu      sync.Mutex
+	opening map[string]*opening // by offer id
+}
+
+// opening is the creation of a pool that several refunds wait for.
+type opening struct {
+	done  chan struct{}
+	block *lease.Block
+	err   error
+}
+
+// NewDesk makes a Desk; now needs a monotonic reading.
+func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time) *Desk {
+	return &Desk{
+		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, opening: map[string]*opening{},
+	}
+}
+
+// Refund books a refund entry of an offer, whose Units are 0 for "all that is left", and gives the committed one.
+//
+// Errors: models.ErrRedemptionNotFound, ErrRefundExceeds, ErrKeyReused, or those of the machinery; after ErrOutcomeUnknown the
+// same request may be repeated.
+func (d *Desk) Refund(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
+	for {
+		pool, err := d.pool(ctx, offer)
+		if err != nil {
+			return models.Verdict{}, err
+		}
+		verdict, err := d.settler.Settle(ctx, pool, offer, entry)
+		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
+			continue
+		}
+		if pool.Left() >= offer.LeaseSize {
+			pool.Seal() // the keeper returns it; the next refund opens another
+		}
+		return verdict, err
+	}
+}
+
+// pool gives the offer's open pool, or opens one.
+func (d *Desk) pool(ctx context.Context, offer *models.Offer) (*lease.Block, error) {
+	if b := d.keeper.Pool(offer.ID); b != nil {
+		return b, nil
+	}
+	d.mu.Lock()
+	o, under := d.opening[offer.ID]
+	if !under {
+		if b := d.keeper.Pool(offer.ID); b != nil { // somebody just finished
+			d.mu.Unlock()
+			return b, nil
+		}
+		o = &opening{done: make(chan struct{})}
+		d.opening[offer.ID] = o
+	}
+	d.mu.Unlock()
+	if !under {
+		d.open(ctx, offer, o)
+	}
+	select {
+	case <-o.done:
+		return o.block, o.err
+	case <-ctx.Done():
+		return nil, models.ErrLedgerUnavailable
+	}
+}
+
+// open makes the pool and tells those who wait for it. It goes on when its requester hangs up, for others may want the pool.
+func (d *Desk) open(ctx context.Context, offer *models.Offer, o *opening) {
+	defer func() {
+		d.mu.Lock()
+		delete(d.opening, offer.ID)
+		d.mu.Unlock()
+		close(o.done)
+	}()
+	epoch := d.keeper.Epoch()
+	if epoch == 0 {
+		o.err = models.ErrLedgerUnavailable
+		return
+	}
+	sent := d.now()
+	opened, err := d.ledger.OpenPool(context.WithoutCancel(ctx), models.Lease{
+		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
+		Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: offer.LeaseTTLSeconds,
+	})
+	if err != nil {
+		o.err = err
+		return
+	}
+	o.block = lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
+	d.keeper.Adopt(o.block)
+}
