@@ -1,0 +1,65 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Config is what a node is told from outside. See the flags of the command for what each one means.
+type Config struct {
+	Listen         string
+	DataDir        string
+	NodeName       string
+	DSN            string // empty: the embedded database in DataDir
+	AdminKey       string
+	CheckoutKey    string
+	RequestTimeout time.Duration
+	DrainWait      time.Duration
+	Logger         zerolog.Logger
+}
+
+// Validate finds what can't work, all of it at once.
+func (c *Config) Validate() error {
+	var errs []error
+	host, _, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("listen %q: want host:port", c.Listen))
+	case !c.hasKeys() && !loopback(host):
+		errs = append(errs, fmt.Errorf("listen %q: without TRANCHE_ADMIN_KEY and TRANCHE_CHECKOUT_KEY everybody who reaches the port "+
+			"could change budgets; set them, or listen on 127.0.0.1", c.Listen))
+	}
+	if c.hasKeys() && c.AdminKey == c.CheckoutKey {
+		errs = append(errs, errors.New("the admin key and the checkout key are the same: checkouts could change budgets"))
+	}
+	if c.DataDir == "" {
+		errs = append(errs, errors.New("data directory: none given"))
+	}
+	if len(c.NodeName) == 0 || len(c.NodeName) > maxNodeName {
+		errs = append(errs, fmt.Errorf("node name: want 1 to %d bytes", maxNodeName))
+	}
+	if c.RequestTimeout < time.Second || c.RequestTimeout > time.Minute {
+		errs = append(errs, fmt.Errorf("request timeout %s: want 1s to 1m", c.RequestTimeout))
+	}
+	if c.DrainWait < 0 || c.DrainWait > 10*time.Minute {
+		errs = append(errs, fmt.Errorf("drain wait %s: want 0s to 10m", c.DrainWait))
+	}
+	return errors.Join(errs...)
+}
+
+const maxNodeName = 200
+
+func (c *Config) hasKeys() bool { return c.AdminKey != "" || c.CheckoutKey != "" }
+
+// loopback reports whether nobody but this machine reaches the host.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
