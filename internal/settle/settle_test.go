@@ -1,0 +1,432 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/internal/storetest"
+	"tranche/lease"
+	"tranche/models"
+)
+
+// bench is a settler on the fake store, with one offer and one lease of it.
+type bench struct {
+	t       *testing.T
+	fake    *storetest.Fake
+	ledger  *faulty
+	settler *Settler
+	offer   *models.Offer
+	block   *lease.Block
+	node    models.ID
+}
+
+// faulty is a ledger whose settle transactions go wrong as the test says.
+type faulty struct {
+	*storetest.Fake
+	sizes  []int // of the batches that were sent
+	mu     sync.Mutex
+	before func(models.Batch) error // an error instead of the transaction
+	after  func(models.Batch) error // an error instead of its answer
+	slow   time.Duration
+}
+
+func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
+	f.mu.Lock()
+	f.sizes = append(f.sizes, len(b.Wanted))
+	before, after := f.before, f.after
+	f.mu.Unlock()
+	time.Sleep(f.slow)
+	if before != nil {
+		if err := before(b); err != nil {
+			return nil, err
+		}
+	}
+	verdicts, err := f.Fake.Settle(ctx, b)
+	if err == nil && after != nil {
+		if err := after(b); err != nil {
+			return nil, err
+		}
+	}
+	return verdicts, err
+}
+
+func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := storetest.NewFake(time.Now)
+		b := &bench{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
+		b.settler = New(b.ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
+			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget, BudgetTarget: budget,
+			Status: models.StatusActive, LeaseSize: budget, LeaseTTLSeconds: 3600, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.offer = &created
+		b.block = b.grant(budget)
+		test(t, b)
+		b.settler.Stop(t.Context())
+	})
+}
+
+func (b *bench) grant(n int64) *lease.Block {
+	b.t.Helper()
+	epoch, err := b.fake.RegisterNode(b.t.Context(), b.node, "n")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	grant, err := b.fake.Grant(b.t.Context(), models.GrantRequest{
+		OfferID: "o", NodeID: b.node, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
+		Size: func(*models.Offer, int64, int64) []int64 { return []int64{n} },
+	})
+	if err != nil || len(grant.Leases) != 1 {
+		b.t.Fatal(err, grant)
+	}
+	return lease.NewBlock(&grant.Leases[0], time.Now().Add(time.Hour))
+}
+
+func redeem(key string) models.Entry {
+	return models.Entry{
+		OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", key).Hash, Kind: models.KindRedeem,
+		UserID: "u", IdempotencyKey: key, Units: 1,
+	}
+}
+
+// redeem spends a unit and settles it, within a request's time.
+func (b *bench) redeem(key string, timeout time.Duration) (models.Verdict, error) {
+	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)
+	defer cancel()
+	if !b.block.Spend(1, time.Now()) {
+		b.t.Error("the block is empty")
+		return models.Verdict{}, lease.ErrShort
+	}
+	return b.settler.Settle(ctx, b.block, b.offer, redeem(key))
+}
+
+// check holds the ledger against what was acknowledged and against the block.
+func (b *bench) check(redeemed int64) {
+	b.t.Helper()
+	balance, err := b.fake.Balance(b.t.Context(), "o")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if balance.Redeemed != redeemed || balance.Allocated != balance.NetSpent()+balance.Outstanding {
+		b.t.Errorf("want %d redeemed: %+v", redeemed, balance)
+	}
+	if pending := b.block.Pending(); pending != 0 {
+		b.t.Errorf("%d units are pending, and nothing is under way", pending)
+	}
+	if !b.block.Sealed() && b.block.Left() != balance.Outstanding {
+		b.t.Errorf("the block has %d left, the ledger %d", b.block.Left(), balance.Outstanding)
+	}
+}
+
+func TestWhatWaitsMakesUpTheNextBatch(t *testing.T) {
+	inBubble(t, 5000, func(t *testing.T, b *bench) {
+		b.ledger.slow = 10 * time.Millisecond
+		var wg sync.WaitGroup
+		for i := range 1301 {
+			wg.Go(func() {
+				if _, err := b.redeem(fmt.Sprint(i), time.Second); err != nil {
+					t.Error(err)
+				}
+			})
+			if i == 0 {
+				synctest.Wait() // the first is under way alone
+			}
+		}
+		wg.Wait()
+		if got := fmt.Sprint(b.ledger.sizes); got != "[1 500 500 300]" {
+			t.Errorf("batches of %s", got)
+		}
+		b.check(1301)
+	})
+}
+
+func TestABatchIsCappedInBytes(t *testing.T) {
+	inBubble(t, 1000, func(t *testing.T, b *bench) {
+		b.ledger.slow = 10 * time.Millisecond
+		text := `{"x":"` + strings.Repeat("x", models.MaxMetadataBytes-20) + `"}`
+		var wg sync.WaitGroup
+		for i := range 400 {
+			wg.Go(func() {
+				b.block.Spend(1, time.Now())
+				e := redeem(fmt.Sprint(i))
+				e.Metadata = &text
+				if _, err := b.settler.Settle(t.Context(), b.block, b.offer, e); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, n := range b.ledger.sizes {
+			if n*len(text) > maxBatchBytes {
+				t.Errorf("a batch of %d entries of 4 KiB", n)
+			}
+		}
+		b.check(400)
+	})
+}
+
+func TestAFailedBatchGivesItsUnitsBack(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
+		if _, err := b.redeem("a", time.Second); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Error(err)
+		}
+		b.check(0)
+		b.ledger.before = nil
+		if _, err := b.redeem("a", time.Second); err != nil {
+			t.Error(err)
+		}
+		b.check(1)
+	})
+}
+
+func TestACommitWithoutReplyRunsAgain(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		unknown := 3
+		lose := func(models.Batch) error {
+			if unknown--; unknown >= 0 {
+				return models.ErrOutcomeUnknown
+			}
+			return nil
+		}
+		b.ledger.before = lose // not applied
+		if _, err := b.redeem("a", 5*time.Second); err != nil {
+			t.Error("not applied:", err)
+		}
+		b.check(1)
+		unknown, b.ledger.before, b.ledger.after = 3, nil, lose // applied
+		if v, err := b.redeem("b", 5*time.Second); err != nil || v.Replayed {
+			t.Error("applied:", v, err)
+		}
+		b.check(2)
+	})
+}
+
+// A first attempt that ends in the dark, and then a database that is away: the requester has to hear "unknown", never "no".
+func TestWhatMayHaveCommittedIsNeverCalledNotRedeemed(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		attempts := 0
+		b.ledger.after = func(models.Batch) error { return models.ErrOutcomeUnknown }
+		b.ledger.before = func(models.Batch) error {
+			if attempts++; attempts > 1 && attempts < 8 {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		}
+		if _, err := b.redeem("a", time.Second); !errors.Is(err, models.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+		b.ledger.mu.Lock()
+		b.ledger.after = nil
+		b.ledger.mu.Unlock()
+		b.settler.running.Wait()
+		b.check(1)
+	})
+}
+
+func TestARequestThatStopsWaitingInTheQueueIsNotBooked(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		b.ledger.slow = time.Second
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = b.redeem("first", 5*time.Second) })
+		synctest.Wait()
+		if _, err := b.redeem("second", 100*time.Millisecond); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Error(err)
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		b.check(1)
+	})
+}
+
+func TestAnEntryPastItsTimeIsNotWrittenByALaterAttempt(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		attempts := 0
+		b.ledger.before = func(models.Batch) error {
+			if attempts++; attempts < 10 {
+				return models.ErrOutcomeUnknown
+			}
+			return nil
+		}
+		if _, err := b.redeem("a", 100*time.Millisecond); !errors.Is(err, models.ErrOutcomeUnknown) {
+			t.Error(err)
+		}
+		b.settler.running.Wait()
+		b.check(0)
+		if _, err := b.redeem("a", time.Second); err != nil { // the retry finds out: it had not been redeemed
+			t.Error(err)
+		}
+		b.check(1)
+	})
+}
+
+func TestABatchThatMeetsAStuckUserIsSplit(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *bench) {
+		b.ledger.slow = time.Millisecond
+		b.ledger.before = func(batch models.Batch) error {
+			for _, w := range batch.Wanted {
+				if w.IdempotencyKey == "17" {
+					return models.ErrBusy
+				}
+			}
+			return nil
+		}
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				if _, err := b.redeem(fmt.Sprint(i), 5*time.Second); errors.Is(err, models.ErrBusy) && i == 17 {
+					refused.Add(1)
+				} else if err != nil {
+					t.Error(i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if refused.Load() != 1 {
+			t.Error("the stuck one was not refused")
+		}
+		b.check(63)
+	})
+}
+
+func TestAClosedLeaseBooksNothing(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		if _, did, err := b.fake.CloseLease(t.Context(), "o", b.block.LeaseID, models.LeaseReclaimed, nil); err != nil || !did {
+			t.Fatal(did, err)
+		}
+		if _, err := b.redeem("a", time.Second); !errors.Is(err, models.ErrLeaseClosed) {
+			t.Error(err)
+		}
+		if !b.block.Sealed() {
+			t.Error("the block is still open")
+		}
+		b.check(0)
+	})
+}
+
+func TestAFullQueueTurnsAway(t *testing.T) {
+	inBubble(t, 2*maxQueued, func(t *testing.T, b *bench) {
+		b.ledger.slow = time.Second
+		var overloaded atomic.Int64
+		var wg sync.WaitGroup
+		for i := range maxQueued + 200 {
+			wg.Go(func() {
+				if _, err := b.redeem(fmt.Sprint(i), 500*time.Millisecond); errors.Is(err, models.ErrOverloaded) {
+					overloaded.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		if n := overloaded.Load(); n == 0 || n > 200 {
+			t.Errorf("%d turned away", n)
+		}
+		if b.block.Pending() != 0 {
+			t.Errorf("%d pending", b.block.Pending())
+		}
+	})
+}
+
+func TestARefundFillsItsPoolOnce(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		if _, err := b.redeem("a", time.Second); err != nil {
+			t.Fatal(err)
+		}
+		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+			OfferID: "o", ID: models.NewID(), NodeID: b.node, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool := lease.NewBlock(&opened, time.Now().Add(time.Minute))
+		refund := models.Entry{
+			OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", "a").Hash, Kind: models.KindRefund, IdempotencyKey: "r",
+		}
+		for range 2 {
+			v, err := b.settler.Settle(t.Context(), pool, b.offer, refund)
+			if err != nil || v.Entry.Units != 1 {
+				t.Error(v, err)
+			}
+			refund.ID = models.NewID() // the same request once more
+		}
+		if pool.Left() != 1 {
+			t.Errorf("the pool has %d", pool.Left())
+		}
+		pool.Seal()
+		if _, err := b.settler.Settle(t.Context(), pool, b.offer, refund); !errors.Is(err, models.ErrLeaseClosed) {
+			t.Errorf("into a sealed pool: %v", err)
+		}
+	})
+}
+
+// COMMIT goes wrong in every way, thousands of times: not applied, applied without a reply, and applied while the next attempts
+// are under way. Whatever was acknowledged is there, whatever is there is there once, and the block agrees with the ledger.
+func TestTheBooksAreExactWhateverBecomesOfCommit(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	inBubble(t, 20_000, func(t *testing.T, b *bench) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var mu sync.Mutex
+		var later sync.WaitGroup
+		b.ledger.slow = time.Millisecond
+		b.ledger.before = func(batch models.Batch) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch random.IntN(6) {
+			case 0:
+				return models.ErrOutcomeUnknown
+			case 1:
+				delay := time.Duration(random.IntN(int(3 * time.Second)))
+				later.Go(func() {
+					time.Sleep(delay)
+					_, _ = b.fake.Settle(context.Background(), batch)
+				})
+				return models.ErrOutcomeUnknown
+			case 2:
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		}
+		b.ledger.after = func(models.Batch) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if random.IntN(6) == 0 {
+				return models.ErrOutcomeUnknown
+			}
+			return nil
+		}
+		var keys atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for range 150 {
+					key := fmt.Sprint(keys.Add(1))
+					for { // as a checkout does: until it knows
+						if _, err := b.redeem(key, 5*time.Second); err == nil {
+							break
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		later.Wait()
+		b.settler.running.Wait()
+		b.check(keys.Load())
+	})
+}
