@@ -478,6 +478,55 @@ func TestASoldOutOfferUnderLoadCostsFewReads(t *testing.T) {
 	})
 }
 
+// The books contradict the keeper's memory of a shortage: the request is served, without waiting for that memory to fade.
+func TestUnitsThatComeBackWhileARefusalIsPrepared(t *testing.T) {
+	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
+		if _, err := f.nodes[0].redeem("all", "u", 100); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		f.fail(func(call string) error {
+			if call == "Balance" {
+				time.Sleep(80 * time.Millisecond)
+			}
+			return nil
+		})
+		var raise sync.WaitGroup
+		raise.Go(func() {
+			time.Sleep(40 * time.Millisecond)
+			f.change(func(o *models.Offer) { o.BudgetTarget = 110 })
+		})
+		start := time.Now()
+		if _, err := f.nodes[0].redeem("a", "u", 10); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 200*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+		raise.Wait()
+	})
+}
+
+func TestARedemptionOutlivesItsLease(t *testing.T) {
+	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
+		if _, err := f.nodes[0].redeem("a", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		leases, err := f.fake.ActiveLeases(t.Context(), "o")
+		if err != nil || len(leases) == 0 {
+			t.Fatal(leases, err)
+		}
+		for _, l := range leases { // this node is taken for dead
+			if _, _, err := f.fake.CloseLease(t.Context(), "o", l.ID, models.LeaseReclaimed, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r, err := f.nodes[0].redeem("b", "u", 1); err != nil || r.Replayed {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
 func TestAChangeSaysWhoMayNotHaveHeardOfIt(t *testing.T) {
 	inFleet(t, 2, nil, func(t *testing.T, f *fleet) {
 		if _, err := f.nodes[1].redeem("a", "u", 1); err != nil {

@@ -171,11 +171,12 @@ func (h *holding) abandon(w *waiter) {
 // errRetired: the holding has left the keeper between being looked up and being used.
 var errRetired = errors.New("holding retired")
 
-// retire takes an empty holding out of the keeper, so that offers nobody redeems any more leave memory.
-func (h *holding) retire() {
+// retire takes a holding that has nothing, and nothing to remember, out of the keeper, so that offers nobody redeems any more
+// leave memory.
+func (h *holding) retire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.held) == 0 && len(h.waiting) == 0 && !h.granting {
+	if len(h.held) == 0 && len(h.waiting) == 0 && !h.granting && now.After(h.short.until) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}

@@ -157,7 +157,7 @@ func (k *Keeper) maintain(ctx context.Context) {
 		held := h.count()
 		leases += held
 		if held == 0 {
-			h.retire()
+			h.retire(k.cfg.Now())
 			return true
 		}
 		group.Go(func() error { h.maintain(ctx); return nil })

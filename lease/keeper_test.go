@@ -416,6 +416,22 @@ func TestWhoStopsWaitingGivesBackWhatArrives(t *testing.T) {
 	})
 }
 
+// A request can be served at the very moment it gives up.
+func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
+	inBubble(t, testOffer(100, 100), 1, func(t *testing.T, b *bench) {
+		block, err := b.keeper.Spend(t.Context(), b.offer, 40, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &waiter{offer: b.offer, units: 40, outcome: make(chan served, 1)}
+		w.outcome <- served{block: block}
+		b.keeper.holding(b.offer.ID).abandon(w)
+		if err := b.spend(100); err != nil {
+			t.Errorf("all 100 must still be there: %v", err)
+		}
+	})
+}
+
 func TestAPausedOfferIsGrantedNothing(t *testing.T) {
 	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
 		pause := func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }

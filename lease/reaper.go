@@ -29,7 +29,7 @@ type Reaper struct {
 	logger  zerolog.Logger
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
-	last    time.Time // when the database last answered; zero after a failure
+	last    time.Time // when the database last answered
 }
 
 type watchKey struct {
@@ -57,7 +57,8 @@ func NewReaper(estate Estate, now func() time.Time, logger zerolog.Logger, reg p
 
 const (
 	reapEvery = 500 * time.Millisecond
-	// maxStood is the most that one look adds to what was watched: a process that was stopped has not been watching.
+	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, the database did not answer
+	// in between, or this process was stopped and could not watch.
 	maxStood = 4 * reapEvery
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
@@ -71,8 +72,7 @@ func (r *Reaper) reap(ctx context.Context) {
 	now := r.now()
 	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
 	if err != nil {
-		r.last = time.Time{}
-		return
+		return // the store reports it
 	}
 	for _, l := range r.ripe(&expiring, r.elapsed(now)) {
 		r.reclaim(ctx, &l)
@@ -80,10 +80,8 @@ func (r *Reaper) reap(ctx context.Context) {
 }
 
 // elapsed is the time since the last look, as far as the database answered in it.
-func (r *Reaper) elapsed(now time.Time) (d time.Duration) {
-	if !r.last.IsZero() {
-		d = min(now.Sub(r.last), maxStood)
-	}
+func (r *Reaper) elapsed(now time.Time) time.Duration {
+	d := min(now.Sub(r.last), maxStood)
 	r.last = now
 	return d
 }

@@ -97,6 +97,24 @@ func TestAnOutageMakesNoMassReclaim(t *testing.T) {
 	})
 }
 
+// The same when the outage begins while the lease is watched already, because its owner was cut off first.
+func TestTheTimeOfAnOutageIsNotTimeThatWasWatched(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		time.Sleep(50 * time.Second)
+		e.fail(func(string) error { return models.ErrLedgerUnavailable })
+		time.Sleep(10 * time.Minute)
+		e.fail(nil)
+		time.Sleep(15 * time.Second)
+		if !e.active() {
+			t.Error("reclaimed before the owner had its chance")
+		}
+		time.Sleep(15 * time.Second)
+		if e.active() {
+			t.Error("not reclaimed after it")
+		}
+	})
+}
+
 func TestRepeatedOutagesDoNotProlongALeaseForEver(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
 		for range 10 { // ten seconds of service a minute
@@ -142,6 +160,20 @@ func TestAReclaimThatFailsIsTriedAgain(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if failed.Load() <= 5 || e.active() {
 			t.Errorf("after %d attempts the lease is active: %v", failed.Load(), e.active())
+		}
+	})
+}
+
+// The end must stand still: a lease that is renewed again and again is never due, whatever the database's clock does.
+func TestALeaseWhoseEndMovesIsNotReclaimed(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		for range 60 {
+			e.step.Add(int64(10 * time.Minute))
+			time.Sleep(1100 * time.Millisecond)
+			if !e.active() {
+				t.Fatal("reclaimed")
+			}
+			e.renew()
 		}
 	})
 }

@@ -1,0 +1,90 @@
+package allocator_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/models"
+)
+
+// shelf is a source of offers that counts how often single ones are read.
+type shelf struct {
+	offers []models.Offer
+	now    models.Micros
+	reads  int
+}
+
+func (s *shelf) SyncOffers(context.Context, time.Duration) (models.Snapshot, error) {
+	return models.Snapshot{Offers: s.offers, Now: s.now}, nil
+}
+
+func (s *shelf) Offer(_ context.Context, id string) (models.Offer, error) {
+	s.reads++
+	for _, o := range s.offers {
+		if o.ID == id {
+			return o, nil
+		}
+	}
+	return models.Offer{}, models.ErrOfferNotFound
+}
+
+func offerAt(id string, version int64, status models.Status) models.Offer {
+	return models.Offer{ID: id, Version: version, Status: status, Budget: version}
+}
+
+func newCatalogue(t *testing.T, offers ...models.Offer) (*shelf, *allocator.Catalogue) {
+	t.Helper()
+	s := &shelf{offers: offers, now: 1000}
+	c := allocator.NewCatalogue(s, time.Now, zerolog.Nop())
+	if err := c.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+func TestTheCatalogueNeverGoesBack(t *testing.T) {
+	s, c := newCatalogue(t, offerAt("a", 3, models.StatusActive))
+	c.Learn(offerAt("a", 5, models.StatusPaused))
+	s.offers = []models.Offer{offerAt("a", 4, models.StatusActive), offerAt("b", 1, models.StatusActive)} // read before the change, answered after it
+	if err := c.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := c.Offer(t.Context(), "a"); err != nil || o.Version != 5 {
+		t.Errorf("went back to %+v, %v", o, err)
+	}
+	if _, err := c.Offer(t.Context(), "b"); err != nil || s.reads != 0 {
+		t.Errorf("b was not taken: %v, %d reads", err, s.reads)
+	}
+}
+
+func TestOffersThatAreOverLeaveTheCatalogue(t *testing.T) {
+	s, c := newCatalogue(t, offerAt("a", 1, models.StatusActive))
+	s.offers = []models.Offer{offerAt("a", 2, models.StatusEnded)}
+	if err := c.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for want := 1; want <= 2; want++ {
+		if o, err := c.Offer(t.Context(), "a"); err != nil || o.Status != models.StatusEnded || s.reads != want {
+			t.Errorf("%+v, %v, %d reads", o, err, s.reads)
+		}
+	}
+}
+
+func TestTheDatabaseClockGoesOnBetweenSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newCatalogue(t)
+		s.now = models.MicrosOf(time.Now()).Add(-time.Hour) // an hour behind this node
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := c.LedgerNow(time.Now()); got != s.now.Add(time.Minute) {
+			t.Errorf("off by %s", got.Sub(s.now.Add(time.Minute)))
+		}
+	})
+}
