@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"tranche/models"
@@ -20,7 +19,7 @@ func greeting(addr string, keys bool) string {
 	return strings.NewReplacer(
 		"{base}", "http://"+addr, "{offer}", offer, "{key}", key,
 		"{redemption}", models.RedemptionIDOf(offer, key).String(), "{admin}", admin, "{checkout}", checkout,
-	).Replace(fmt.Sprintln(`Tranche listens on {base}
+	).Replace(`Tranche listens on {base}
 
 # make an offer of 10 000 redemptions, one per user
 curl -s {base}/v1/offers{admin} -H 'Content-Type: application/json' \
@@ -33,5 +32,6 @@ curl -s {base}/v1/offers/{offer}/redemptions{checkout} -H 'Content-Type: applica
 # give it back
 curl -s {base}/v1/redemptions/{redemption}/refunds{checkout} -H 'Content-Type: application/json' \
   -H 'Idempotency-Key: return-1' -d '{"reason": "changed her mind"}'
-`))
+
+`)
 }

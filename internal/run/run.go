@@ -46,9 +46,6 @@ func (b *Backoff) Wait(ctx context.Context) bool {
 	return Pause(ctx, jitter(b.next, 4))
 }
 
-// Reset makes the next pause the shortest again.
-func (b *Backoff) Reset() { b.next = 0 }
-
 // jitter moves d by up to a part-th of it, either way.
 func jitter(d time.Duration, part int64) time.Duration {
 	spread := int64(d) / part

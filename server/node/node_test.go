@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"tranche/internal/storetest"
+	"tranche/models"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config(t *testing.T) Config {
+	return Config{
+		Listen: "127.0.0.1:0", DataDir: filepath.Join(t.TempDir(), "data"), NodeName: "n",
+		RequestTimeout: 5 * time.Second, Logger: zerolog.Nop(),
+	}
+}
+
+// running is a node that serves.
+type running struct {
+	*Node
+	t    *testing.T
+	stop context.CancelFunc
+	done chan struct{} // closed when Run has returned err
+	err  error
+}
+
+func start(t *testing.T, c Config) *running {
+	t.Helper()
+	n, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Node: n, t: t, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = n.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		_ = r.wait()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return r
+}
+
+// wait gives the result of Run.
+func (r *running) wait() error {
+	select {
+	case <-r.done:
+		return r.err
+	case <-time.After(30 * time.Second):
+		r.t.Error("the node does not stop")
+		return nil
+	}
+}
+
+// call gives the status and the JSON body of an answer.
+func (r *running) call(method, path, body string, header ...string) (int, map[string]any) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.Addr().String()+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	var v map[string]any
+	if err := json.NewDecoder(answer.Body).Decode(&v); err != nil {
+		r.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return answer.StatusCode, v
+}
+
+// ready waits until /readyz answers with a status.
+func (r *running) ready(status int) {
+	r.t.Helper()
+	deadline := time.After(20 * time.Second)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		if got, _ := r.call("GET", "/readyz", ""); got == status {
+			return
+		}
+		select {
+		case <-deadline:
+			r.t.Fatalf("/readyz does not become %d", status)
+		case <-poll.C:
+		}
+	}
+}
+
+func TestANodeServesAndGivesEverythingBack(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	if status, v := n.call("POST", "/v1/offers", `{"id":"o","name":"O","budget":50}`); status != 201 {
+		t.Fatal(status, v)
+	}
+	status, v := n.call("POST", "/v1/offers/o/redemptions", `{"user_id":"alice"}`, "Idempotency-Key", "k")
+	if status != 201 {
+		t.Fatal(status, v)
+	}
+	if status, v = n.call("POST", fmt.Sprintf("/v1/redemptions/%s/refunds", v["id"]), `{}`, "Idempotency-Key", "r"); status != 201 {
+		t.Fatal(status, v)
+	}
+	n.stop()
+	if err := n.wait(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, c)
+	again.ready(200)
+	status, v = again.call("GET", "/v1/offers/o/balance", "")
+	if status != 200 || v["redeemed"] != 1.0 || v["refunded"] != 1.0 || v["allocated"] != 0.0 || v["leases_active"] != 0.0 {
+		t.Errorf("after the drain: %d %v", status, v)
+	}
+}
+
+func TestANodeStartsWithoutItsDatabase(t *testing.T) {
+	c := config(t)
+	c.DSN = "root@tcp(127.0.0.1:1)/nowhere" // nothing listens there
+	n := start(t, c)
+	n.ready(503)
+	if status, _ := n.call("GET", "/healthz", ""); status != 200 {
+		t.Errorf("/healthz: %d", status)
+	}
+	for _, call := range []struct{ method, path, body string }{
+		{"POST", "/v1/offers/o/redemptions", `{"user_id":"alice"}`},
+		{"GET", "/v1/offers/o", ""},
+		{"GET", "/v1/redemptions/o.aaaaaaaaaaaaaaaaaaaaaaaaaa", ""},
+		{"POST", "/v1/offers", `{"id":"o","name":"O","budget":50}`},
+	} {
+		status, v := n.call(call.method, call.path, call.body, "Idempotency-Key", "k")
+		if status != 503 || v["type"] != "/problems/ledger-unavailable" || v["retryable"] != true {
+			t.Errorf("%s %s: %d %v", call.method, call.path, status, v)
+		}
+	}
+}
+
+// Two processes with one identity: the one that started first finds out and stops.
+func TestANodeWhoseIdentityWasTakenStops(t *testing.T) {
+	c := config(t)
+	c.DSN = storetest.MySQL(t)
+	first := start(t, c)
+	first.ready(200)
+
+	id, err := os.ReadFile(filepath.Join(c.DataDir, "node-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := c
+	copied.DataDir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(copied.DataDir, "node-id"), id, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := start(t, copied)
+	second.ready(200)
+	if err := first.wait(); !errors.Is(err, models.ErrEpochSuperseded) {
+		t.Errorf("the first stopped with %v", err)
+	}
+	if status, v := second.call("POST", "/v1/offers", `{"id":"o","name":"O","budget":50}`); status != 201 {
+		t.Error(status, v)
+	}
+}
+
+func TestConfigsThatCannotWork(t *testing.T) {
+	for name, spoil := range map[string]func(*Config){
+		"no port":                    func(c *Config) { c.Listen = "127.0.0.1" },
+		"open to others without key": func(c *Config) { c.Listen = "0.0.0.0:0" },
+		"all addresses without key":  func(c *Config) { c.Listen = ":0" },
+		"one key for both":           func(c *Config) { c.AdminKey, c.CheckoutKey = "k", "k" },
+		"no data directory":          func(c *Config) { c.DataDir = "" },
+		"no name":                    func(c *Config) { c.NodeName = "" },
+		"no time":                    func(c *Config) { c.RequestTimeout = 0 },
+		"a drain for ever":           func(c *Config) { c.DrainWait = time.Hour },
+		"a DSN without a database":   func(c *Config) { c.DSN = "root@tcp(127.0.0.1:1)/" },
+		"a DSN that is none":         func(c *Config) { c.DSN = "mysql://root@127.0.0.1" },
+	} {
+		c := config(t)
+		spoil(&c)
+		if n, err := New(c); err == nil {
+			n.close()
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	c := config(t)
+	c.Listen, c.AdminKey = "0.0.0.0:0", "secret"
+	n, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.close()
+}
