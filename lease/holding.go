@@ -67,17 +67,20 @@ func newHolding(k *Keeper, offerID string) *holding {
 	return h
 }
 
-// spend tries the open blocks: the one with the fewest pending units first, for its batch will be under way soonest.
+// spend tries the open blocks: of the oldest, as many as there are lanes, the one with the fewest pending units, for its batch
+// will be under way soonest. Younger blocks wait their turn: to spread the load over them too would make batches smaller.
 func (h *holding) spend(n int64, now time.Time) *Block {
 	blocks := *h.open.Load()
 	var best *Block
 	var fewest, left int64
+	lanes := h.keeper.cfg.Lanes
 	for _, b := range blocks {
 		rest := b.Left()
 		left += rest
-		if rest < n {
+		if rest < n || lanes == 0 {
 			continue
 		}
+		lanes--
 		if pending := b.Pending(); best == nil || pending < fewest {
 			best, fewest = b, pending
 		}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/models"
+)
+
+// Config is what the composition root decides.
+type Config struct {
+	Keys           Keys
+	RequestTimeout time.Duration // from a request's arrival until it must be decided
+	Now            func() time.Time
+	Logger         zerolog.Logger
+	Registerer     prometheus.Registerer // for this package's metrics
+	Gatherer       prometheus.Gatherer   // what /metrics shows
+}
+
+// Keys are the bearer keys. With both empty, the API is open to this machine only.
+type Keys struct {
+	Admin    string // may do everything
+	Checkout string // may redeem, refund, and read offers, balances and users
+}
+
+// Services are what the handlers call. All of it is safe for concurrent use.
+type Services struct {
+	Allocator Allocator
+	Books     Books
+	// Ready says whether this node can serve, and why, or why not, in words.
+	Ready func() (ready bool, detail string)
+}
+
+// Allocator does what changes the books. Its errors are those of package models; the context carries the request's deadline.
+type Allocator interface {
+	Redeem(ctx context.Context, offerID string, req allocator.RedeemRequest) (allocator.Redeemed, error)
+	Refund(ctx context.Context, id models.RedemptionID, req allocator.RefundRequest) (allocator.Refunded, error)
+	// CreateOffer gives isNew=false when the same offer was there already.
+	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
+	// ChangeOffer may run change more than once; an error of change comes back wrapped.
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (allocator.Applied, error)
+	// LedgerNow is the database's clock, estimated.
+	LedgerNow() models.Micros
+}
+
+// Books reads the ledger. Limits are at most maxLimit + 1: a page asks for one row more than it shows.
+type Books interface {
+	Offer(ctx context.Context, id string) (models.Offer, error)
+	Offers(ctx context.Context, filter models.OfferFilter) ([]models.Offer, models.Micros, error)
+	Balance(ctx context.Context, offerID string) (models.Balance, error)
+	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
+	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
+	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
+	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
+	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
+	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
+}
+
+// server is the state behind the handlers.
+type server struct {
+	Services
+	config  Config
+	keys    keyring
+	metrics *metrics
+	scrape  http.Handler // answers /metrics
+	sampled zerolog.Logger
+
+	buffers       sync.Pool // of *buffers
+	requestPrefix string    // of the request ids made here
+	requests      atomic.Uint64
+}
+
+// New builds the handler of the whole API.
+func New(config Config, services Services) (http.Handler, error) {
+	if config.RequestTimeout <= 0 || config.Now == nil || services.Ready == nil {
+		return nil, errors.New("api: a request timeout, a clock and a readiness are needed")
+	}
+	m, err := newMetrics(config.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		Services:      services,
+		config:        config,
+		keys:          newKeyring(config.Keys),
+		metrics:       m,
+		scrape:        scrapeHandler(config.Gatherer),
+		sampled:       config.Logger.Sample(&zerolog.BasicSampler{N: successesPerLogLine}),
+		buffers:       sync.Pool{New: func() any { return newBuffers() }},
+		requestPrefix: models.NewID().String()[24:] + "-",
+	}
+	return s.router(), nil
+}
+
+// router registers the route table. gin's own redirects, logger and recovery stay off.
+func (s *server) router() *gin.Engine {
+	gin.SetMode(gin.ReleaseMode) // process-wide; it only silences gin's prints
+	engine := gin.New()
+	engine.UseEscapedPath = true
+	engine.UnescapePathValues = false // see exchange.segment
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	engine.HandleMethodNotAllowed = true
+	engine.ForwardedByClientIP = false
+	for _, r := range routes() {
+		engine.Handle(r.method, ginPath(r.path), s.endpoint(r))
+	}
+	engine.NoRoute(s.endpoint(route{handle: (*server).noRoute}))
+	engine.NoMethod(s.endpoint(route{handle: (*server).noMethod}))
+	return engine
+}

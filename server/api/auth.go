@@ -1,0 +1,127 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+const challenge = `Bearer realm="tranche"`
+
+// keyring holds the sums of the configured keys. Comparing sums takes the same time whatever the lengths are.
+type keyring struct {
+	admin, checkout       [sha256.Size]byte
+	hasAdmin, hasCheckout bool
+}
+
+func newKeyring(keys Keys) keyring {
+	return keyring{
+		admin:       sha256.Sum256([]byte(keys.Admin)),
+		checkout:    sha256.Sum256([]byte(keys.Checkout)),
+		hasAdmin:    keys.Admin != "",
+		hasCheckout: keys.Checkout != "",
+	}
+}
+
+func (k *keyring) empty() bool { return !k.hasAdmin && !k.hasCheckout }
+
+// scopeOf gives what a key allows; scopeOpen is what no key allows.
+func (k *keyring) scopeOf(key string) scope {
+	sum := sha256.Sum256([]byte(key))
+	isAdmin := subtle.ConstantTimeCompare(sum[:], k.admin[:]) == 1
+	isCheckout := subtle.ConstantTimeCompare(sum[:], k.checkout[:]) == 1
+	switch {
+	case isAdmin && k.hasAdmin:
+		return scopeAdmin
+	case isCheckout && k.hasCheckout:
+		return scopeCheckout
+	default:
+		return scopeOpen
+	}
+}
+
+// admit decides whether the request may be served at all. Unknown paths need no key to be told so: which ones there are is in the
+// API document, which is open.
+func (s *server) admit(x *exchange) error {
+	if s.keys.empty() {
+		return admitLocal(x.http)
+	}
+	switch needed := x.route.scope; needed {
+	case scopeOpen:
+		return nil
+	case scopeLocal:
+		if isDirectLocalPeer(x.http) {
+			return nil
+		}
+		return s.admitKey(x.http, scopeCheckout)
+	default:
+		return s.admitKey(x.http, needed)
+	}
+}
+
+func (s *server) admitKey(r *http.Request, needed scope) error {
+	key, ok := bearer(r.Header)
+	if !ok {
+		return errUnauthenticated
+	}
+	switch has := s.keys.scopeOf(key); {
+	case has == scopeOpen:
+		return errUnauthenticated
+	case has < needed:
+		return errForbidden
+	default:
+		return nil
+	}
+}
+
+// bearer gives the key of the Authorization header, of which there must be one.
+func bearer(h http.Header) (string, bool) {
+	values := h["Authorization"]
+	if len(values) != 1 {
+		return "", false
+	}
+	scheme, key, found := strings.Cut(values[0], " ")
+	key = strings.Trim(key, " ")
+	return key, found && key != "" && strings.EqualFold(scheme, "Bearer")
+}
+
+// admitLocal keeps web pages out of an unprotected server: a page of another site has its own Origin, and a page whose name was
+// made to resolve to this machine has its own Host.
+func admitLocal(r *http.Request) error {
+	if !isLoopbackHost(r.Host) {
+		return errForeignHost
+	}
+	for _, origin := range r.Header["Origin"] {
+		u, err := url.Parse(origin)
+		if err != nil || !strings.EqualFold(u.Host, r.Host) {
+			return errForeignHost
+		}
+	}
+	return nil
+}
+
+// isLoopbackHost reports whether a Host header, with or without port, names this machine.
+func isLoopbackHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// isDirectLocalPeer reports whether the request comes from this machine, and not through a proxy on it.
+func isDirectLocalPeer(r *http.Request) bool {
+	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+		return false
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}

@@ -1,0 +1,54 @@
+package api
+
+import (
+	"context"
+
+	"tranche/models"
+)
+
+func (s *server) getBalance(x *exchange) (reply, error) {
+	id, err := x.offer()
+	if err != nil {
+		return reply{}, err
+	}
+	balance, err := s.Books.Balance(x.ctx, id)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{body: toBalance(&balance)}, nil
+}
+
+func (s *server) listLeases(x *exchange) (reply, error) {
+	cursor := func(l *models.ListedLease) string { return idCursor(cursorLeases, l.ID) }
+	return listBooks(s, x, cursorLeases, s.Books.Leases, toLease, cursor)
+}
+
+func (s *server) listEntries(x *exchange) (reply, error) {
+	cursor := func(e *models.Entry) string { return idCursor(cursorEntries, e.ID) }
+	return listBooks(s, x, cursorEntries, s.Books.Entries, toEntry, cursor)
+}
+
+// listBooks answers with a list of one offer's rows that is ordered by id.
+func listBooks[R, T any](
+	s *server, x *exchange, list byte,
+	read func(ctx context.Context, offerID string, limit int, before models.ID) ([]R, error),
+	show func(*R) T, cursor func(*R) string,
+) (reply, error) {
+	offerID, err := x.offer()
+	if err != nil {
+		return reply{}, err
+	}
+	q := x.query()
+	limit, before := q.limit(), q.before(list)
+	if err := q.close(); err != nil {
+		return reply{}, err
+	}
+	rows, err := read(x.ctx, offerID, limit+1, before)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.mustExist(x, offerID, len(rows)); err != nil {
+		return reply{}, err
+	}
+	return replyPage(x, pageOf(rows, limit, show, cursor)), nil
+}

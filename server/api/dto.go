@@ -1,0 +1,325 @@
+package api
+
+import (
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"tranche/models"
+)
+
+// The JSON shapes. Absent values are null, never left out.
+
+type offerJSON struct {
+	ID                      string       `json:"id"`
+	Name                    string       `json:"name"`
+	Unit                    string       `json:"unit"`
+	Budget                  int64        `json:"budget"`
+	BudgetTarget            int64        `json:"budget_target"`
+	Mode                    string       `json:"mode"`
+	UserLimitRedemptions    *int64       `json:"user_limit_redemptions"`
+	UserLimitUnits          *int64       `json:"user_limit_units"`
+	StartsAt                *instantJSON `json:"starts_at"`
+	EndsAt                  *instantJSON `json:"ends_at"`
+	Status                  string       `json:"status"`
+	LeaseSize               int64        `json:"lease_size"`
+	LeaseTTLSeconds         int64        `json:"lease_ttl_seconds"`
+	Adaptive                bool         `json:"adaptive"`
+	RefundRestoresBudget    bool         `json:"refund_restores_budget"`
+	RefundRestoresUserLimit bool         `json:"refund_restores_user_limit"`
+	Version                 int64        `json:"version"`
+	CreatedAt               instantJSON  `json:"created_at"`
+	UpdatedAt               instantJSON  `json:"updated_at"`
+}
+
+func toOffer(o *models.Offer, now models.Micros) offerJSON {
+	return offerJSON{
+		ID:                      o.ID,
+		Name:                    o.Name,
+		Unit:                    o.Unit,
+		Budget:                  o.Budget,
+		BudgetTarget:            o.BudgetTarget,
+		Mode:                    string(o.Mode),
+		UserLimitRedemptions:    o.UserLimitRedemptions,
+		UserLimitUnits:          o.UserLimitUnits,
+		StartsAt:                (*instantJSON)(o.StartsAt),
+		EndsAt:                  (*instantJSON)(o.EndsAt),
+		Status:                  string(o.StatusAt(now)),
+		LeaseSize:               o.LeaseSize,
+		LeaseTTLSeconds:         o.LeaseTTLSeconds,
+		Adaptive:                o.Adaptive,
+		RefundRestoresBudget:    o.RefundRestoresBudget,
+		RefundRestoresUserLimit: o.RefundRestoresUserLimit,
+		Version:                 o.Version,
+		CreatedAt:               instantJSON(o.CreatedAt),
+		UpdatedAt:               instantJSON(o.UpdatedAt),
+	}
+}
+
+type redemptionJSON struct {
+	ID             string         `json:"id"`
+	OfferID        string         `json:"offer_id"`
+	UserID         string         `json:"user_id"`
+	OrderID        *string        `json:"order_id"`
+	IdempotencyKey string         `json:"idempotency_key"`
+	Units          int64          `json:"units"`
+	RefundedUnits  int64          `json:"refunded_units"`
+	State          string         `json:"state"`
+	HoldExpiresAt  *instantJSON   `json:"hold_expires_at"`
+	Recorded       string         `json:"recorded"`
+	Late           bool           `json:"late"`
+	CartID         *string        `json:"cart_id"`
+	NodeID         idJSON         `json:"node_id"`
+	LeaseID        idJSON         `json:"lease_id"`
+	CreatedAt      instantJSON    `json:"created_at"`
+	ResolvedAt     *instantJSON   `json:"resolved_at"`
+	Metadata       jsontext.Value `json:"metadata"` // null when nil
+}
+
+// recordedInLedger says where a redemption is on record: everything that is shown here has been committed.
+const recordedInLedger = "ledger"
+
+func toRedemption(r *models.Redemption) redemptionJSON {
+	return redemptionJSON{
+		ID:             r.RedemptionID.String(),
+		OfferID:        r.OfferID,
+		UserID:         r.UserID,
+		OrderID:        r.OrderID,
+		IdempotencyKey: r.IdempotencyKey,
+		Units:          r.Units,
+		RefundedUnits:  r.RefundedUnits,
+		State:          string(r.State),
+		Recorded:       recordedInLedger,
+		Late:           r.Late,
+		NodeID:         idJSON(r.NodeID),
+		LeaseID:        idJSON(r.LeaseID),
+		CreatedAt:      instantJSON(r.CreatedAt),
+		ResolvedAt:     (*instantJSON)(r.ResolvedAt),
+		Metadata:       toRaw(r.Metadata),
+	}
+}
+
+type refundJSON struct {
+	ID             idJSON       `json:"id"`
+	RedemptionID   string       `json:"redemption_id"`
+	IdempotencyKey string       `json:"idempotency_key"`
+	Units          int64        `json:"units"`
+	Restored       restoredJSON `json:"restored"`
+	Reason         *string      `json:"reason"`
+	CreatedAt      instantJSON  `json:"created_at"`
+}
+
+type restoredJSON struct {
+	Budget    bool `json:"budget"`
+	UserLimit bool `json:"user_limit"`
+}
+
+func toRefund(e *models.Entry) refundJSON {
+	return refundJSON{
+		ID:             idJSON(e.ID),
+		RedemptionID:   e.RedemptionID().String(),
+		IdempotencyKey: e.IdempotencyKey,
+		Units:          e.Units,
+		Restored:       restoredJSON{Budget: e.RestoresBudget, UserLimit: e.RestoresUserLimit},
+		Reason:         e.Reason,
+		CreatedAt:      instantJSON(e.CreatedAt),
+	}
+}
+
+type entryJSON struct {
+	ID           idJSON      `json:"id"`
+	Seq          int64       `json:"seq"`
+	Kind         string      `json:"kind"`
+	OfferID      string      `json:"offer_id"`
+	RedemptionID string      `json:"redemption_id"`
+	UserID       string      `json:"user_id"`
+	OrderID      *string     `json:"order_id"`
+	Units        int64       `json:"units"`
+	LeaseID      idJSON      `json:"lease_id"`
+	NodeID       idJSON      `json:"node_id"`
+	Late         bool        `json:"late"`
+	CreatedAt    instantJSON `json:"created_at"`
+}
+
+func toEntry(e *models.Entry) entryJSON {
+	return entryJSON{
+		ID:           idJSON(e.ID),
+		Seq:          e.Seq,
+		Kind:         string(e.Kind),
+		OfferID:      e.OfferID,
+		RedemptionID: e.RedemptionID().String(),
+		UserID:       e.UserID,
+		OrderID:      e.OrderID,
+		Units:        e.Units,
+		LeaseID:      idJSON(e.LeaseID),
+		NodeID:       idJSON(e.NodeID),
+		Late:         e.Late,
+		CreatedAt:    instantJSON(e.CreatedAt),
+	}
+}
+
+type leaseJSON struct {
+	ID        idJSON       `json:"id"`
+	OfferID   string       `json:"offer_id"`
+	NodeID    idJSON       `json:"node_id"`
+	NodeName  string       `json:"node_name"`
+	Epoch     int64        `json:"epoch"`
+	Kind      string       `json:"kind"`
+	Mode      string       `json:"mode"`
+	Granted   int64        `json:"granted"`
+	Spent     int64        `json:"spent"`
+	State     string       `json:"state"`
+	GrantedAt instantJSON  `json:"granted_at"`
+	ExpiresAt instantJSON  `json:"expires_at"`
+	ClosedAt  *instantJSON `json:"closed_at"`
+}
+
+func toLease(l *models.ListedLease) leaseJSON {
+	return leaseJSON{
+		ID:        idJSON(l.ID),
+		OfferID:   l.OfferID,
+		NodeID:    idJSON(l.NodeID),
+		NodeName:  l.NodeName,
+		Epoch:     l.Epoch,
+		Kind:      string(l.Kind),
+		Mode:      string(l.Mode),
+		Granted:   l.Granted,
+		Spent:     l.Spent,
+		State:     string(l.State),
+		GrantedAt: instantJSON(l.GrantedAt),
+		ExpiresAt: instantJSON(l.ExpiresAt),
+		ClosedAt:  (*instantJSON)(l.ClosedAt),
+	}
+}
+
+type balanceJSON struct {
+	Budget         int64       `json:"budget"`
+	Allocated      int64       `json:"allocated"`
+	Unallocated    int64       `json:"unallocated"`
+	Outstanding    int64       `json:"outstanding"`
+	Held           int64       `json:"held"`
+	Redeemed       int64       `json:"redeemed"`
+	Refunded       int64       `json:"refunded"`
+	Forfeited      int64       `json:"forfeited"`
+	NetSpent       int64       `json:"net_spent"`
+	Overspend      int64       `json:"overspend"`
+	OverspendBound int64       `json:"overspend_bound"`
+	LateUnits      int64       `json:"late_units"`
+	LeasesActive   int64       `json:"leases_active"`
+	NodesActive    int64       `json:"nodes_active"`
+	AsOf           instantJSON `json:"as_of"`
+}
+
+func toBalance(b *models.Balance) balanceJSON {
+	return balanceJSON{
+		Budget:         b.Budget,
+		Allocated:      b.Allocated,
+		Unallocated:    b.Unallocated(),
+		Outstanding:    b.Outstanding,
+		Held:           b.Held,
+		Redeemed:       b.Redeemed,
+		Refunded:       b.Refunded,
+		Forfeited:      b.Forfeited,
+		NetSpent:       b.NetSpent(),
+		Overspend:      b.Overspend(),
+		OverspendBound: b.OverspendBound,
+		LateUnits:      b.LateUnits,
+		LeasesActive:   b.LeasesActive,
+		NodesActive:    b.NodesActive,
+		AsOf:           instantJSON(b.AsOf),
+	}
+}
+
+type usageJSON struct {
+	OfferID              string `json:"offer_id"`
+	UserID               string `json:"user_id"`
+	Redemptions          int64  `json:"redemptions"`
+	Units                int64  `json:"units"`
+	HeldUnits            int64  `json:"held_units"`
+	LimitRedemptions     *int64 `json:"limit_redemptions"`
+	LimitUnits           *int64 `json:"limit_units"`
+	RemainingRedemptions *int64 `json:"remaining_redemptions"`
+	RemainingUnits       *int64 `json:"remaining_units"`
+}
+
+// remaining gives what is left of a limit, or nil where there is none.
+func remaining(limit *int64, used int64) *int64 {
+	if limit == nil {
+		return nil
+	}
+	left := max(0, *limit-used)
+	return &left
+}
+
+type nodeJSON struct {
+	ID           idJSON      `json:"id"`
+	Name         string      `json:"name"`
+	Epoch        int64       `json:"epoch"`
+	Active       bool        `json:"active"`
+	StartedAt    instantJSON `json:"started_at"`
+	SeenAt       instantJSON `json:"seen_at"`
+	LeasesActive int64       `json:"leases_active"`
+	Outstanding  int64       `json:"outstanding"`
+}
+
+func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
+	return nodeJSON{
+		ID:           idJSON(n.ID),
+		Name:         n.Name,
+		Epoch:        n.Epoch,
+		Active:       now.Sub(n.SeenAt) < models.NodeSilence,
+		StartedAt:    instantJSON(n.StartedAt),
+		SeenAt:       instantJSON(n.SeenAt),
+		LeasesActive: n.LeasesActive,
+		Outstanding:  n.Outstanding,
+	}
+}
+
+type appliedJSON struct {
+	Offer   offerJSON     `json:"offer"`
+	Applied []idJSON      `json:"applied"`
+	Pending []pendingJSON `json:"pending"`
+}
+
+type pendingJSON struct {
+	Node  idJSON      `json:"node"`
+	Until instantJSON `json:"until"`
+}
+
+type healthJSON struct {
+	Status string `json:"status"`
+}
+
+type readinessJSON struct {
+	Ready  bool   `json:"ready"`
+	Detail string `json:"detail"`
+}
+
+// toRaw shows kept JSON as it is.
+func toRaw(document *string) jsontext.Value {
+	if document == nil {
+		return nil
+	}
+	return jsontext.Value(*document)
+}
+
+// instantJSON is written as RFC 3339 in UTC, with as many digits of the second as are needed.
+type instantJSON models.Micros
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (i instantJSON) MarshalJSONTo(enc *jsontext.Encoder) error {
+	b := append(enc.AvailableBuffer(), '"')
+	b = models.Micros(i).Time().AppendFormat(b, time.RFC3339Nano)
+	return enc.WriteValue(append(b, '"'))
+}
+
+// idJSON is written as the text of a UUID.
+type idJSON models.ID
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (i idJSON) MarshalJSONTo(enc *jsontext.Encoder) error {
+	b := append(enc.AvailableBuffer(), '"')
+	b = append(b, uuid.UUID(i).String()...)
+	return enc.WriteValue(append(b, '"'))
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"tranche/models"
+)
+
+// exchange is one request on its way to its reply. It belongs to one goroutine.
+type exchange struct {
+	ctx     context.Context // ends when the request must be decided
+	http    *http.Request
+	gin     *gin.Context
+	route   *route
+	buffers *buffers
+	arrived time.Time
+	id      string // the request id
+
+	offerID string // for problems that name the offer; empty when the path names none
+	reason  string // an admin's, for the log
+	problem string // the name of the problem answered, for the log
+	cause   error  // of a 5xx, for the log
+}
+
+// buffers are what one request needs to read its body and to write its reply.
+type buffers struct {
+	in     bytes.Buffer
+	out    bytes.Buffer
+	tokens jsontext.Decoder
+}
+
+func newBuffers() *buffers { return new(buffers) }
+
+// keptBuffer is the size in bytes from which a buffer goes to the garbage collector instead of back to the pool:
+// one page of 1000 items must not stay in memory for good.
+const keptBuffer = 64 << 10
+
+// reply is what a handler answers with. The zero status is 200.
+type reply struct {
+	status   int
+	body     any    // encoded as JSON
+	list     lister // encoded as JSON, NDJSON or CSV, whichever the client prefers; body is nil then
+	raw      []byte // JSON as it is
+	stream   http.Handler
+	location string
+	etag     string
+	next     string // link to the next page
+	replayed bool
+}
+
+// segment gives a path segment, unescaped.
+//
+// The router matches the escaped path and leaves segments escaped, so that "a%2Fb" is one segment; url.PathUnescape
+// then leaves "+" alone, where gin's own unescaping would make it a space.
+func (x *exchange) segment(name string) string {
+	raw := x.gin.Param(name)
+	if value, err := url.PathUnescape(raw); err == nil {
+		return value
+	}
+	return raw // net/http has parsed the path, so its escapes are well-formed
+}
+
+// offer gives the offer id of the path.
+func (x *exchange) offer() (string, error) {
+	id := x.segment("offer")
+	var f faults
+	f.offerID("offer", id)
+	if err := f.err(); err != nil {
+		return "", err
+	}
+	x.offerID = id
+	return id, nil
+}
+
+// redemption gives the redemption id of the path.
+func (x *exchange) redemption() (models.RedemptionID, error) {
+	id, err := models.ParseRedemptionID(x.segment("redemption"))
+	if err == nil && isOfferID(id.OfferID) {
+		x.offerID = id.OfferID
+		return id, nil
+	}
+	var f faults
+	f.add("redemption", ruleFormat, "a redemption id is {offer_id}.{26 characters of a-z and 2-7}")
+	return models.RedemptionID{}, f.err()
+}
+
+// user gives the user id of the path.
+func (x *exchange) user() (string, error) {
+	id := x.segment("user")
+	var f faults
+	f.subject("user", id)
+	return id, f.err()
+}
+
+// gone reports whether the client has hung up.
+func (x *exchange) gone() bool { return x.http.Context().Err() != nil }

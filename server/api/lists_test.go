@@ -1,0 +1,183 @@
+package api
+
+import (
+	"encoding/csv"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+
+	"tranche/models"
+)
+
+func TestBooksAreListed(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	id := w.redeem("o", "k", `{"user_id":"alice","order_id":"4711","units":2}`)
+	w.call("POST", "/v1/redemptions/"+id+"/refunds", `{"units":1}`, aKey).is(201, "")
+
+	entries := w.call("GET", "/v1/offers/o/ledger", "").is(200, "").has(map[string]any{"next_cursor": nil}).items()
+	if len(entries) != 2 || entries[0]["kind"] != "refund" || entries[1]["kind"] != "redeem" || entries[1]["redemption_id"] != id {
+		t.Errorf("entries %v", entries)
+	}
+	leases := w.call("GET", "/v1/offers/o/leases?limit=1", "").is(200, "")
+	if items := leases.items(); len(items) != 1 || items[0]["kind"] != "refund_pool" || items[0]["node_name"] != "node-1" {
+		t.Errorf("leases %v", items)
+	}
+	leases = w.call("GET", "/v1/offers/o/leases?limit=1&cursor="+leases.json["next_cursor"].(string), "").is(200, "")
+	if items := leases.items(); len(items) != 1 || items[0]["kind"] != "block" || leases.json["next_cursor"] != nil {
+		t.Errorf("leases %v", items)
+	}
+	nodes := w.call("GET", "/v1/nodes", "").is(200, "").items()
+	if len(nodes) != 1 || nodes[0]["name"] != "node-1" || nodes[0]["active"] != true || fmt.Sprint(nodes[0]["leases_active"]) != "2" {
+		t.Errorf("nodes %v", nodes)
+	}
+	w.clock = w.clock.Add(models.NodeSilence)
+	if nodes := w.call("GET", "/v1/nodes", "").items(); nodes[0]["active"] != false {
+		t.Errorf("a silent node is active: %v", nodes)
+	}
+}
+
+func TestAnOfferWithNothingToListIsNotAnUnknownOne(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	for _, list := range []string{"leases", "ledger"} {
+		w.call("GET", "/v1/offers/o/"+list, "").is(200, "").has(map[string]any{"items": "[]", "next_cursor": nil})
+		w.call("GET", "/v1/offers/none/"+list, "").is(404, "offer-not-found")
+	}
+	w.call("GET", "/v1/offers/none/balance", "").is(404, "offer-not-found")
+}
+
+func TestACursorBelongsToItsList(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.createOffer("p", "")
+	w.redeem("o", "k1", `{"user_id":"u"}`)
+	w.redeem("o", "k2", `{"user_id":"u"}`)
+	cursors := map[string]string{
+		"/v1/offers?":                 "",
+		"/v1/offers/o/ledger?":        "",
+		"/v1/redemptions?offer_id=o&": "",
+	}
+	for target := range cursors {
+		cursors[target] = w.call("GET", target+"limit=1", "").is(200, "").json["next_cursor"].(string)
+	}
+	for target := range cursors {
+		for from, cursor := range cursors {
+			want := 400
+			if from == target {
+				want = 200
+			}
+			if got := w.call("GET", target+"cursor="+cursor, "").Code; got != want {
+				t.Errorf("a cursor of %s in %s: %d", from, target, got)
+			}
+		}
+		w.call("GET", target+"cursor="+cursors[target]+"A", "").is(400, "invalid-request")
+		w.call("GET", target+"cursor="+cursors[target][1:], "").is(400, "invalid-request")
+	}
+}
+
+func TestListsAsNDJSON(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "b", "c"} {
+		w.createOffer(id, "")
+	}
+	a := w.call("GET", "/v1/offers?limit=2", "", "Accept: application/x-ndjson").is(200, "").
+		header("Content-Type", "application/x-ndjson").header("Vary", "Accept")
+	lines := strings.Split(strings.TrimSuffix(a.Body.String(), "\n"), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("%d lines: %s", len(lines), a.Body)
+	}
+	for _, line := range lines {
+		var item map[string]any
+		if err := json.Unmarshal([]byte(line), &item); err != nil || item["name"] != "An offer" {
+			t.Errorf("line %s: %v", line, err)
+		}
+	}
+	page := w.call("GET", "/v1/offers?limit=2", "")
+	if link := a.Header().Get("Link"); link == "" || link != page.Header().Get("Link") ||
+		!strings.Contains(link, page.json["next_cursor"].(string)) || !strings.HasSuffix(link, `>; rel="next"`) {
+		t.Errorf("link %q", link)
+	}
+}
+
+func TestListsAsCSV(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("-o", "")
+	for i, user := range []string{`=HYPERLINK("http://evil")`, "+1", "-1", "@x", "a,\"b\"", "plain"} {
+		w.redeem("-o", fmt.Sprint("k", i), fmt.Sprintf(`{"user_id":%q,"metadata":{"a":[1,"=x"]}}`, user))
+	}
+	read := func(target string) []map[string]string {
+		t.Helper()
+		a := w.call("GET", target, "", "Accept: text/csv").is(200, "").header("Content-Type", "text/csv; charset=utf-8; header=present")
+		records, err := csv.NewReader(a.Body).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []map[string]string
+		for _, record := range records[1:] {
+			row := map[string]string{}
+			for i, name := range records[0] {
+				row[name] = record[i]
+			}
+			rows = append(rows, row)
+		}
+		return rows
+	}
+	rows := read("/v1/redemptions?offer_id=-o")
+	var users []string
+	for _, row := range rows {
+		users = append(users, row["user_id"])
+	}
+	if got, want := strings.Join(users, " | "), `plain | a,"b" | '@x | '-1 | '+1 | '=HYPERLINK("http://evil")`; got != want {
+		t.Errorf("users %s, want %s", got, want)
+	}
+	first := rows[0]
+	if first["offer_id"] != "'-o" || first["order_id"] != "" || first["units"] != "1" || first["late"] != "false" || first["metadata"] != `{"a":[1,"=x"]}` {
+		t.Errorf("row %v", first)
+	}
+	if entries := read("/v1/offers/-o/ledger?limit=2"); len(entries) != 2 || entries[0]["kind"] != "redeem" {
+		t.Errorf("entries %v", entries)
+	}
+	for _, target := range []string{"/v1/offers", "/v1/nodes", "/v1/offers/-o/leases"} {
+		if rows := read(target); len(rows) != 1 {
+			t.Errorf("%s: %v", target, rows)
+		}
+	}
+	empty := w.call("GET", "/v1/offers?q=none", "", "Accept: text/csv").Body.String()
+	if !strings.HasPrefix(empty, "id,name,unit,budget,budget_target,") || strings.Count(empty, "\r\n") != 1 {
+		t.Errorf("an empty list: %q", empty)
+	}
+}
+
+func TestNumbersInCSVAreNotDisarmed(t *testing.T) {
+	if got := cell([]byte("-5")); got != "-5" {
+		t.Errorf("-5 becomes %q", got)
+	}
+}
+
+func TestAccept(t *testing.T) {
+	for accept, want := range map[string]string{
+		"":                                    typeJSON,
+		"*/*":                                 typeJSON,
+		"application/json":                    typeJSON,
+		"text/csv":                            typeCSV,
+		"TEXT/CSV; charset=utf-8":             typeCSV,
+		"text/*":                              typeCSV,
+		"application/x-ndjson":                typeNDJSON,
+		"application/xml":                     typeJSON, // nothing that there is: JSON
+		"text/csv;q=0.5, application/json":    typeJSON,
+		"text/csv, application/json;q=0.9":    typeCSV,
+		"application/x-ndjson, */*":           typeNDJSON,
+		"text/html,*/*;q=0.8":                 typeJSON,
+		"text/csv;q=0":                        typeJSON,
+		"text/csv;q=nonsense, */*;q=0.1":      typeJSON,
+		", ,text/csv":                         typeCSV,
+		strings.Repeat("a/b,", 100) + typeCSV: typeCSV,
+	} {
+		if got := preferred(accept); got != want {
+			t.Errorf("%q: %s, want %s", accept, got, want)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/rs/zerolog"
+)
+
+const (
+	maxRequestIDBytes   = 128
+	statusClientGone    = 499 // in the log only: nobody is there to read a status
+	successesPerLogLine = 100 // on routes whose successes are too many to log
+)
+
+// endpoint makes the gin handler of a route: everything that happens to a request, in order.
+func (s *server) endpoint(r route) gin.HandlerFunc {
+	seen := s.metrics.of(&r)
+	return func(c *gin.Context) {
+		x := &exchange{http: c.Request, gin: c, route: &r, arrived: s.config.Now()}
+		var cancel context.CancelFunc
+		x.ctx, cancel = context.WithTimeout(c.Request.Context(), s.config.RequestTimeout)
+		defer cancel()
+		x.buffers = s.buffers.Get().(*buffers)
+		defer s.recycle(x.buffers)
+
+		s.metrics.inFlight.Inc()
+		defer s.metrics.inFlight.Dec()
+
+		s.identify(x)
+		answer, err := s.answer(x)
+		status := s.write(x, answer, err)
+
+		took := s.config.Now().Sub(x.arrived)
+		seen.observe(status, took)
+		s.log(x, status, took)
+	}
+}
+
+func (s *server) recycle(b *buffers) {
+	if b.in.Cap() <= keptBuffer && b.out.Cap() <= keptBuffer {
+		s.buffers.Put(b)
+	}
+}
+
+// identify takes the client's request id, or makes one, and sets the headers that every answer has.
+func (s *server) identify(x *exchange) {
+	h := x.gin.Writer.Header()
+	x.id = x.http.Header.Get("X-Request-Id")
+	if !isVisibleASCII(x.id, maxRequestIDBytes) {
+		x.id = s.requestPrefix + strconv.FormatUint(s.requests.Add(1), 36)
+	}
+	h.Set("X-Request-Id", x.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+}
+
+// answer decides on a request and encodes the reply. It changes nothing about the response yet, so whatever goes wrong can
+// still become a problem.
+func (s *server) answer(x *exchange) (answer reply, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			answer, err = reply{}, &panicError{p, debug.Stack()}
+		}
+	}()
+	if err := s.admit(x); err != nil {
+		return reply{}, err
+	}
+	if x.http.URL.RawQuery != "" && !x.route.is(queries) {
+		if err := x.query().close(); err != nil {
+			return reply{}, err
+		}
+	}
+	answer, err = x.route.handle(s, x)
+	if err == nil {
+		err = x.encode(&answer)
+	}
+	return answer, err
+}
+
+// panicError is a bug in this program, caught at the edge.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// encode fills the output buffer and says what is in it. Streams and prepared documents pass it by.
+func (x *exchange) encode(r *reply) error {
+	out := &x.buffers.out
+	out.Reset()
+	h := x.gin.Writer.Header()
+	switch {
+	case r.stream != nil, r.raw != nil:
+		return nil
+	case r.list == nil:
+		return encodeJSON(out, r.body)
+	}
+	h.Add("Vary", "Accept")
+	switch preferred(x.http.Header.Get("Accept")) {
+	case typeNDJSON:
+		h.Set("Content-Type", typeNDJSON)
+		return r.list.encodeLines(out)
+	case typeCSV:
+		h.Set("Content-Type", typeCSV+"; charset=utf-8; header=present")
+		return r.list.encodeTable(out)
+	default:
+		return encodeJSON(out, r.list)
+	}
+}
+
+// write sends the reply, or the problem that err is, and gives the status for log and metrics.
+func (s *server) write(x *exchange, r reply, err error) int {
+	if err != nil {
+		return s.writeProblem(x, err)
+	}
+	h := x.gin.Writer.Header()
+	if r.location != "" {
+		h.Set("Location", r.location)
+	}
+	if r.etag != "" {
+		h.Set("ETag", r.etag)
+	}
+	if r.next != "" {
+		h.Set("Link", "<"+r.next+`>; rel="next"`)
+	}
+	if r.replayed {
+		h.Set("Idempotent-Replayed", "true")
+	}
+	if r.stream != nil {
+		r.stream.ServeHTTP(x.gin.Writer, x.http)
+		return x.gin.Writer.Status()
+	}
+	body := r.raw
+	if body == nil {
+		body = x.buffers.out.Bytes()
+	}
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", typeJSON)
+	}
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	x.send(r.status, body)
+	return r.status
+}
+
+func (s *server) writeProblem(x *exchange, err error) int {
+	p := x.problemOf(err, s.Allocator.LedgerNow())
+	x.problem = p.Type
+	if p.Status >= 500 {
+		x.cause = err
+	}
+	if x.gone() {
+		x.gin.Writer.WriteHeader(statusClientGone)
+		return statusClientGone
+	}
+	h := x.gin.Writer.Header()
+	h.Set("Content-Type", typeProblem)
+	switch {
+	case p.retryAfter > 0:
+		h.Set("Retry-After", strconv.FormatInt(int64((p.retryAfter+time.Second-1)/time.Second), 10))
+	case errors.Is(err, errUnauthenticated):
+		h.Set("WWW-Authenticate", challenge)
+	case errors.Is(err, errForbidden):
+		h.Set("WWW-Authenticate", challenge+`, error="insufficient_scope"`)
+	case errors.Is(err, errBodyTooLarge):
+		h.Set("Connection", "close") // what is left of the body is not worth reading
+	}
+	x.buffers.out.Reset()
+	if err := encodeJSON(&x.buffers.out, p); err != nil {
+		x.cause = err // of our own making, and there is nothing better to say
+	}
+	x.send(p.Status, x.buffers.out.Bytes())
+	return p.Status
+}
+
+// send writes status and body. An error means that the client has gone, which its retry will find out about.
+func (x *exchange) send(status int, body []byte) {
+	w := x.gin.Writer
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// log writes the access line. Paths stay out of it: they hold user ids. So do headers: they hold keys.
+func (s *server) log(x *exchange, status int, took time.Duration) {
+	logger, level := &s.config.Logger, zerolog.InfoLevel
+	switch {
+	case status >= 500:
+		level = zerolog.ErrorLevel
+	case status < 400 && x.route.is(sampled):
+		logger = &s.sampled
+	}
+	event := logger.WithLevel(level)
+	if event == nil {
+		return
+	}
+	event.Str("request_id", x.id).Str("method", x.http.Method).Str("route", x.route.pattern()).
+		Int("status", status).Dur("duration_ms", took).Int("bytes", max(0, x.gin.Writer.Size()))
+	if x.problem != "" {
+		event.Str("problem", x.problem)
+	}
+	if x.offerID != "" {
+		event.Str("offer_id", x.offerID)
+	}
+	if x.reason != "" {
+		event.Str("reason", x.reason)
+	}
+	if x.cause != nil {
+		event.Err(x.cause)
+		if p, ok := errors.AsType[*panicError](x.cause); ok {
+			event.Bytes("stack", p.stack)
+		}
+	}
+	event.Msg("request")
+}

@@ -1,0 +1,186 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tranche/models"
+)
+
+func TestRequestIDs(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a", "abc-123_~!", strings.Repeat("x", 128)} {
+		w.call("GET", "/healthz", "", "X-Request-Id: "+id).is(200, "").header("X-Request-Id", id)
+	}
+	seen := map[string]bool{}
+	for _, id := range []string{"", "two words", "ümlaut", strings.Repeat("x", 129), "a\x00b"} {
+		made := w.call("GET", "/healthz", "", "X-Request-Id: "+id).is(200, "").Header().Get("X-Request-Id")
+		if made == id || made == "" || seen[made] {
+			t.Errorf("%q becomes %q", id, made)
+		}
+		seen[made] = true
+	}
+	w.call("GET", "/nowhere", "", "X-Request-Id: mine").is(404, "route-not-found").header("X-Request-Id", "mine").has(map[string]any{"request_id": "mine"})
+}
+
+// lines gives what was logged.
+func (w *world) lines() []map[string]any {
+	w.t.Helper()
+	var list []map[string]any
+	for line := range strings.Lines(w.log.String()) {
+		var event map[string]any
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			w.t.Fatalf("%v in %s", err, line)
+		}
+		list = append(list, event)
+	}
+	return list
+}
+
+func TestTheAccessLog(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.call("GET", "/v1/offers/o/users/alice", "", "X-Request-Id: r-1").is(200, "")
+	w.desk.fail = models.ErrLedgerUnavailable
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(503, "ledger-unavailable")
+	w.call("GET", "/made/up/path", "").is(404, "route-not-found")
+	events := w.lines()
+	if len(events) != 4 {
+		t.Fatalf("%d lines: %s", len(events), w.log)
+	}
+	for i, want := range []map[string]any{
+		{"level": "info", "method": "POST", "route": "/v1/offers", "status": 201.0},
+		{"level": "info", "method": "GET", "route": "/v1/offers/{offer}/users/{user}", "status": 200.0, "request_id": "r-1", "offer_id": "o"},
+		{
+			"level": "error", "route": "/v1/offers/{offer}/redemptions", "status": 503.0, "problem": "/problems/ledger-unavailable",
+			"error": "in the depths: ledger unavailable",
+		},
+		{"level": "info", "route": "unmatched", "status": 404.0, "problem": "/problems/route-not-found"},
+	} {
+		for name, value := range want {
+			if events[i][name] != value {
+				t.Errorf("line %d: %s is %v, want %v", i, name, events[i][name], value)
+			}
+		}
+	}
+}
+
+func TestOnlySomeSuccessfulRedemptionsAreLogged(t *testing.T) {
+	w := newWorld(t)
+	w.call("POST", "/v1/offers", `{"id":"o","name":"n","unit":"redemptions","budget":1000}`).is(201, "")
+	w.log.Reset()
+	for range 2 * successesPerLogLine {
+		w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(201, "")
+	}
+	if got := len(w.lines()); got != 2 {
+		t.Errorf("%d lines", got)
+	}
+	w.log.Reset()
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":""}`, aKey).is(400, "invalid-request")
+	if got := len(w.lines()); got != 1 {
+		t.Errorf("%d lines for a refusal", got)
+	}
+}
+
+func TestAPanicIsAProblemAndIsLoggedWithItsStack(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.log.Reset()
+	w.desk.Fake.Fail = func(string) error { panic("secret of the depths") }
+	a := w.call("GET", "/v1/offers/o", "").is(500, "internal")
+	if strings.Contains(a.Body.String(), "secret") {
+		t.Errorf("leaks: %s", a.Body)
+	}
+	event := w.lines()[0]
+	if event["level"] != "error" || event["error"] != "panic: secret of the depths" || !strings.Contains(event["stack"].(string), "getOffer") {
+		t.Errorf("logged %v", event)
+	}
+	w.desk.Fake.Fail = nil
+	w.call("GET", "/v1/offers/o", "").is(200, "")
+}
+
+func TestAnAbortedHandlerStaysAborted(t *testing.T) {
+	w := newWorld(t)
+	w.desk.Fake.Fail = func(string) error { panic(http.ErrAbortHandler) }
+	defer func() {
+		if p := recover(); p != http.ErrAbortHandler {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	w.call("GET", "/v1/offers/o", "")
+	t.Error("answered")
+}
+
+func TestARequestEndsAtItsDeadline(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.RequestTimeout = time.Millisecond })
+	w.desk.block = true
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(503, "ledger-unavailable").
+		has(map[string]any{"outcome": "unknown", "retryable": true})
+}
+
+func TestAClientThatHungUpGetsNoAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.desk.block = true
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := request("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).WithContext(ctx)
+	a := w.send(r, "")
+	if a.Body.Len() != 0 {
+		t.Errorf("answered %s", a.Body)
+	}
+	event := w.lines()[0]
+	if event["status"] != float64(statusClientGone) || event["level"] != "info" {
+		t.Errorf("logged %v", event)
+	}
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	w := newWorld(t)
+	w.call("GET", "/healthz", "", "-Authorization").is(200, "").has(map[string]any{"status": "ok"})
+	w.call("GET", "/readyz", "", "-Authorization").is(200, "").has(map[string]any{"ready": true, "detail": "as told"})
+	w.ready = false
+	w.call("GET", "/readyz", "", "-Authorization").is(503, "").has(map[string]any{"ready": false, "detail": "as told"})
+	w.call("GET", "/healthz", "", "-Authorization").is(200, "")
+}
+
+func TestMetricsAreByRouteAndNotByPath(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	for _, target := range []string{"/v1/offers/o", "/v1/offers/private-1", "/made/up-1", "/made/up-2"} {
+		w.call("GET", target, "")
+	}
+	w.call("MADEUP", "/v1/offers/o", "").is(405, "method-not-allowed")
+	text := w.call("GET", "/metrics", "").is(200, "").Body.String()
+	for _, line := range []string{
+		`tranche_http_request_duration_seconds_count{class="2xx",method="GET",route="/v1/offers/{offer}"} 1`,
+		`tranche_http_request_duration_seconds_count{class="4xx",method="GET",route="/v1/offers/{offer}"} 1`,
+		`tranche_http_request_duration_seconds_count{class="4xx",method="unmatched",route="unmatched"} 3`,
+		`tranche_http_requests_in_flight 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	for _, secret := range []string{"private", "up-1", "MADEUP"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s is in the metrics", secret)
+		}
+	}
+}
+
+func TestTwoNodesFitInOneProcessAndOneRegistryTakesOne(t *testing.T) {
+	newWorld(t)
+	w := newWorld(t)
+	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }}); err == nil {
+		t.Error("two on one registry")
+	}
+	if _, err := New(Config{Registerer: prometheus.NewRegistry()}, Services{}); err == nil {
+		t.Error("taken without a clock")
+	}
+}

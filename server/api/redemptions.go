@@ -1,0 +1,122 @@
+package api
+
+import (
+	"net/http"
+
+	"tranche/allocator"
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+func (s *server) redeem(x *exchange) (reply, error) {
+	offerID, err := x.offer()
+	if err != nil {
+		return reply{}, err
+	}
+	var body object
+	key, err := x.idempotencyKey(&body)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := x.readObject(&body, false); err != nil {
+		return reply{}, err
+	}
+	body.require("user_id")
+	req := allocator.RedeemRequest{
+		Key:      key,
+		UserID:   body.subject("user_id", notNull).value,
+		OrderID:  body.subject("order_id", orNull).pointer(),
+		Units:    body.integer("units", notNull, 1, models.MaxInteger).or(1),
+		Metadata: body.document("metadata", models.MaxMetadataBytes).pointer(),
+	}
+	if err := body.close(); err != nil {
+		return reply{}, err
+	}
+	done, err := s.Allocator.Redeem(x.ctx, offerID, req)
+	if err != nil {
+		return reply{}, err
+	}
+	shown := toRedemption(&done.Redemption)
+	return reply{
+		status:   http.StatusCreated,
+		body:     &shown,
+		location: "/v1/redemptions/" + shown.ID,
+		replayed: done.Replayed,
+	}, nil
+}
+
+// idempotencyKey reads the header. A key that is there and wrong is told together with what is wrong with the body.
+func (x *exchange) idempotencyKey(body *object) (string, error) {
+	values := x.http.Header[fieldKey]
+	switch {
+	case len(values) == 0 || len(values) == 1 && values[0] == "":
+		return "", errKeyMissing
+	case len(values) > 1:
+		body.add(fieldKey, ruleRepeated, "may be given once")
+		return "", nil
+	default:
+		body.key(fieldKey, values[0])
+		return values[0], nil
+	}
+}
+
+func (s *server) getRedemption(x *exchange) (reply, error) {
+	id, err := x.redemption()
+	if err != nil {
+		return reply{}, err
+	}
+	redemption, err := s.lookUp(x, id)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{body: toRedemption(&redemption)}, nil
+}
+
+// lookUp gives a redemption as its entries tell it.
+func (s *server) lookUp(x *exchange, id models.RedemptionID) (models.Redemption, error) {
+	histories, err := s.Books.Histories(x.ctx, id.OfferID, []models.ID{id.Hash})
+	if err != nil {
+		return models.Redemption{}, err
+	}
+	history := histories[id.Hash]
+	if len(history) == 0 {
+		return models.Redemption{}, models.ErrRedemptionNotFound
+	}
+	return ledger.Fold(history)
+}
+
+func (s *server) listRedemptions(x *exchange) (reply, error) {
+	q := x.query()
+	filter := models.RedemptionFilter{
+		OfferID:        q.offerID("offer_id"),
+		UserID:         q.subject("user_id"),
+		OrderID:        q.subject("order_id"),
+		IdempotencyKey: q.key("idempotency_key"),
+		Before:         q.before(cursorRedemptions),
+	}
+	limit := q.limit()
+	filter.Limit = limit + 1
+	if err := q.close(); err != nil {
+		return reply{}, err
+	}
+	x.offerID = filter.OfferID
+	rows, err := s.Books.Redemptions(x.ctx, filter)
+	if err != nil {
+		return reply{}, err
+	}
+	if err := s.mustExist(x, filter.OfferID, len(rows)); err != nil {
+		return reply{}, err
+	}
+	show := func(r *models.ListedRedemption) redemptionJSON { return toRedemption(&r.Redemption) }
+	cursor := func(r *models.ListedRedemption) string { return idCursor(cursorRedemptions, r.EntryID) }
+	return replyPage(x, pageOf(rows, limit, show, cursor)), nil
+}
+
+// mustExist tells an offer that has nothing to list from one that is not there.
+func (s *server) mustExist(x *exchange, offerID string, rows int) error {
+	if rows > 0 {
+		return nil
+	}
+	_, err := s.Books.Offer(x.ctx, offerID)
+	return err
+}
