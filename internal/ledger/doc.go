@@ -14,8 +14,13 @@
 //	histories, wanted ──Plan──▶ user deltas ──(database adds them, reads the sums back)──▶ Limit ──▶ appends, lease delta, verdicts
 //
 // Plan looks at each wanted entry in turn, as if those before it had been written. Limit then refuses what goes over a user's
-// limit; only redeem entries can be refused there, and whatever in the batch built on a refused one is judged again.
+// limit; only redeem entries can be refused there. The whole batch is then gone through once more, so that what built on a refused
+// one is judged without it, and whatever takes its place has to fit as well.
 //
 // An entry is known by its own id. Found in the history, it was written by an earlier attempt of the same batch; another entry
 // in its place is another request with the same idempotency key, and the verdict is a replay or a refusal.
+//
+// # An offer
+//
+// What creating, changing and granting from an offer may do to its row is here too (offer.go), for the same reason.
 package ledger

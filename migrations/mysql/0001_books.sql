@@ -2,8 +2,9 @@
 
 -- Identifiers are VARBINARY: compared byte by byte, with no collation that folds case or pads.
 -- Instants are microseconds since 1970, by this server's clock. The offer's id comes first in every key.
+-- IF NOT EXISTS, because DDL commits by itself here: a process killed half-way through is continued by the next one.
 
-CREATE TABLE offers (
+CREATE TABLE IF NOT EXISTS offers (
   id                         VARBINARY(64)  NOT NULL PRIMARY KEY,
   name                       VARCHAR(200)   NOT NULL,
   unit                       VARBINARY(16)  NOT NULL,
@@ -35,7 +36,7 @@ CREATE TABLE offers (
   CONSTRAINT offers_lease_policy CHECK (lease_size >= 1 AND lease_ttl_seconds BETWEEN 5 AND 3600)
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-CREATE TABLE leases (
+CREATE TABLE IF NOT EXISTS leases (
   offer_id    VARBINARY(64) NOT NULL,
   id          BINARY(16)    NOT NULL,
   node_id     BINARY(16)    NOT NULL,
@@ -62,7 +63,7 @@ CREATE TABLE leases (
 );
 
 -- No foreign key to offers: an insert would lock the hot parent row.
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
   offer_id            VARBINARY(64)  NOT NULL,
   id                  BINARY(16)     NOT NULL,
   redemption          BINARY(16)     NOT NULL,
@@ -88,7 +89,7 @@ CREATE TABLE entries (
 ) DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- Kept only for offers that limit users.
-CREATE TABLE usages (
+CREATE TABLE IF NOT EXISTS usages (
   offer_id    VARBINARY(64)  NOT NULL,
   user_id     VARBINARY(128) NOT NULL,
   redemptions BIGINT         NOT NULL,
@@ -98,7 +99,7 @@ CREATE TABLE usages (
   CONSTRAINT usages_counted CHECK (redemptions >= 0 AND units >= 0 AND held_units >= 0)
 );
 
-CREATE TABLE nodes (
+CREATE TABLE IF NOT EXISTS nodes (
   id         BINARY(16)   NOT NULL PRIMARY KEY,
   name       VARCHAR(200) NOT NULL,
   epoch      BIGINT       NOT NULL,

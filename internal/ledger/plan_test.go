@@ -1,0 +1,324 @@
+package ledger_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// book is what a store keeps of one offer, for one transaction at a time.
+type book struct {
+	offer     *models.Offer
+	histories map[models.ID][]models.Entry
+	usages    map[string]models.Usage
+	lease     ledger.Delta // sums over all batches
+}
+
+func newBook(offer *models.Offer) *book {
+	return &book{offer: offer, histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}}
+}
+
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// settle runs a batch the way a store does and checks what Plan and Limit promise.
+func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
+	t.Helper()
+	batch := &models.Batch{Offer: b.offer, LeaseID: models.NewID(), Number: 1, Wanted: wanted}
+	untouched := clone(b.histories)
+	plan, err := ledger.Plan(batch, b.histories)
+	if err != nil {
+		t.Fatalf("plan: %v", err)
+	}
+	first := maps.Clone(plan.Users)
+	after := map[string]models.Usage{}
+	for user, d := range first {
+		u := b.usages[user]
+		u.Redemptions += d.Redemptions
+		u.Units += d.Units
+		after[user] = u
+	}
+	corrections, err := plan.Limit(after)
+	if err != nil {
+		t.Fatalf("limit: %v", err)
+	}
+	for user := range plan.Users {
+		if _, counted := first[user]; !counted {
+			t.Fatalf("user %q was counted only in the second look", user)
+		}
+	}
+	for user, u := range after {
+		u.Redemptions -= corrections[user].Redemptions
+		u.Units -= corrections[user].Units
+		b.usages[user] = u
+	}
+	if !maps.EqualFunc(untouched, b.histories, func(x, y []models.Entry) bool { return slices.Equal(x, y) }) {
+		t.Fatalf("the plan changed the histories that it was given")
+	}
+	b.write(t, plan)
+	for i, v := range plan.Verdicts {
+		b.told(t, &wanted[i], &v)
+	}
+	b.judged(t, batch, plan)
+	return plan.Verdicts
+}
+
+func clone(histories map[models.ID][]models.Entry) map[models.ID][]models.Entry {
+	c := make(map[models.ID][]models.Entry, len(histories))
+	for id, h := range histories {
+		c[id] = slices.Clone(h)
+	}
+	return c
+}
+
+// write appends the plan's entries, as a unique key on (redemption, seq) allows, and checks that the sums are theirs.
+func (b *book) write(t fataler, plan *ledger.Planned) {
+	t.Helper()
+	var sum ledger.Delta
+	for _, e := range plan.Appends {
+		if e.Seq != int64(len(b.histories[e.Redemption])) {
+			t.Fatalf("entry with seq %d behind %d others", e.Seq, len(b.histories[e.Redemption]))
+		}
+		b.histories[e.Redemption] = append(b.histories[e.Redemption], e)
+		switch {
+		case e.Kind == models.KindRedeem:
+			sum.Spent += e.Units
+			sum.Redeemed += e.Units
+		case e.RestoresBudget:
+			sum.Granted += e.Units
+			sum.Refunded += e.Units
+		default:
+			sum.Forfeited += e.Units
+		}
+	}
+	if plan.Lease != sum {
+		t.Fatalf("the lease changes by %+v, its entries by %+v", plan.Lease, sum)
+	}
+	b.lease.Granted += sum.Granted
+	b.lease.Spent += sum.Spent
+	b.lease.Totals = b.lease.Totals.Add(sum.Totals)
+}
+
+// told checks a verdict against what is in the book: a success is there, a refusal is not.
+func (b *book) told(t fataler, w *models.Wanted, v *models.Verdict) {
+	t.Helper()
+	written := slices.ContainsFunc(b.histories[w.Redemption], func(e models.Entry) bool { return e.ID == w.ID })
+	if (v.Err == nil && !v.Replayed) != written {
+		t.Fatalf("entry %+v is written: %t, its verdict is %+v", *w, written, *v)
+	}
+	if w.CheckOnly && written {
+		t.Fatalf("a check was written: %+v", *w)
+	}
+	if v.Err == nil && !slices.Contains(b.histories[w.Redemption], v.Entry) {
+		t.Fatalf("the verdict names %+v, which is not in the ledger", v.Entry)
+	}
+}
+
+// judged checks that looking a batch up afterwards says of each entry whether it was booked.
+func (b *book) judged(t fataler, batch *models.Batch, plan *ledger.Planned) {
+	t.Helper()
+	verdicts, err := ledger.Judge(batch, b.histories)
+	if err != nil {
+		t.Fatalf("judge: %v", err)
+	}
+	for i, v := range verdicts {
+		mine := v.Err == nil && !v.Replayed
+		if booked := plan.Verdicts[i].Err == nil && !plan.Verdicts[i].Replayed; mine != booked {
+			t.Fatalf("entry %d was booked: %t, and looked up as %+v", i, booked, v)
+		}
+	}
+}
+
+// check holds the book against itself.
+func (b *book) check(t fataler) {
+	t.Helper()
+	users := map[string]map[models.ID][]models.Entry{}
+	for id, history := range b.histories {
+		r, err := ledger.Fold(history)
+		if err != nil {
+			t.Fatalf("fold: %v", err)
+		}
+		if r.Remaining() < 0 {
+			t.Fatalf("over-refunded: %+v", r)
+		}
+		if users[r.UserID] == nil {
+			users[r.UserID] = map[models.ID][]models.Entry{}
+		}
+		users[r.UserID][id] = history
+	}
+	if !b.offer.LimitsUsers() {
+		return
+	}
+	for user, own := range users {
+		want, err := ledger.UsageOf(own)
+		if err != nil {
+			t.Fatalf("usage: %v", err)
+		}
+		got := b.usages[user]
+		if got.Redemptions != want.Redemptions || got.Units != want.Units {
+			t.Fatalf("user %q: counted %+v, entries say %+v", user, got, want)
+		}
+		if l := b.offer.UserLimitRedemptions; l != nil && got.Redemptions > *l {
+			t.Fatalf("user %q has %d redemptions of %d", user, got.Redemptions, *l)
+		}
+		if l := b.offer.UserLimitUnits; l != nil && got.Units > *l {
+			t.Fatalf("user %q has %d units of %d", user, got.Units, *l)
+		}
+	}
+}
+
+func redeem(key, user string, units int64) models.Wanted {
+	return models.Wanted{Entry: models.Entry{
+		OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", key).Hash, Kind: models.KindRedeem,
+		IdempotencyKey: key, UserID: user, Units: units,
+	}}
+}
+
+func refund(of, key string, units int64) models.Wanted {
+	w := redeem(of, "", units)
+	w.Kind, w.IdempotencyKey = models.KindRefund, key
+	return w
+}
+
+// Whatever the batches: sums agree, nobody is over a limit, nothing is over-refunded, and verdicts say what was written.
+func TestAnyBatchesKeepTheBooks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := func(name string, most int64) *int64 {
+			if rapid.Bool().Draw(t, name+" set") {
+				return nil
+			}
+			n := rapid.Int64Range(0, most).Draw(t, name)
+			return &n
+		}
+		b := newBook(&models.Offer{
+			ID: "o", UserLimitRedemptions: limit("limit of redemptions", 4), UserLimitUnits: limit("limit of units", 15),
+			RefundRestoresBudget: rapid.Bool().Draw(t, "restores budget"), RefundRestoresUserLimit: rapid.Bool().Draw(t, "restores limit"),
+		})
+		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			b.settle(t, rapid.SliceOfN(rapid.Custom(wanted), 0, 14).Draw(t, "wanted")...)
+			b.check(t)
+		}
+	})
+}
+
+func wanted(t *rapid.T) models.Wanted {
+	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key")
+	w := redeem(key, rapid.SampledFrom([]string{"u", "v", "w"}).Draw(t, "user"), rapid.Int64Range(1, 7).Draw(t, "units"))
+	if rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
+		w = refund(key, rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "refund key"), rapid.Int64Range(0, 4).Draw(t, "units"))
+	}
+	w.CheckOnly = rapid.IntRange(0, 9).Draw(t, "check") == 0
+	return w
+}
+
+func limited(redemptions int64) *models.Offer {
+	return &models.Offer{ID: "o", UserLimitRedemptions: &redemptions, RefundRestoresBudget: true, RefundRestoresUserLimit: true}
+}
+
+func errs(verdicts []models.Verdict) (all []error) {
+	for _, v := range verdicts {
+		all = append(all, v.Err)
+	}
+	return all
+}
+
+func expect(t *testing.T, verdicts []models.Verdict, want ...error) {
+	t.Helper()
+	for i, err := range errs(verdicts) {
+		if !errors.Is(err, want[i]) || (err == nil) != (want[i] == nil) {
+			t.Fatalf("verdict %d is %v, want %v", i, err, want[i])
+		}
+	}
+}
+
+func TestARefusedRedemptionIsNotLetInByItsRepetition(t *testing.T) {
+	b := newBook(limited(1))
+	b.settle(t, redeem("first", "u", 1))
+	expect(t, b.settle(t, redeem("k", "u", 1), redeem("k", "u", 1)), models.ErrUserLimitReached, models.ErrUserLimitReached)
+	b.check(t)
+}
+
+func TestTheRefundOfARefusedRedemptionMakesNoRoom(t *testing.T) {
+	b := newBook(limited(1))
+	b.settle(t, redeem("first", "u", 1))
+	expect(t, b.settle(t, redeem("a", "u", 1), refund("a", "r", 0), redeem("b", "u", 1)),
+		models.ErrUserLimitReached, models.ErrRedemptionNotFound, models.ErrUserLimitReached)
+	b.check(t)
+}
+
+func TestAnotherUsersRequestBehindARefusedOneIsAskedForAgain(t *testing.T) {
+	b := newBook(limited(1))
+	b.settle(t, redeem("first", "u", 1))
+	expect(t, b.settle(t, redeem("k", "u", 1), redeem("k", "v", 1)), models.ErrUserLimitReached, models.ErrNotSettled)
+	expect(t, b.settle(t, redeem("k", "v", 1)), nil)
+	b.check(t)
+}
+
+func TestOneUsersRefusalDoesNotTouchAnother(t *testing.T) {
+	b := newBook(limited(1))
+	expect(t, b.settle(t, redeem("1", "u", 1), redeem("2", "v", 1), redeem("3", "u", 1), redeem("4", "w", 1)),
+		nil, nil, models.ErrUserLimitReached, nil)
+	b.check(t)
+}
+
+func TestARefundIsTakenFromAUserWhoIsOverALoweredLimit(t *testing.T) {
+	b := newBook(limited(3))
+	b.settle(t, redeem("1", "u", 1), redeem("2", "u", 1), redeem("3", "u", 1))
+	b.offer = limited(1)
+	expect(t, b.settle(t, refund("1", "r", 0), redeem("4", "u", 1)), nil, models.ErrUserLimitReached)
+	if got := b.usages["u"].Redemptions; got != 2 {
+		t.Fatalf("%d redemptions are counted, want 2", got)
+	}
+}
+
+func TestAnImpossibleHistoryIsNotFolded(t *testing.T) {
+	good := func() []models.Entry {
+		a, b := redeem("k", "u", 3).Entry, refund("k", "r", 2).Entry
+		b.Seq = 1
+		return []models.Entry{a, b}
+	}
+	if r, err := ledger.Fold(good()); err != nil || r.Remaining() != 1 || len(r.Refunds) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for name, spoil := range map[string]func([]models.Entry) []models.Entry{
+		"a gap":             func(h []models.Entry) []models.Entry { h[1].Seq = 2; return h },
+		"no beginning":      func(h []models.Entry) []models.Entry { return h[1:] },
+		"two beginnings":    func(h []models.Entry) []models.Entry { h[1].Kind = models.KindRedeem; return h },
+		"too much refunded": func(h []models.Entry) []models.Entry { h[1].Units = 4; return h },
+	} {
+		h := spoil(good())
+		if _, err := ledger.Fold(h); err == nil {
+			t.Errorf("%s was folded", name)
+		}
+		batch := &models.Batch{Offer: limited(1), Wanted: []models.Wanted{redeem("k", "u", 3)}}
+		if _, err := ledger.Plan(batch, map[models.ID][]models.Entry{h[0].Redemption: h}); err == nil {
+			t.Errorf("%s was planned upon", name)
+		}
+		if _, err := ledger.UsageOf(map[models.ID][]models.Entry{h[0].Redemption: h}); err == nil {
+			t.Errorf("%s was counted", name)
+		}
+	}
+}
+
+func TestUsersAreLockedInOrder(t *testing.T) {
+	var ws []models.Wanted
+	for i := range 20 {
+		ws = append(ws, redeem(fmt.Sprint(i), fmt.Sprint("u", (i*7)%20), 1))
+	}
+	plan, err := ledger.Plan(&models.Batch{Offer: limited(1), Wanted: ws}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := plan.UserIDs(); len(ids) != 20 || !slices.IsSorted(ids) {
+		t.Fatalf("users %v", ids)
+	}
+}

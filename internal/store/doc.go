@@ -1,0 +1,43 @@
+// Package store keeps the ledger in a SQL database: MySQL and what speaks like it for a fleet, SQLite for a single node.
+// It is the only package that knows gorm, a driver, or SQL; the rules of the books are in package ledger.
+//
+// # One way in
+//
+// Every call runs through [Store.call]: the breaker, a deadline of its own, the classification of errors, metrics. Callers see the
+// sentinels of package models and nothing of a driver:
+//
+//	ErrLedgerUnavailable  nothing was changed: the database is away, did not answer in time, or the breaker is open
+//	ErrBusy               nothing was changed: others held locks for longer than we waited, or pool and retries were used up
+//	ErrOutcomeUnknown     COMMIT was sent and its reply is missing; the change may still come true
+//
+// Only a database that is away counts against the breaker. A refusal, a taken key, a deadlock are answers of a database that is
+// well, and a caller who gives up says nothing about it at all.
+//
+// # Transactions
+//
+// A transaction is run again as a whole, with jitter, after a deadlock or a collision on a key, a few times; after a lock wait,
+// which has cost two seconds already, once. It is begun, committed and rolled back by statements on a pinned connection, because
+// database/sql's Commit has no deadline. A connection whose state is not known is closed, never given back.
+//
+// An error before COMMIT means that nothing happened. An error of COMMIT itself means nothing: the commit may have taken
+// effect, or be on its way to the server still. Transactions that find their own earlier work (grants by the ids of their leases,
+// closings by the lease's state, …) run again then, a few times. A settle does not: its caller does, with the same
+// batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
+//
+// Locks are taken in one order: user counters, entries, leases, the offer, and rows in the order of their keys.
+// A grant locks the offer first, because its leases are new and nobody else can hold them. Sessions end after five seconds of
+// silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
+//
+// At READ COMMITTED, the default, no statement relies on what an earlier one in the transaction has read, except under a lock.
+// Races are left to unique keys and guarded updates, whose row counts are always looked at. So REPEATABLE READ does as well.
+//
+// # Time
+//
+// Leases and offers live by the database's clock, read in SQL as whole microseconds. A statement's clock is that of its start, before
+// it waited for any lock, so an expiry is never later than the caller may think.
+//
+// # Dialects
+//
+// All differences are fields of one struct (dialect.go). SQLite has no row locks: a transaction takes the file as a whole, and within this
+// process they queue for it, which is fairer and faster than polling.
+package store

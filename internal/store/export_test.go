@@ -1,0 +1,60 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+)
+
+// CheckSession asks a session of the store's pool for its settings.
+func CheckSession(s *Store, level sql.IsolationLevel) error {
+	want := "READ-COMMITTED"
+	if level == sql.LevelRepeatableRead {
+		want = "REPEATABLE-READ"
+	}
+	return s.read(context.Background(), "Ping", func(q *query) error {
+		for name, value := range map[string]string{
+			"wait_timeout": "5", "innodb_lock_wait_timeout": "2", "character_set_client": "utf8mb4", "time_zone": "+00:00",
+		} {
+			var row struct{ Name, Value string }
+			if err := q.scan(&row, "SELECT ? AS name, CAST(@@SESSION."+name+" AS CHAR) AS value", name); err != nil {
+				return err
+			}
+			if row.Value != value {
+				return fmt.Errorf("%s is %q, want %q", name, row.Value, value)
+			}
+		}
+		var isolation, mode struct{ VariableName, Value string }
+		if err := q.scan(&isolation, "SHOW SESSION VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')"); err != nil {
+			return err
+		}
+		if err := q.scan(&mode, "SHOW SESSION VARIABLES LIKE 'sql_mode'"); err != nil {
+			return err
+		}
+		if isolation.Value != want || !strings.Contains(mode.Value, "STRICT_TRANS_TABLES") {
+			return fmt.Errorf("isolation %q, want %q; sql_mode %q", isolation.Value, want, mode.Value)
+		}
+		return nil
+	})
+}
+
+// Stop begins a transaction in a session of the store's, locks rows, and then does nothing until told to leave.
+func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
+	ctx := context.Background()
+	conn, err := s.conn(ctx)
+	if err != nil {
+		stopped <- err
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	defer rollBack(ctx, conn)
+	for _, statement := range append([]string{s.dialect.begin}, locks...) {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			stopped <- err
+			return
+		}
+	}
+	stopped <- nil
+	<-leave
+}

@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// Grant gives a node leases of an offer, all of them or none, durable on return. It is idempotent by the ids of the leases:
+// repeated after a lost reply it finds what was granted, as far as that is still active.
+//
+// An offer that is not active by the database's clock gives no leases and no error: the caller sees why in the offer.
+// ErrOfferNotFound, ErrEpochSuperseded.
+func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant models.Grant, err error) {
+	err = s.write(ctx, "Grant", onDuplicate|onUnknown, func(q *query) error {
+		grant, err = q.grant(&req)
+		return err
+	})
+	if err != nil {
+		return models.Grant{}, err
+	}
+	return grant, nil
+}
+
+// grant is the one transaction that locks the offer before a lease: its leases are new, nobody else can have them locked.
+func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
+	o, err := q.lockOffer(req.OfferID)
+	if err != nil {
+		return models.Grant{}, err
+	}
+	if leases, found, err := q.granted(req); found || err != nil {
+		return models.Grant{Offer: o.Offer, Now: o.Now, Leases: leases}, err
+	}
+	nodes, err := q.activeNodes(req, o.Now)
+	if err != nil {
+		return models.Grant{}, err
+	}
+	if o.StatusAt(o.Now) != models.StatusActive {
+		return models.Grant{Offer: o.Offer, Now: o.Now}, nil
+	}
+	unallocated, shown := o.Unallocated(), o.Offer
+	sizes := req.Size(&shown, unallocated, nodes)
+	sum, err := ledger.CheckSizes(req, sizes, unallocated)
+	if err != nil || sum == 0 {
+		return models.Grant{Offer: o.Offer, Now: o.Now}, err
+	}
+	rows, err := q.exec("UPDATE offers SET allocated = allocated + ? WHERE id = ? AND allocated + ? <= budget", sum, o.ID, sum)
+	if err := one(rows, err, "grant"); err != nil {
+		return models.Grant{}, err
+	}
+	o.Allocated += sum
+	grant := models.Grant{Offer: o.Offer, Now: o.Now, Leases: ledger.NewLeases(req, &o.Offer, sizes, o.Now)}
+	return grant, q.Create(&grant.Leases).Error
+}
+
+// granted looks for what an earlier attempt of a grant has made. The offer's row is locked, so such an attempt has ended.
+func (q *query) granted(req *models.GrantRequest) (active []models.Lease, found bool, err error) {
+	var leases []models.Lease
+	err = q.locking().Where("offer_id = ? AND id IN ?", req.OfferID, req.LeaseIDs).Find(&leases).Error
+	for _, id := range req.LeaseIDs {
+		for _, l := range leases {
+			if l.ID == id && l.State == models.LeaseActive {
+				active = append(active, l)
+			}
+		}
+	}
+	return active, len(leases) > 0, err
+}
+
+// activeNodes counts the nodes that were seen lately and the asking one, which must be at its newest epoch.
+func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64, error) {
+	var seen struct{ Nodes, Newest int64 }
+	err := q.scan(&seen, `SELECT COUNT(*) AS nodes, COALESCE(MAX(CASE WHEN id = ? THEN epoch END), 0) AS newest
+		FROM nodes WHERE seen_at >= ? OR id = ?`, req.NodeID, now.Add(-models.NodeSilence), req.NodeID)
+	if err != nil {
+		return 0, err
+	}
+	return seen.Nodes, sameEpoch(req.NodeID, req.Epoch, seen.Newest)
+}
+
+// OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch, Mode and TTLSeconds. Durable on return,
+// idempotent by id. ErrOfferNotFound, ErrEpochSuperseded.
+//
+// It inserts before it looks: to look for a row that isn't there first, and lock the gap, would make two openers block each other.
+func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, err error) {
+	err = s.write(ctx, "OpenPool", onUnknown, func(q *query) error {
+		var at struct {
+			Now    models.Micros
+			Newest int64
+			Offers int64
+		}
+		err := q.scan(&at, "SELECT "+q.dialect.now+` AS now,
+			COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest,
+			(SELECT COUNT(*) FROM offers WHERE id = ?) AS offers`, lease.NodeID, lease.OfferID)
+		if err != nil {
+			return err
+		}
+		if at.Offers == 0 {
+			return notFound(lease.OfferID)
+		}
+		if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
+			return err
+		}
+		opened = ledger.NewPool(lease, at.Now)
+		err = q.Create(&opened).Error
+		if classify(err) != duplicate {
+			return err
+		}
+		opened, err = q.lockLease(lease.OfferID, lease.ID)
+		return err
+	})
+	if err != nil {
+		return models.Lease{}, err
+	}
+	return opened, nil
+}
+
+// lockLease reads a lease and keeps its row until the transaction ends.
+func (q *query) lockLease(offerID string, id models.ID) (l models.Lease, err error) {
+	err = q.locking().Where("offer_id = ? AND id = ?", offerID, id).Take(&l).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		err = fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
+	}
+	return l, err
+}
+
+// Renew lets those of the node's leases that are still active expire a ttl from now, and gives their ids. Durable on return.
+// ErrEpochSuperseded.
+func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
+	err = s.write(ctx, "Renew", onUnknown, func(q *query) error {
+		renewed = nil
+		if err := q.newest(nodeID, epoch); err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(ids, chunkSize) {
+			some, err := q.renew(nodeID, epoch, offerID, chunk)
+			if err != nil {
+				return err
+			}
+			renewed = append(renewed, some...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return renewed, nil
+}
+
+func (q *query) renew(nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
+	err = q.locking().Model(&models.Lease{}).
+		Where("offer_id = ? AND id IN ? AND node_id = ? AND epoch = ? AND state = 'active'", offerID, ids, nodeID, epoch).
+		Order("id").Pluck("id", &renewed).Error
+	if err != nil || len(renewed) == 0 {
+		return nil, err
+	}
+	_, err = q.exec("UPDATE leases SET expires_at = "+q.dialect.now+" + ttl_seconds * 1000000 WHERE offer_id = ? AND id IN ?", offerID, renewed)
+	return renewed, err
+}
+
+// CloseLease gives back what a lease still holds and folds its totals into the offer, durable on return. ifExpiresAt, unless
+// nil, is the expiry that the caller saw: a lease that was renewed since stays open. did says whether this call closed it;
+// after a lost reply the next call says false. A lease that was never granted: ErrLeaseClosed.
+func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error) {
+	err = s.write(ctx, "CloseLease", onUnknown, func(q *query) error {
+		did = false
+		closed, err = q.lockLease(offerID, id)
+		if err != nil || closed.State != models.LeaseActive || ifExpiresAt != nil && *ifExpiresAt != closed.ExpiresAt {
+			return err
+		}
+		did = true
+		return q.closeLease(&closed, to)
+	})
+	if err != nil {
+		return models.Lease{}, false, err
+	}
+	return closed, did, nil
+}
+
+// closeLease closes a lease whose row is locked, and then takes the offer's.
+func (q *query) closeLease(l *models.Lease, to models.LeaseState) error {
+	now, err := q.now()
+	if err != nil {
+		return err
+	}
+	rest, sums := l.Outstanding(), l.Totals
+	l.State, l.ClosedAt = to, &now
+	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ? WHERE offer_id = ? AND id = ? AND state = 'active'", to, now, l.OfferID, l.ID)
+	if err := one(rows, err, "close lease"); err != nil {
+		return err
+	}
+	if rest == 0 && sums == (models.Totals{}) {
+		return nil // nothing to fold: leave the hot row alone
+	}
+	// The budget is assigned first: MySQL would let it see the new value of allocated, SQLite the old one.
+	rows, err = q.exec(`UPDATE offers SET
+			budget = CASE
+				WHEN budget <= budget_target THEN budget
+				WHEN allocated - ? > budget_target THEN allocated - ?
+				ELSE budget_target END,
+			allocated = allocated - ?, redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?
+		WHERE id = ?`, rest, rest, rest, sums.Redeemed, sums.Held, sums.Refunded, sums.Forfeited, l.OfferID)
+	return one(rows, err, "fold lease")
+}
+
+// ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.
+func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.ExpiringLeases, err error) {
+	err = s.read(ctx, "ExpiringLeases", func(q *query) error {
+		now, err := q.now()
+		if err != nil {
+			return err
+		}
+		expiring = models.ExpiringLeases{Now: now}
+		return q.Where("state = 'active' AND expires_at - ttl_seconds * 250000 <= ?", now).
+			Where("expires_at <= ?", now.Add(models.MaxLeaseTTL/4)). // implied; lets the index end the search
+			Order("expires_at").Limit(limit).Find(&expiring.Leases).Error
+	})
+	return expiring, err
+}
+
+// LeasesOfNode lists active leases that the node was granted in epochs before one.
+func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) (leases []models.Lease, err error) {
+	err = s.read(ctx, "LeasesOfNode", func(q *query) error {
+		return q.Where("node_id = ? AND state = 'active' AND epoch < ?", nodeID, beforeEpoch).Limit(limit).Find(&leases).Error
+	})
+	return leases, err
+}
+
+// Leases lists an offer's leases in any state, newest first, with their owners' names.
+func (s *Store) Leases(ctx context.Context, offerID string, limit int, before models.ID) (leases []models.ListedLease, err error) {
+	err = s.read(ctx, "Leases", func(q *query) error {
+		return q.leasesOf(offerID).Scopes(page("l.id", limit, before)).Scan(&leases).Error
+	})
+	return leases, err
+}
+
+// ActiveLeases lists all active leases of an offer, newest first, with their owners' names.
+func (s *Store) ActiveLeases(ctx context.Context, offerID string) (leases []models.ListedLease, err error) {
+	err = s.read(ctx, "ActiveLeases", func(q *query) error {
+		return q.leasesOf(offerID).Where("l.state = 'active'").Order("l.id DESC").Scan(&leases).Error
+	})
+	return leases, err
+}
+
+func (q *query) leasesOf(offerID string) *gorm.DB {
+	return q.Table("leases AS l").Select("l.*, COALESCE(n.name, '') AS node_name").
+		Joins("LEFT JOIN nodes n ON n.id = l.node_id").
+		Where("l.offer_id = ?", offerID)
+}

@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"tranche/models"
+)
+
+// RegisterNode takes the node's next epoch, which supersedes the ones before it. Durable on return. Repeating it after a lost
+// reply takes one more, which does no harm.
+func (s *Store) RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error) {
+	err = s.write(ctx, "RegisterNode", onDuplicate|onUnknown, func(q *query) error {
+		now, err := q.now()
+		if err != nil {
+			return err
+		}
+		node := models.Node{ID: id, Name: name, Epoch: 1, StartedAt: now, SeenAt: now}
+		next := clause.Assignments(map[string]any{
+			"epoch":      gorm.Expr("epoch + 1"),
+			"name":       gorm.Expr(q.dialect.incoming("name")),
+			"started_at": now,
+			"seen_at":    now,
+		})
+		conflict := clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: next}
+		if err := q.Clauses(conflict).Create(&node).Error; err != nil {
+			return err
+		}
+		return q.locking().Model(&models.Node{}).Select("epoch").Where("id = ?", id).Take(&epoch).Error
+	})
+	return epoch, err
+}
+
+// Heartbeat notes that the node was seen, or gives ErrEpochSuperseded.
+func (s *Store) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
+	return s.write(ctx, "Heartbeat", onUnknown, func(q *query) error {
+		rows, err := q.exec("UPDATE nodes SET seen_at = "+q.dialect.now+" WHERE id = ? AND epoch = ?", id, epoch)
+		if err != nil || rows == 1 {
+			return err
+		}
+		return q.newest(id, epoch) // MySQL counts a row that stays as it was as not changed
+	})
+}
+
+// newest gives ErrEpochSuperseded unless the epoch is the node's newest one.
+func (q *query) newest(id models.ID, epoch int64) error {
+	var newest int64
+	if err := q.scan(&newest, "SELECT epoch FROM nodes WHERE id = ?", id); err != nil {
+		return err
+	}
+	return sameEpoch(id, epoch, newest)
+}
+
+func sameEpoch(id models.ID, epoch, newest int64) error {
+	if epoch != newest {
+		return fmt.Errorf("%w: node %s, epoch %d, newest %d", models.ErrEpochSuperseded, id, epoch, newest)
+	}
+	return nil
+}
+
+// Nodes lists nodes and what they hold over all offers, newest id first, those before an id unless it is zero.
+func (s *Store) Nodes(ctx context.Context, limit int, before models.ID) (nodes []models.NodeActivity, err error) {
+	err = s.read(ctx, "Nodes", func(q *query) error {
+		return q.Table("nodes AS n").
+			Select(`n.*,
+				(SELECT COUNT(*) FROM leases l WHERE l.node_id = n.id AND l.state = 'active') AS leases_active,
+				(SELECT COALESCE(SUM(granted - spent), 0) FROM leases l WHERE l.node_id = n.id AND l.state = 'active') AS outstanding`).
+			Scopes(page("n.id", limit, before)).
+			Scan(&nodes).Error
+	})
+	return nodes, err
+}
+
+// page orders a list newest first and cuts a page out of it.
+func page(id string, limit int, before models.ID) func(*gorm.DB) *gorm.DB {
+	return func(db *gorm.DB) *gorm.DB {
+		if !before.IsZero() {
+			db = db.Where(id+" < ?", before)
+		}
+		return db.Order(id + " DESC").Limit(limit)
+	}
+}

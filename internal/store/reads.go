@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// Histories reads the entries of redemptions by their hash, ordered by seq. A redemption that isn't there has no key in the map.
+func (s *Store) Histories(ctx context.Context, offerID string, redemptions []models.ID) (histories map[models.ID][]models.Entry, err error) {
+	err = s.read(ctx, "Histories", func(q *query) error {
+		histories, err = q.histories(offerID, redemptions)
+		return err
+	})
+	return histories, err
+}
+
+func (q *query) histories(offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error) {
+	histories := make(map[models.ID][]models.Entry, len(redemptions))
+	for chunk := range slices.Chunk(redemptions, chunkSize) {
+		var entries []models.Entry
+		err := q.Where("offer_id = ? AND redemption IN ?", offerID, chunk).Order("redemption, seq").Find(&entries).Error
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			histories[e.Redemption] = append(histories[e.Redemption], e)
+		}
+	}
+	return histories, nil
+}
+
+// Redemptions lists redemptions of an offer, newest first, each as it is now.
+func (s *Store) Redemptions(ctx context.Context, filter models.RedemptionFilter) (list []models.ListedRedemption, err error) {
+	err = s.read(ctx, "Redemptions", func(q *query) error {
+		firsts, err := q.firstEntries(filter)
+		if err != nil {
+			return err
+		}
+		ids := make([]models.ID, len(firsts))
+		for i := range firsts {
+			ids[i] = firsts[i].Redemption
+		}
+		histories, err := q.histories(filter.OfferID, ids)
+		if err != nil {
+			return err
+		}
+		list = make([]models.ListedRedemption, len(firsts))
+		for i := range firsts {
+			r, err := ledger.Fold(histories[firsts[i].Redemption])
+			if err != nil {
+				return err
+			}
+			list[i] = models.ListedRedemption{Redemption: r, EntryID: firsts[i].ID}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// firstEntries reads the entries that brought the wanted redemptions into being.
+func (q *query) firstEntries(filter models.RedemptionFilter) (entries []models.Entry, err error) {
+	db := q.Where("offer_id = ? AND seq = 0", filter.OfferID)
+	if filter.UserID != "" {
+		db = db.Where("user_id = ?", filter.UserID)
+	}
+	if filter.OrderID != "" {
+		db = db.Where("order_id = ?", filter.OrderID)
+	}
+	if filter.IdempotencyKey != "" {
+		db = db.Where("redemption = ?", models.RedemptionIDOf(filter.OfferID, filter.IdempotencyKey).Hash)
+	}
+	err = db.Scopes(page("id", filter.Limit, filter.Before)).Find(&entries).Error
+	return entries, err
+}
+
+// Entries lists an offer's ledger, newest first.
+func (s *Store) Entries(ctx context.Context, offerID string, limit int, before models.ID) (entries []models.Entry, err error) {
+	err = s.read(ctx, "Entries", func(q *query) error {
+		return q.Where("offer_id = ?", offerID).Scopes(page("id", limit, before)).Find(&entries).Error
+	})
+	return entries, err
+}
+
+// Usage reads what a user has used of an offer: from the counters of an offer that limits users, else from the ledger.
+func (s *Store) Usage(ctx context.Context, offerID, userID string) (usage models.Usage, err error) {
+	err = s.read(ctx, "Usage", func(q *query) error {
+		o, err := q.offer(q.DB, offerID)
+		if err != nil {
+			return err
+		}
+		if o.LimitsUsers() {
+			err = q.scan(&usage, "SELECT * FROM usages WHERE offer_id = ? AND user_id = ?", offerID, userID)
+		} else {
+			err = q.scan(&usage, usageFromEntries, offerID, userID)
+		}
+		usage.OfferID, usage.UserID = offerID, userID
+		return err
+	})
+	return usage, err
+}
+
+// usageFromEntries counts as package ledger does: a refund that restores the limit takes its units off, and if it was the one
+// that took the last unit, the redemption too.
+const usageFromEntries = `
+SELECT COALESCE(SUM(CASE WHEN units_left = 0 AND last_restoring = last_seq THEN 0 ELSE 1 END), 0) AS redemptions,
+       COALESCE(SUM(units_used), 0) AS units
+FROM (
+  SELECT SUM(CASE WHEN kind = 'redeem' THEN units ELSE -units END) AS units_left,
+         SUM(CASE WHEN kind = 'redeem' THEN units WHEN restores_user_limit THEN -units ELSE 0 END) AS units_used,
+         MAX(CASE WHEN kind = 'refund' AND restores_user_limit THEN seq ELSE -1 END) AS last_restoring,
+         MAX(seq) AS last_seq
+  FROM entries WHERE offer_id = ? AND user_id = ?
+  GROUP BY redemption
+) AS redemptions_of_user`
+
+// Balance reads the offer's books at one instant. ErrOfferNotFound.
+//
+// One statement, so one snapshot at any isolation level: a lease is active or folded in it, never both and never neither.
+// LateUnits and OverspendBound stay 0: in strict mode nothing is acknowledged before it is booked, so nothing can be late, and
+// nothing is out that a node could spend unseen.
+func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, err error) {
+	err = s.read(ctx, "Balance", func(q *query) error {
+		b = models.Balance{}
+		result := q.Raw(`
+			SELECT o.budget, o.allocated, COALESCE(l.outstanding, 0) AS outstanding,
+				o.redeemed + COALESCE(l.redeemed, 0) AS redeemed, o.held + COALESCE(l.held, 0) AS held,
+				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
+				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active, `+q.dialect.now+` AS as_of
+			FROM offers o LEFT JOIN (
+				SELECT offer_id, SUM(granted - spent) AS outstanding, SUM(redeemed) AS redeemed, SUM(held) AS held,
+					SUM(refunded) AS refunded, SUM(forfeited) AS forfeited, COUNT(*) AS leases, COUNT(DISTINCT node_id) AS nodes
+				FROM leases WHERE offer_id = ? AND state = 'active' GROUP BY offer_id
+			) AS l ON l.offer_id = o.id
+			WHERE o.id = ?`, offerID, offerID).Scan(&b)
+		if result.Error == nil && result.RowsAffected == 0 {
+			return notFound(offerID)
+		}
+		return result.Error
+	})
+	return b, err
+}

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// chunkSize bounds IN lists and the rows of one INSERT.
+const chunkSize = 500
+
+// Settle books a batch on its lease: its entries, the user counters, and the lease's sums change in one transaction or not at all.
+// Durable on return. One verdict for each wanted entry, in order.
+//
+// The lease's row fences the batch by its number. A batch that an earlier call with the same number has booked is looked up
+// instead, and what that one did not book is ErrNotSettled. ErrLeaseClosed: nothing of it was or will ever be booked.
+// ErrOutcomeUnknown: call again with the same number and entries until it is decided.
+func (s *Store) Settle(ctx context.Context, batch models.Batch) (verdicts []models.Verdict, err error) {
+	err = s.call(ctx, "Settle", writeTimeout, func(ctx context.Context) error {
+		err := s.transact(ctx, onDuplicate, func(q *query) error {
+			verdicts, err = q.settle(&batch)
+			return err
+		})
+		if !errors.Is(err, errFenced) {
+			return err
+		}
+		return s.transact(ctx, onUnknown, func(q *query) error {
+			verdicts, err = q.settled(&batch)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return verdicts, nil
+}
+
+// errFenced: the lease's row did not take the batch. Why is to be read with a lock, in a transaction of its own.
+var errFenced = errors.New("the lease does not take this batch")
+
+// settle locks in the order of all transactions: user counters, entries, the lease.
+func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
+	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
+	if err != nil {
+		return nil, err
+	}
+	plan, err := ledger.Plan(batch, histories)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.count(batch.Offer.ID, plan); err != nil {
+		return nil, err
+	}
+	if err := q.append(plan.Appends); err != nil {
+		return nil, err
+	}
+	return plan.Verdicts, q.book(batch, &plan.Lease)
+}
+
+func redemptionsOf(batch *models.Batch) []models.ID {
+	ids := make([]models.ID, len(batch.Wanted))
+	for i := range batch.Wanted {
+		ids[i] = batch.Wanted[i].Redemption
+	}
+	slices.SortFunc(ids, compareIDs)
+	return slices.Compact(ids)
+}
+
+func compareIDs(a, b models.ID) int { return bytes.Compare(a[:], b[:]) }
+
+// count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
+// transactions that see the same new user one waits and then counts on top of the other.
+func (q *query) count(offerID string, plan *ledger.Planned) error {
+	users := plan.UserIDs()
+	if len(users) == 0 {
+		return nil
+	}
+	if err := q.addUsages(offerID, users, plan.Users); err != nil {
+		return err
+	}
+	after, err := q.lockUsages(offerID, users)
+	if err != nil {
+		return err
+	}
+	corrections, err := plan.Limit(after)
+	if err != nil {
+		return err
+	}
+	for _, user := range users {
+		if d, corrected := corrections[user]; corrected {
+			if err := q.addUsage(offerID, user, ledger.UserDelta{Redemptions: -d.Redemptions, Units: -d.Units}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
+// would have inserted against the CHECKs, and negative counters are none.
+func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) error {
+	var up []models.Usage
+	for _, user := range users {
+		d := deltas[user]
+		if d.Redemptions >= 0 && d.Units >= 0 {
+			up = append(up, models.Usage{OfferID: offerID, UserID: user, Redemptions: d.Redemptions, Units: d.Units})
+		}
+	}
+	incoming := q.dialect.incoming
+	conflict := clause.OnConflict{
+		Columns: []clause.Column{{Name: "offer_id"}, {Name: "user_id"}},
+		DoUpdates: clause.Assignments(map[string]any{
+			"redemptions": gorm.Expr("redemptions + " + incoming("redemptions")),
+			"units":       gorm.Expr("units + " + incoming("units")),
+		}),
+	}
+	for chunk := range slices.Chunk(up, chunkSize) {
+		if err := q.Clauses(conflict).Create(&chunk).Error; err != nil {
+			return err
+		}
+	}
+	for _, user := range users {
+		if d := deltas[user]; d.Redemptions < 0 || d.Units < 0 {
+			if err := q.addUsage(offerID, user, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
+	rows, err := q.exec("UPDATE usages SET redemptions = redemptions + ?, units = units + ? WHERE offer_id = ? AND user_id = ?",
+		d.Redemptions, d.Units, offerID, userID)
+	return one(rows, err, "count user")
+}
+
+func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {
+	usages := make(map[string]models.Usage, len(users))
+	for chunk := range slices.Chunk(users, chunkSize) {
+		var rows []models.Usage
+		err := q.locking().Where("offer_id = ? AND user_id IN ?", offerID, chunk).Order("user_id").Find(&rows).Error
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range rows {
+			usages[u.UserID] = u
+		}
+	}
+	return usages, nil
+}
+
+// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key.
+func (q *query) append(appends []models.Entry) error {
+	entries := slices.Clone(appends)
+	slices.SortFunc(entries, func(a, b models.Entry) int {
+		return cmp.Or(compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
+	})
+	for chunk := range slices.Chunk(entries, chunkSize) {
+		if err := q.Create(&chunk).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// book moves the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
+func (q *query) book(batch *models.Batch, d *ledger.Delta) error {
+	rows, err := q.exec(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
+			redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?, batch = ?
+		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`,
+		d.Granted, d.Spent, d.Redeemed, d.Held, d.Refunded, d.Forfeited, batch.Number,
+		batch.Offer.ID, batch.LeaseID, batch.Number-1, d.Spent, d.Granted)
+	if err == nil && rows != 1 {
+		return errFenced
+	}
+	return err
+}
+
+// settled says why the lease's row did not take a batch. The locking read waits for a commit that is still on its way.
+func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
+	l, err := q.lockLease(batch.Offer.ID, batch.LeaseID)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.Batch >= batch.Number:
+		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
+		if err != nil {
+			return nil, err
+		}
+		return ledger.Judge(batch, histories)
+	case l.State != models.LeaseActive:
+		return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
+	default:
+		return nil, fmt.Errorf("settle: batch %d does not fit lease %s: it is at batch %d, %d of %d spent",
+			batch.Number, l.ID, l.Batch, l.Spent, l.Granted)
+	}
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"github.com/sony/gobreaker/v2"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+)
+
+const (
+	defaultMySQLConns  = 32
+	defaultSQLiteConns = 8
+	mysqlLanes         = 4
+)
+
+// Config says which database to use. The zero value of each field but Path is a sane default.
+type Config struct {
+	DSN  string // of MySQL or MariaDB, in the Go driver's form, with a database; empty: SQLite
+	Path string // of the SQLite file, whose folder exists
+
+	Isolation sql.IsolationLevel // of MySQL's sessions; default READ COMMITTED
+	MaxConns  int                // default: 32, for SQLite 8
+
+	Logger     zerolog.Logger
+	Registerer prometheus.Registerer // default: a registry of its own
+}
+
+// Store is the ledger in a SQL database. Safe for concurrent use.
+type Store struct {
+	dialect *dialect
+	log     zerolog.Logger
+	pool    *sql.DB
+	orm     *gorm.DB
+	max     int           // connections in the pool
+	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
+
+	breaker     *gobreaker.CircuitBreaker[struct{}]
+	transitions chan transition // of the breaker, on their way into the log
+	metrics     *metrics
+}
+
+// Open prepares a store. It doesn't talk to the database: a node starts without one.
+func Open(cfg Config) (*Store, error) {
+	d, err := chooseDialect(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	pool, dialector, err := d.open()
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	orm, err := gorm.Open(dialector, &gorm.Config{
+		DisableAutomaticPing:   true,
+		SkipDefaultTransaction: true,
+		PrepareStmt:            false, // its cache can deadlock with a pool that is exhausted
+		Logger:                 logger.Discard,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), pool.Close())
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), pool.Close())
+	}
+	s := &Store{
+		dialect: d, log: cfg.Logger, pool: pool, orm: orm, max: cfg.MaxConns,
+		transitions: make(chan transition, 16), metrics: m,
+	}
+	if d.oneWriter {
+		s.writer = make(chan struct{}, 1)
+	}
+	s.breaker = newBreaker(s.transitions, m)
+	return s, nil
+}
+
+// chooseDialect fills the defaults of cfg as well.
+func chooseDialect(cfg *Config) (*dialect, error) {
+	if cfg.Registerer == nil {
+		cfg.Registerer = prometheus.NewRegistry()
+	}
+	if cfg.DSN == "" {
+		if cfg.MaxConns == 0 {
+			cfg.MaxConns = defaultSQLiteConns
+		}
+		return sqLite(cfg.Path, cfg), nil
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = defaultMySQLConns
+	}
+	return mySQL(cfg.DSN, cfg)
+}
+
+// Close gives up all connections. Calls that are under way end with an error.
+func (s *Store) Close() error { return s.pool.Close() }
+
+// Available reports whether calls are let through to the database: false while the breaker is open.
+func (s *Store) Available() bool { return s.breaker.State() != gobreaker.StateOpen }
+
+// Lanes is how many batches of one offer are worth settling at once: a server commits them together, a file one by one.
+func (s *Store) Lanes() int {
+	if s.dialect.oneWriter {
+		return 1
+	}
+	return mysqlLanes
+}
+
+// Ping asks the database for a sign of life.
+func (s *Store) Ping(ctx context.Context) error {
+	return s.read(ctx, "Ping", func(q *query) error {
+		var one int
+		return q.scan(&one, "SELECT 1")
+	})
+}

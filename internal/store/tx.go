@@ -1,0 +1,268 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"tranche/models"
+)
+
+const (
+	maxAttempts      = 6 // of a transaction that meets deadlocks or collisions
+	maxLockWaits     = 2
+	maxDeadConns     = 3
+	maxUnknown       = 3 // COMMITs of an idempotent transaction
+	retryPause       = 10 * time.Millisecond
+	lockWaitHeadroom = lockWait + 100*time.Millisecond
+	rollbackTimeout  = time.Second
+)
+
+// again says which ends of a transaction, besides deadlocks and lock waits, call for running it once more.
+type again int
+
+const (
+	onDuplicate again = 1 << iota // the work reads first, so the next run sees what took the key
+	onUnknown                     // the work is idempotent: it finds what an earlier run of it has written
+)
+
+// read runs queries outside of a transaction, each with a snapshot of its own.
+func (s *Store) read(ctx context.Context, name string, work func(*query) error) error {
+	return s.call(ctx, name, readTimeout, func(ctx context.Context) error {
+		var err error
+		for range maxDeadConns {
+			if err = s.onConn(ctx, work); classify(err) != badConn {
+				break
+			}
+		}
+		return err
+	})
+}
+
+func (s *Store) onConn(ctx context.Context, work func(*query) error) error {
+	conn, err := s.conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	return work(s.query(ctx, conn))
+}
+
+// write runs a transaction, the whole of it again where that helps.
+func (s *Store) write(ctx context.Context, name string, rerun again, work func(*query) error) error {
+	return s.call(ctx, name, writeTimeout, func(ctx context.Context) error {
+		return s.transact(ctx, rerun, work)
+	})
+}
+
+// transact runs a transaction until it is decided, or no further run is worth it. Once one run has ended in the dark, nothing but
+// an answer of a later one can say that nothing was changed.
+func (s *Store) transact(ctx context.Context, rerun again, work func(*query) error) error {
+	var dark error
+	ended := map[kind]int{}
+	for {
+		err := s.attempt(ctx, work)
+		k := classify(err)
+		if k == none || k == refusal {
+			return err
+		}
+		if k == unknown {
+			dark = err
+		}
+		ended[k]++
+		if !worthAnother(ctx, k, ended, rerun) || !pause(ctx, retryPause) {
+			return firstOf(dark, waited(ended, err))
+		}
+		s.metrics.retries.Inc()
+	}
+}
+
+// worthAnother decides by how the runs so far have ended.
+func worthAnother(ctx context.Context, k kind, ended map[kind]int, rerun again) bool {
+	switch k {
+	case conflict:
+		return ended[conflict] < maxAttempts
+	case duplicate:
+		return rerun&onDuplicate != 0 && ended[duplicate] < maxAttempts
+	case lockWaited:
+		deadline, _ := ctx.Deadline()
+		return ended[lockWaited] < maxLockWaits && time.Until(deadline) > lockWaitHeadroom
+	case badConn:
+		return ended[badConn] < maxDeadConns
+	case unknown:
+		return rerun&onUnknown != 0 && ended[unknown] < maxUnknown
+	default:
+		return false
+	}
+}
+
+// waited tells a deadline that passed because others held their locks from a database that doesn't answer.
+func waited(ended map[kind]int, err error) error {
+	collided := ended[conflict]+ended[lockWaited]+ended[duplicate] > 0
+	if collided && (errors.Is(err, context.DeadlineExceeded) || classify(err) == duplicate) {
+		return fmt.Errorf("%w: %w", models.ErrBusy, err)
+	}
+	return err
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause waits for up to twice d, with jitter, so that those who collided don't collide again. False when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d/2 + rand.N(d*3/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// attempt runs a transaction once. The connection goes back to the pool only when it is known to be outside of a transaction.
+func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
+	if err := s.becomeWriter(ctx); err != nil {
+		return err
+	}
+	defer s.stopWriting()
+	conn, err := s.conn(ctx)
+	if err != nil {
+		return err
+	}
+	committed := false
+	defer func() { // also when work panics
+		if !committed {
+			rollBack(ctx, conn)
+		}
+		_ = conn.Close()
+	}()
+	if _, err := conn.ExecContext(ctx, s.dialect.begin); err != nil {
+		return err
+	}
+	if err := work(s.query(ctx, conn)); err != nil {
+		return err
+	}
+	if err := s.commit(ctx, conn); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+// commit tells a COMMIT that was not sent or was refused from one whose fate is open.
+//
+// It is sent as a statement, because database/sql's Tx.Commit takes no context: it could outlast the call's deadline.
+func (s *Store) commit(ctx context.Context, conn *sql.Conn) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.dialect.commitRunsToItsEnd {
+		ctx = context.WithoutCancel(ctx)
+	}
+	_, err := conn.ExecContext(ctx, "COMMIT")
+	if err == nil {
+		return nil
+	}
+	if k := classify(err); k == conflict || k == lockWaited && s.dialect.oneWriter {
+		return err // the database says that it rolled back, or that it is still waiting for us to
+	}
+	discard(conn)
+	return fmt.Errorf("%w: %w", models.ErrOutcomeUnknown, err)
+}
+
+func rollBack(ctx context.Context, conn *sql.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	if _, err := conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+		discard(conn)
+	}
+}
+
+// discard closes a connection instead of giving it back to the pool.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// conn takes a connection out of the pool. To wait in vain because all are in use means that others are slow, which is not the same
+// as a database that can't be reached.
+func (s *Store) conn(ctx context.Context) (*sql.Conn, error) {
+	conn, err := s.pool.Conn(ctx)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) && s.pool.Stats().InUse >= s.max {
+		return nil, fmt.Errorf("%w: all connections are in use: %w", errLocked, err)
+	}
+	return conn, err
+}
+
+func (s *Store) becomeWriter(ctx context.Context) error {
+	if s.writer == nil {
+		return nil
+	}
+	select {
+	case s.writer <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the file's one writer: %w", errLocked, ctx.Err())
+	}
+}
+
+func (s *Store) stopWriting() {
+	if s.writer != nil {
+		<-s.writer
+	}
+}
+
+// A query runs statements on one connection.
+type query struct {
+	*gorm.DB
+	dialect *dialect
+}
+
+func (s *Store) query(ctx context.Context, conn *sql.Conn) *query {
+	db := s.orm.Session(&gorm.Session{NewDB: true, Context: ctx})
+	db.Statement.ConnPool = conn
+	return &query{db, s.dialect}
+}
+
+// locking makes a SELECT wait for, and keep, the rows it reads. SQLite's transactions have the whole file anyway.
+func (q *query) locking() *gorm.DB {
+	return q.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
+}
+
+// scan runs a SELECT in plain SQL. A row that isn't there leaves dst as it is.
+func (q *query) scan(dst any, sql string, args ...any) error {
+	return q.Raw(sql, args...).Scan(dst).Error
+}
+
+// exec runs a statement in plain SQL and gives the number of rows that it changed.
+func (q *query) exec(sql string, args ...any) (int64, error) {
+	result := q.Exec(sql, args...)
+	return result.RowsAffected, result.Error
+}
+
+// one fails unless a guarded statement has changed exactly one row.
+func one(rows int64, err error, what string) error {
+	if err == nil && rows != 1 {
+		return fmt.Errorf("%s: %d rows changed, want 1", what, rows)
+	}
+	return err
+}
+
+// now reads the database's clock.
+func (q *query) now() (now models.Micros, err error) {
+	err = q.scan(&now, "SELECT "+q.dialect.now)
+	return now, err
+}

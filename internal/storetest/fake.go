@@ -1,0 +1,144 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tranche/models"
+)
+
+// Fake is a ledger store in memory. Safe for concurrent use; its fields are set before it is used.
+type Fake struct {
+	// Fail is asked before each call, by the method's name: an error ends the call before it did anything.
+	Fail func(call string) error
+	// After is asked after each call that succeeded: an error takes the place of its answer, and what it did stays done.
+	After func(call string) error
+
+	now  func() time.Time
+	away atomic.Bool
+
+	mu     sync.Mutex // guards all below
+	nodes  map[models.ID]*models.Node
+	offers map[string]*shelf
+}
+
+// shelf is one offer and all that hangs on it.
+type shelf struct {
+	offer     models.Offer
+	leases    map[models.ID]*models.Lease
+	histories map[models.ID][]models.Entry // by redemption, ordered by seq
+	entries   []models.Entry               // in the order of their commits
+	usages    map[string]models.Usage      // by user, while the offer limits users
+}
+
+// NewFake makes an empty store whose database clock is now.
+func NewFake(now func() time.Time) *Fake {
+	return &Fake{now: now, nodes: map[models.ID]*models.Node{}, offers: map[string]*shelf{}}
+}
+
+// SetAvailable says what Available answers from now on. It changes nothing else: use Fail to make calls fail.
+func (f *Fake) SetAvailable(available bool) { f.away.Store(!available) }
+
+// Available reports whether the breaker lets calls through.
+func (f *Fake) Available() bool { return !f.away.Load() }
+
+// Ping asks the database for a sign of life.
+func (f *Fake) Ping(ctx context.Context) error {
+	_, err := do(ctx, f, "Ping", func(models.Micros) (struct{}, error) { return struct{}{}, nil })
+	return err
+}
+
+// do runs one call under the mutex, between the two fault hooks.
+func do[T any](ctx context.Context, f *Fake, call string, work func(now models.Micros) (T, error)) (T, error) {
+	var none T
+	if ctx.Err() != nil {
+		return none, fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, context.Cause(ctx))
+	}
+	if f.Fail != nil {
+		if err := f.Fail(call); err != nil {
+			return none, err
+		}
+	}
+	result, err := locked(f, work)
+	if err != nil {
+		return none, err
+	}
+	if f.After != nil {
+		if err := f.After(call); err != nil {
+			return none, err
+		}
+	}
+	return result, nil
+}
+
+func locked[T any](f *Fake, work func(now models.Micros) (T, error)) (T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return work(models.MicrosOf(f.now()))
+}
+
+func (f *Fake) shelf(offerID string) (*shelf, error) {
+	s, ok := f.offers[offerID]
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", models.ErrOfferNotFound, offerID)
+	}
+	return s, nil
+}
+
+// newest fails unless epoch is the newest one of the node.
+func (f *Fake) newest(id models.ID, epoch int64) error {
+	if n, ok := f.nodes[id]; !ok || n.Epoch != epoch {
+		return fmt.Errorf("%w: node %s, epoch %d", models.ErrEpochSuperseded, id, epoch)
+	}
+	return nil
+}
+
+// check panics unless the identities of the books hold for the offer. Called after each write.
+func (s *shelf) check() {
+	o, b := &s.offer, s.balance(0)
+	var sum models.Totals
+	for id, l := range s.leases {
+		if l.Spent < 0 || l.Spent > l.Granted {
+			panic(fmt.Sprintf("offer %q: lease %s spent %d of %d", o.ID, id, l.Spent, l.Granted))
+		}
+		sum = sum.Add(l.Totals)
+	}
+	if b.Totals != sum {
+		panic(fmt.Sprintf("offer %q: folded and active leases say %+v, all leases %+v", o.ID, b.Totals, sum))
+	}
+	if b.Allocated != b.NetSpent()+b.Outstanding {
+		panic(fmt.Sprintf("offer %q: allocated %d, net spent %d, outstanding %d", o.ID, b.Allocated, b.NetSpent(), b.Outstanding))
+	}
+	if o.Budget < o.BudgetTarget || o.Budget < o.Allocated {
+		panic(fmt.Sprintf("offer %q: budget %d, target %d, allocated %d", o.ID, o.Budget, o.BudgetTarget, o.Allocated))
+	}
+}
+
+// balance adds up the books.
+func (s *shelf) balance(now models.Micros) models.Balance {
+	o := &s.offer
+	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, AsOf: now}
+	nodes := map[models.ID]bool{}
+	for _, l := range s.leases {
+		if l.State != models.LeaseActive {
+			continue
+		}
+		b.Outstanding += l.Outstanding()
+		b.Totals = b.Totals.Add(l.Totals)
+		b.LeasesActive++
+		nodes[l.NodeID] = true
+	}
+	b.NodesActive = int64(len(nodes))
+	return b
+}
+
+// newestFirst orders ids, and before says whether id belongs to the page that starts before mark.
+func newestFirst(a, b models.ID) int { return bytes.Compare(b[:], a[:]) }
+
+func before(id, mark models.ID) bool { return mark.IsZero() || bytes.Compare(id[:], mark[:]) < 0 }
+
+func head[T any](items []T, limit int) []T { return items[:min(limit, len(items))] }

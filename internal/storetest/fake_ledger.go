@@ -1,0 +1,319 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// OpenPool opens a refund pool, empty.
+func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error) {
+	return do(ctx, f, "OpenPool", func(now models.Micros) (models.Lease, error) {
+		s, err := f.shelf(lease.OfferID)
+		if err != nil {
+			return models.Lease{}, err
+		}
+		if l, ok := s.leases[lease.ID]; ok {
+			return *l, nil
+		}
+		if err := f.newest(lease.NodeID, lease.Epoch); err != nil {
+			return models.Lease{}, err
+		}
+		l := ledger.NewPool(lease, now)
+		s.leases[l.ID] = &l
+		s.check()
+		return l, nil
+	})
+}
+
+// Renew lengthens those of the node's leases that are still active.
+func (f *Fake) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error) {
+	return do(ctx, f, "Renew", func(now models.Micros) ([]models.ID, error) {
+		if err := f.newest(nodeID, epoch); err != nil {
+			return nil, err
+		}
+		s, ok := f.offers[offerID]
+		if !ok {
+			return nil, nil
+		}
+		var renewed []models.ID
+		for _, id := range ids {
+			l, ok := s.leases[id]
+			if ok && l.State == models.LeaseActive && l.NodeID == nodeID && l.Epoch == epoch {
+				l.ExpiresAt = now.Add(l.TTL())
+				renewed = append(renewed, id)
+			}
+		}
+		return renewed, nil
+	})
+}
+
+// CloseLease gives back what a lease still holds.
+func (f *Fake) CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error) {
+	did := false
+	closed, err := do(ctx, f, "CloseLease", func(now models.Micros) (models.Lease, error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return models.Lease{}, fmt.Errorf("%w: %w", models.ErrLeaseClosed, err)
+		}
+		l, ok := s.leases[id]
+		if !ok {
+			return models.Lease{}, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
+		}
+		if l.State != models.LeaseActive || ifExpiresAt != nil && *ifExpiresAt != l.ExpiresAt {
+			return *l, nil
+		}
+		s.fold(l)
+		l.State, l.ClosedAt = to, &now
+		did = true
+		s.check()
+		return *l, nil
+	})
+	return closed, did && err == nil, err
+}
+
+// fold moves the totals of a closing lease into the offer.
+func (s *shelf) fold(l *models.Lease) {
+	o := &s.offer
+	o.Allocated -= l.Outstanding()
+	o.Folded = o.Folded.Add(l.Totals)
+	if o.Budget > o.BudgetTarget {
+		o.Budget = max(o.BudgetTarget, o.Allocated)
+	}
+}
+
+// ExpiringLeases lists active leases near or past their end, oldest first.
+func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
+	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.ExpiringLeases, error) {
+		list := f.selectLeases(func(l *models.Lease) bool { return l.ExpiresAt.Add(-l.TTL()/4) <= now })
+		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+		return models.ExpiringLeases{Leases: head(list, limit), Now: now}, nil
+	})
+}
+
+// LeasesOfNode lists active leases of a node's earlier epochs.
+func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error) {
+	return do(ctx, f, "LeasesOfNode", func(models.Micros) ([]models.Lease, error) {
+		list := f.selectLeases(func(l *models.Lease) bool { return l.NodeID == nodeID && l.Epoch < beforeEpoch })
+		return head(list, limit), nil
+	})
+}
+
+// selectLeases copies the active leases that are wanted.
+func (f *Fake) selectLeases(wanted func(*models.Lease) bool) (list []models.Lease) {
+	for _, s := range f.offers {
+		for _, l := range s.leases {
+			if l.State == models.LeaseActive && wanted(l) {
+				list = append(list, *l)
+			}
+		}
+	}
+	return list
+}
+
+// Leases lists an offer's leases in any state, newest first.
+func (f *Fake) Leases(ctx context.Context, offerID string, limit int, mark models.ID) ([]models.ListedLease, error) {
+	return do(ctx, f, "Leases", func(models.Micros) ([]models.ListedLease, error) {
+		return head(f.list(offerID, func(l *models.Lease) bool { return before(l.ID, mark) }), limit), nil
+	})
+}
+
+// ActiveLeases lists all active leases of an offer, newest first.
+func (f *Fake) ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error) {
+	return do(ctx, f, "ActiveLeases", func(models.Micros) ([]models.ListedLease, error) {
+		return f.list(offerID, func(l *models.Lease) bool { return l.State == models.LeaseActive }), nil
+	})
+}
+
+// list copies the wanted leases of an offer, newest first.
+func (f *Fake) list(offerID string, wanted func(*models.Lease) bool) (list []models.ListedLease) {
+	s, ok := f.offers[offerID]
+	if !ok {
+		return nil
+	}
+	for _, l := range s.leases {
+		if !wanted(l) {
+			continue
+		}
+		listed := models.ListedLease{Lease: *l}
+		if n, ok := f.nodes[l.NodeID]; ok {
+			listed.NodeName = n.Name
+		}
+		list = append(list, listed)
+	}
+	slices.SortFunc(list, func(a, b models.ListedLease) int { return newestFirst(a.ID, b.ID) })
+	return list
+}
+
+// Settle books a batch on its lease.
+func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error) {
+	return do(ctx, f, "Settle", func(models.Micros) ([]models.Verdict, error) {
+		s, err := f.shelf(batch.Offer.ID)
+		if err != nil {
+			return nil, err
+		}
+		l, ok := s.leases[batch.LeaseID]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("settle on lease %s: %w", batch.LeaseID, errNoSuchLease)
+		case l.Batch >= batch.Number:
+			return ledger.Judge(&batch, s.histories)
+		case l.State != models.LeaseActive:
+			return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
+		}
+		plan, err := s.plan(&batch)
+		if err != nil {
+			return nil, err
+		}
+		d := plan.Lease
+		if l.Batch != batch.Number-1 || l.Spent+d.Spent > l.Granted+d.Granted {
+			return nil, fmt.Errorf("settle: batch %d of %d units on lease %s: %+v", batch.Number, d.Spent, l.ID, *l)
+		}
+		l.Granted += d.Granted
+		l.Spent += d.Spent
+		l.Totals = l.Totals.Add(d.Totals)
+		l.Batch = batch.Number
+		s.write(plan)
+		s.check()
+		return plan.Verdicts, nil
+	})
+}
+
+// plan decides on the batch, user limits included.
+func (s *shelf) plan(batch *models.Batch) (*ledger.Planned, error) {
+	plan, err := ledger.Plan(batch, s.histories)
+	if err != nil {
+		return nil, err
+	}
+	after := map[string]models.Usage{}
+	for user, d := range plan.Users {
+		u := s.usages[user]
+		u.Redemptions += d.Redemptions
+		u.Units += d.Units
+		after[user] = u
+	}
+	_, err = plan.Limit(after)
+	return plan, err
+}
+
+// write appends the plan's entries and counts them.
+func (s *shelf) write(plan *ledger.Planned) {
+	for _, e := range plan.Appends {
+		if e.Seq != int64(len(s.histories[e.Redemption])) {
+			panic(fmt.Sprintf("offer %q: entry %s has seq %d", s.offer.ID, e.ID, e.Seq))
+		}
+		s.histories[e.Redemption] = append(s.histories[e.Redemption], e)
+		s.entries = append(s.entries, e)
+	}
+	for user, d := range plan.Users {
+		u := s.usages[user]
+		u.OfferID, u.UserID = s.offer.ID, user
+		u.Redemptions += d.Redemptions
+		u.Units += d.Units
+		if u.Redemptions < 0 || u.Units < 0 {
+			panic(fmt.Sprintf("offer %q: user %q has used %+v", s.offer.ID, user, u))
+		}
+		s.usages[user] = u
+	}
+}
+
+// Histories reads the entries of redemptions, ordered by seq.
+func (f *Fake) Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error) {
+	return do(ctx, f, "Histories", func(models.Micros) (map[models.ID][]models.Entry, error) {
+		histories := map[models.ID][]models.Entry{}
+		if s, ok := f.offers[offerID]; ok {
+			for _, r := range redemptions {
+				if history := s.histories[r]; len(history) > 0 {
+					histories[r] = slices.Clone(history)
+				}
+			}
+		}
+		return histories, nil
+	})
+}
+
+// Redemptions lists an offer's redemptions, newest first.
+func (f *Fake) Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error) {
+	return do(ctx, f, "Redemptions", func(models.Micros) ([]models.ListedRedemption, error) {
+		s, ok := f.offers[filter.OfferID]
+		if !ok {
+			return nil, nil
+		}
+		var list []models.ListedRedemption
+		for _, history := range s.histories {
+			if first := &history[0]; chosen(&filter, first) {
+				r, err := ledger.Fold(history)
+				if err != nil {
+					return nil, err
+				}
+				list = append(list, models.ListedRedemption{Redemption: r, EntryID: first.ID})
+			}
+		}
+		slices.SortFunc(list, func(a, b models.ListedRedemption) int { return newestFirst(a.EntryID, b.EntryID) })
+		return head(list, filter.Limit), nil
+	})
+}
+
+func chosen(filter *models.RedemptionFilter, e *models.Entry) bool {
+	return before(e.ID, filter.Before) &&
+		(filter.UserID == "" || filter.UserID == e.UserID) &&
+		(filter.OrderID == "" || e.OrderID != nil && filter.OrderID == *e.OrderID) &&
+		(filter.IdempotencyKey == "" || filter.IdempotencyKey == e.IdempotencyKey)
+}
+
+// Entries lists an offer's ledger, newest first.
+func (f *Fake) Entries(ctx context.Context, offerID string, limit int, mark models.ID) ([]models.Entry, error) {
+	return do(ctx, f, "Entries", func(models.Micros) ([]models.Entry, error) {
+		s, ok := f.offers[offerID]
+		if !ok {
+			return nil, nil
+		}
+		var list []models.Entry
+		for _, e := range s.entries {
+			if before(e.ID, mark) {
+				list = append(list, e)
+			}
+		}
+		slices.SortFunc(list, func(a, b models.Entry) int { return newestFirst(a.ID, b.ID) })
+		return head(list, limit), nil
+	})
+}
+
+// Usage reads what a user has used of an offer.
+func (f *Fake) Usage(ctx context.Context, offerID, userID string) (models.Usage, error) {
+	return do(ctx, f, "Usage", func(models.Micros) (models.Usage, error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return models.Usage{}, err
+		}
+		usage := models.Usage{OfferID: offerID, UserID: userID}
+		if s.offer.LimitsUsers() {
+			usage.Redemptions, usage.Units = s.usages[userID].Redemptions, s.usages[userID].Units
+			return usage, nil
+		}
+		own := map[models.ID][]models.Entry{}
+		for r, history := range s.histories {
+			if history[0].UserID == userID {
+				own[r] = history
+			}
+		}
+		sum, err := ledger.UsageOf(own)
+		usage.Redemptions, usage.Units = sum.Redemptions, sum.Units
+		return usage, err
+	})
+}
+
+// Balance adds up the offer's books at one instant.
+func (f *Fake) Balance(ctx context.Context, offerID string) (models.Balance, error) {
+	return do(ctx, f, "Balance", func(now models.Micros) (models.Balance, error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return models.Balance{}, err
+		}
+		return s.balance(now), nil
+	})
+}

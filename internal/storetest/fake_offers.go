@@ -1,0 +1,232 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// RegisterNode takes the node's next epoch.
+func (f *Fake) RegisterNode(ctx context.Context, id models.ID, name string) (int64, error) {
+	return do(ctx, f, "RegisterNode", func(now models.Micros) (int64, error) {
+		n, ok := f.nodes[id]
+		if !ok {
+			n = &models.Node{ID: id}
+			f.nodes[id] = n
+		}
+		n.Name, n.StartedAt, n.SeenAt = name, now, now
+		n.Epoch++
+		return n.Epoch, nil
+	})
+}
+
+// Heartbeat notes that the node was seen.
+func (f *Fake) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
+	_, err := do(ctx, f, "Heartbeat", func(now models.Micros) (struct{}, error) {
+		if err := f.newest(id, epoch); err != nil {
+			return struct{}{}, err
+		}
+		f.nodes[id].SeenAt = now
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// Nodes lists nodes and what they hold, newest id first.
+func (f *Fake) Nodes(ctx context.Context, limit int, mark models.ID) ([]models.NodeActivity, error) {
+	return do(ctx, f, "Nodes", func(models.Micros) ([]models.NodeActivity, error) {
+		var list []models.NodeActivity
+		for id, n := range f.nodes {
+			if before(id, mark) {
+				list = append(list, f.activity(n))
+			}
+		}
+		slices.SortFunc(list, func(a, b models.NodeActivity) int { return newestFirst(a.ID, b.ID) })
+		return head(list, limit), nil
+	})
+}
+
+func (f *Fake) activity(n *models.Node) models.NodeActivity {
+	a := models.NodeActivity{Node: *n}
+	for _, s := range f.offers {
+		for _, l := range s.leases {
+			if l.NodeID == n.ID && l.State == models.LeaseActive {
+				a.LeasesActive++
+				a.Outstanding += l.Outstanding()
+			}
+		}
+	}
+	return a
+}
+
+// CreateOffer stores a new offer; an identical repeat finds the one that is there.
+func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer) (models.Offer, bool, error) {
+	isNew := false
+	created, err := do(ctx, f, "CreateOffer", func(now models.Micros) (models.Offer, error) {
+		o := ledger.NewOffer(terms, now)
+		if s, ok := f.offers[o.ID]; ok {
+			if !ledger.SameTerms(&s.offer, &o) {
+				return models.Offer{}, fmt.Errorf("%w: %q", models.ErrOfferExists, o.ID)
+			}
+			return s.offer, nil
+		}
+		f.offers[o.ID] = &shelf{
+			offer: o, leases: map[models.ID]*models.Lease{},
+			histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{},
+		}
+		isNew = true
+		return o, nil
+	})
+	return created, isNew && err == nil, err
+}
+
+// Offer reads an offer.
+func (f *Fake) Offer(ctx context.Context, id string) (models.Offer, error) {
+	return do(ctx, f, "Offer", func(models.Micros) (models.Offer, error) {
+		s, err := f.shelf(id)
+		if err != nil {
+			return models.Offer{}, err
+		}
+		return s.offer, nil
+	})
+}
+
+// Offers lists offers, newest first, with the clock that the filter's status was judged by.
+func (f *Fake) Offers(ctx context.Context, filter models.OfferFilter) ([]models.Offer, models.Micros, error) {
+	var at models.Micros
+	list, err := do(ctx, f, "Offers", func(now models.Micros) ([]models.Offer, error) {
+		at = now
+		var list []models.Offer
+		for _, s := range f.offers {
+			if selects(&filter, &s.offer, now) {
+				list = append(list, s.offer)
+			}
+		}
+		slices.SortFunc(list, func(a, b models.Offer) int {
+			return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(b.ID, a.ID))
+		})
+		return head(list, filter.Limit), nil
+	})
+	return list, at, err
+}
+
+func selects(filter *models.OfferFilter, o *models.Offer, now models.Micros) bool {
+	if filter.Status != "" && o.StatusAt(now) != filter.Status {
+		return false
+	}
+	query := lowerASCII(filter.Query)
+	if !strings.Contains(lowerASCII(o.ID), query) && !strings.Contains(lowerASCII(o.Name), query) {
+		return false
+	}
+	if filter.BeforeCreated == 0 && filter.BeforeID == "" {
+		return true
+	}
+	return cmp.Or(cmp.Compare(o.CreatedAt, filter.BeforeCreated), cmp.Compare(o.ID, filter.BeforeID)) < 0
+}
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// ChangeOffer applies an admin's change.
+func (f *Fake) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error) {
+	return do(ctx, f, "ChangeOffer", func(now models.Micros) (models.Offer, error) {
+		s, err := f.shelf(id)
+		if err != nil {
+			return models.Offer{}, err
+		}
+		if ifVersion != nil && *ifVersion != s.offer.Version {
+			return models.Offer{}, fmt.Errorf("%w: it is at version %d", models.ErrStaleVersion, s.offer.Version)
+		}
+		b := s.balance(now)
+		use := ledger.InUse{NetSpent: b.NetSpent(), Started: b.LeasesActive > 0 || b.Redeemed > 0}
+		after, _, err := ledger.Change(s.offer, use, now, change)
+		if err != nil {
+			return models.Offer{}, err
+		}
+		s.offer = after
+		s.check()
+		return after, nil
+	})
+}
+
+// SyncOffers reads the offers that were changed lately; a window of 0 means all.
+func (f *Fake) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
+	return do(ctx, f, "SyncOffers", func(now models.Micros) (models.Snapshot, error) {
+		snapshot := models.Snapshot{Now: now}
+		for _, s := range f.offers {
+			if window == 0 || s.offer.UpdatedAt > now.Add(-window) {
+				snapshot.Offers = append(snapshot.Offers, s.offer)
+			}
+		}
+		return snapshot, nil
+	})
+}
+
+// Grant gives a node leases of an offer.
+func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error) {
+	return do(ctx, f, "Grant", func(now models.Micros) (models.Grant, error) {
+		s, err := f.shelf(req.OfferID)
+		if err != nil {
+			return models.Grant{}, err
+		}
+		if leases, found := s.granted(req.LeaseIDs); found {
+			return models.Grant{Offer: s.offer, Now: now, Leases: leases}, nil
+		}
+		if err := f.newest(req.NodeID, req.Epoch); err != nil {
+			return models.Grant{}, err
+		}
+		if s.offer.StatusAt(now) != models.StatusActive {
+			return models.Grant{Offer: s.offer, Now: now}, nil
+		}
+		copied := s.offer
+		sizes := req.Size(&copied, s.offer.Unallocated(), f.activeNodes(req.NodeID, now))
+		sum, err := ledger.CheckSizes(&req, sizes, s.offer.Unallocated())
+		if err != nil {
+			return models.Grant{}, err
+		}
+		s.offer.Allocated += sum
+		grant := models.Grant{Offer: s.offer, Now: now, Leases: ledger.NewLeases(&req, &s.offer, sizes, now)}
+		for i := range grant.Leases {
+			l := grant.Leases[i]
+			s.leases[l.ID] = &l
+		}
+		s.check()
+		return grant, nil
+	})
+}
+
+// granted gives the active leases among those ids that an earlier attempt of a grant has made, and whether there were any.
+func (s *shelf) granted(ids []models.ID) (active []models.Lease, found bool) {
+	for _, id := range ids {
+		l, ok := s.leases[id]
+		found = found || ok
+		if ok && l.State == models.LeaseActive {
+			active = append(active, *l)
+		}
+	}
+	return active, found
+}
+
+func (f *Fake) activeNodes(asking models.ID, now models.Micros) (n int64) {
+	for id, node := range f.nodes {
+		if id == asking || node.SeenAt >= now.Add(-models.NodeSilence) {
+			n++
+		}
+	}
+	return n
+}
+
+var errNoSuchLease = errors.New("no such lease")

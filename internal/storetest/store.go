@@ -1,0 +1,42 @@
+package storetest
+
+import (
+	"context"
+	"time"
+
+	"tranche/models"
+)
+
+// Store is what the suite tests: all that a ledger store does. Callers declare the part they need themselves.
+type Store interface {
+	RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error)
+	Heartbeat(ctx context.Context, id models.ID, epoch int64) error
+	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
+
+	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
+	Offer(ctx context.Context, id string) (models.Offer, error)
+	Offers(ctx context.Context, filter models.OfferFilter) ([]models.Offer, models.Micros, error)
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error)
+	SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error)
+
+	Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error)
+	OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error)
+	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error)
+	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error)
+	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
+	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error)
+	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
+	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
+
+	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
+	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
+	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
+	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
+	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
+	Balance(ctx context.Context, offerID string) (models.Balance, error)
+
+	Ping(ctx context.Context) error
+	Available() bool
+}
+
+var _ Store = (*Fake)(nil)

@@ -1,0 +1,320 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// Run puts a store, empty and migrated, through the conformance suite. open is called once; each subtest makes offers of its own.
+func Run(t *testing.T, open func(t *testing.T) Store) {
+	s := open(t)
+	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests} {
+		for _, test := range group {
+			t.Run(test.name, func(t *testing.T) { test.run(newBench(t, s)) })
+		}
+	}
+}
+
+type test struct {
+	name string
+	run  func(*bench)
+}
+
+// bench is what one subtest works on: the store, a node of its own, and names nobody else uses.
+type bench struct {
+	*testing.T
+	Store
+	ctx   context.Context
+	node  models.ID
+	epoch int64
+	tag   string // part of the ids of this subtest's offers
+}
+
+func newBench(t *testing.T, s Store) *bench {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	b := &bench{T: t, Store: s, ctx: ctx, node: models.NewID(), tag: randomHex(t)}
+	var err error
+	b.epoch, err = s.RegisterNode(ctx, b.node, "node-"+b.tag)
+	b.ok(err)
+	return b
+}
+
+func (b *bench) ok(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatalf("unexpected error: %v", err)
+	}
+}
+
+func (b *bench) fails(err, want error) {
+	b.Helper()
+	if !errors.Is(err, want) {
+		b.Fatalf("error is %v, want %v", err, want)
+	}
+}
+
+func equal[T comparable](b *bench, what string, got, want T) {
+	b.Helper()
+	if got != want {
+		b.Fatalf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func pointer[T any](v T) *T { return &v }
+
+// terms are those of an offer with the subtest's tag in its id.
+func (b *bench) terms(name string, budget int64) models.Offer {
+	return models.Offer{
+		ID: name + "-" + b.tag, Name: "An offer", Unit: models.UnitRedemptions, Mode: models.ModeStrict,
+		Budget: budget, LeaseSize: models.DefaultLeaseSize, LeaseTTLSeconds: 60,
+		RefundRestoresBudget: true, RefundRestoresUserLimit: true,
+	}
+}
+
+// offer creates one.
+func (b *bench) offer(budget int64, change ...func(*models.Offer)) *models.Offer {
+	b.Helper()
+	o := b.terms(fmt.Sprintf("o%d", time.Now().UnixNano()), budget)
+	for _, c := range change {
+		c(&o)
+	}
+	created, isNew, err := b.CreateOffer(b.ctx, o)
+	b.ok(err)
+	equal(b, "new", isNew, true)
+	return &created
+}
+
+func limitRedemptions(n int64) func(*models.Offer) {
+	return func(o *models.Offer) { o.UserLimitRedemptions = &n }
+}
+
+func limitUnits(n int64) func(*models.Offer) { return func(o *models.Offer) { o.UserLimitUnits = &n } }
+
+// request is a grant request of the subtest's node for leases of these sizes, as far as there is enough.
+func (b *bench) request(offerID string, sizes ...int64) models.GrantRequest {
+	ids := make([]models.ID, len(sizes))
+	for i := range ids {
+		ids[i] = models.NewID()
+	}
+	return models.GrantRequest{
+		OfferID: offerID, NodeID: b.node, Epoch: b.epoch, LeaseIDs: ids,
+		Size: func(_ *models.Offer, unallocated, _ int64) (fitting []int64) {
+			for _, n := range sizes {
+				if n = min(n, unallocated); n > 0 {
+					fitting = append(fitting, n)
+					unallocated -= n
+				}
+			}
+			return fitting
+		},
+	}
+}
+
+// A lane books batches on one lease.
+type lane struct {
+	*bench
+	offer *models.Offer
+	lease models.Lease
+	batch int64
+}
+
+func (b *bench) lane(o *models.Offer, units int64) *lane {
+	b.Helper()
+	g, err := b.Grant(b.ctx, b.request(o.ID, units))
+	b.ok(err)
+	equal(b, "leases granted", len(g.Leases), 1)
+	equal(b, "units granted", g.Leases[0].Granted, units)
+	return &lane{bench: b, offer: o, lease: g.Leases[0]}
+}
+
+// pool opens a refund pool.
+func (b *bench) pool(o *models.Offer) *lane {
+	b.Helper()
+	l, err := b.OpenPool(b.ctx, b.poolTerms(o))
+	b.ok(err)
+	return &lane{bench: b, offer: o, lease: l}
+}
+
+func (b *bench) poolTerms(o *models.Offer) models.Lease {
+	return models.Lease{
+		OfferID: o.ID, ID: models.NewID(), NodeID: b.node, Epoch: b.epoch,
+		Mode: o.Mode, TTLSeconds: o.LeaseTTLSeconds,
+	}
+}
+
+func (l *lane) next(wanted ...models.Wanted) models.Batch {
+	return models.Batch{Offer: l.offer, LeaseID: l.lease.ID, Number: l.batch + 1, Wanted: wanted}
+}
+
+// settle books the lane's next batch.
+func (l *lane) settle(wanted ...models.Wanted) []models.Verdict {
+	l.Helper()
+	verdicts, err := l.Settle(l.ctx, l.next(wanted...))
+	l.ok(err)
+	l.batch++
+	equal(l.bench, "verdicts", len(verdicts), len(wanted))
+	return verdicts
+}
+
+// booked settles and wants every entry to be in the ledger.
+func (l *lane) booked(wanted ...models.Wanted) []models.Verdict {
+	l.Helper()
+	verdicts := l.settle(wanted...)
+	for i := range verdicts {
+		l.ok(verdicts[i].Err)
+		equal(l.bench, "replayed", verdicts[i].Replayed, false)
+		equal(l.bench, "entry id", verdicts[i].Entry.ID, wanted[i].ID)
+	}
+	return verdicts
+}
+
+func (l *lane) close() models.Lease {
+	l.Helper()
+	closed, did, err := l.CloseLease(l.ctx, l.offer.ID, l.lease.ID, models.LeaseReturned, nil)
+	l.ok(err)
+	equal(l.bench, "closed by this call", did, true)
+	return closed
+}
+
+func redeem(o *models.Offer, key, user string, units int64) models.Wanted {
+	return models.Wanted{Entry: models.Entry{
+		OfferID: o.ID, ID: models.NewID(), Redemption: models.RedemptionIDOf(o.ID, key).Hash, Kind: models.KindRedeem,
+		UserID: user, IdempotencyKey: key, Units: units, CreatedAt: 1_700_000_000_000_000,
+	}}
+}
+
+func refund(o *models.Offer, redemptionKey, key string, units int64) models.Wanted {
+	w := redeem(o, redemptionKey, "", units)
+	w.Kind, w.IdempotencyKey = models.KindRefund, key
+	return w
+}
+
+func checkOnly(w models.Wanted) models.Wanted {
+	w.CheckOnly = true
+	return w
+}
+
+// balance reads the books and holds them against their identities.
+func (b *bench) balance(o *models.Offer) models.Balance {
+	b.Helper()
+	balance, err := b.Balance(b.ctx, o.ID)
+	b.ok(err)
+	if err := sound(&balance); err != nil {
+		b.Fatal(err)
+	}
+	return balance
+}
+
+func sound(b *models.Balance) error {
+	if b.Allocated != b.NetSpent()+b.Outstanding || b.Allocated > b.Budget || b.Outstanding < 0 || b.Redeemed < 0 || b.Refunded < 0 {
+		return fmt.Errorf("the books do not add up: %+v", *b)
+	}
+	return nil
+}
+
+// audit proves the offer's books from its entries, one by one, and gives the balance.
+func (b *bench) audit(o *models.Offer) models.Balance {
+	b.Helper()
+	balance := b.balance(o)
+	entries := b.allEntries(o.ID)
+	deltas, histories := map[models.ID]ledger.Delta{}, map[models.ID][]models.Entry{}
+	for _, e := range entries {
+		d := deltas[e.LeaseID]
+		switch {
+		case e.Kind == models.KindRedeem:
+			d.Spent += e.Units
+			d.Redeemed += e.Units
+		case e.RestoresBudget:
+			d.Granted += e.Units
+			d.Refunded += e.Units
+		default:
+			d.Forfeited += e.Units
+		}
+		deltas[e.LeaseID] = d
+		histories[e.Redemption] = append(histories[e.Redemption], e)
+	}
+	var sum models.Totals
+	for _, l := range b.allLeases(o.ID) {
+		d := deltas[l.ID]
+		equal(b, "totals of lease "+l.ID.String(), l.Totals, d.Totals)
+		equal(b, "spent of lease "+l.ID.String(), l.Spent, d.Spent)
+		if l.Kind == models.KindRefundPool {
+			equal(b, "granted to pool "+l.ID.String(), l.Granted, d.Granted)
+		}
+		sum = sum.Add(l.Totals)
+	}
+	equal(b, "totals of all leases", balance.Totals, sum)
+	b.auditUsers(o, histories)
+	return balance
+}
+
+// auditUsers holds the counters of all users against the entries.
+func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Entry) {
+	b.Helper()
+	users := map[string]map[models.ID][]models.Entry{}
+	for r, history := range histories {
+		slices.SortFunc(history, func(a, b models.Entry) int { return int(a.Seq - b.Seq) })
+		user := history[0].UserID
+		if users[user] == nil {
+			users[user] = map[models.ID][]models.Entry{}
+		}
+		users[user][r] = history
+	}
+	for _, user := range slices.Sorted(maps.Keys(users)) {
+		want, err := ledger.UsageOf(users[user])
+		b.ok(err)
+		got, err := b.Usage(b.ctx, o.ID, user)
+		b.ok(err)
+		equal(b, fmt.Sprintf("usage of %q", user), ledger.UserDelta{Redemptions: got.Redemptions, Units: got.Units}, want)
+		if limit := o.UserLimitRedemptions; limit != nil && got.Redemptions > *limit {
+			b.Fatalf("user %q has %d redemptions, limit %d", user, got.Redemptions, *limit)
+		}
+		if limit := o.UserLimitUnits; limit != nil && got.Units > *limit {
+			b.Fatalf("user %q has %d units, limit %d", user, got.Units, *limit)
+		}
+	}
+}
+
+func (b *bench) allEntries(offerID string) []models.Entry {
+	b.Helper()
+	return pages(b, func(limit int, before models.ID) ([]models.Entry, error) {
+		return b.Entries(b.ctx, offerID, limit, before)
+	}, func(e models.Entry) models.ID { return e.ID })
+}
+
+func (b *bench) allLeases(offerID string) []models.ListedLease {
+	b.Helper()
+	return pages(b, func(limit int, before models.ID) ([]models.ListedLease, error) {
+		return b.Leases(b.ctx, offerID, limit, before)
+	}, func(l models.ListedLease) models.ID { return l.ID })
+}
+
+// pages reads a whole list page by page and wants it newest first without repetition.
+func pages[T any](b *bench, read func(limit int, before models.ID) ([]T, error), id func(T) models.ID) (all []T) {
+	b.Helper()
+	const limit = 700
+	var mark models.ID
+	for {
+		page, err := read(limit, mark)
+		b.ok(err)
+		for _, item := range page {
+			if !before(id(item), mark) {
+				b.Fatalf("%s is listed after %s", id(item), mark)
+			}
+			mark = id(item)
+		}
+		all = append(all, page...)
+		if len(page) < limit {
+			return all
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package storetest
+
+import (
+	"errors"
+	"sync"
+
+	"tranche/models"
+)
+
+var refundTests = []test{
+	{"a whole refund comes back to the pool and to the user", func(b *bench) {
+		o := b.offer(10, limitRedemptions(1))
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 4))
+		w := refund(o, "k", "r", 0)
+		w.Reason = pointer(`too "small" 👟`)
+		v := p.booked(w)[0]
+		equal(b, "units", v.Entry.Units, 4)
+		equal(b, "seq", v.Entry.Seq, 1)
+		equal(b, "user", v.Entry.UserID, "u")
+		equal(b, "refunded", v.Redemption.RefundedUnits, 4)
+		equal(b, "remaining", v.Redemption.Remaining(), 0)
+		equal(b, "reason", *b.allEntries(o.ID)[0].Reason, *w.Reason)
+		balance := b.audit(o)
+		equal(b, "refunded", balance.Refunded, 4)
+		equal(b, "net spent", balance.NetSpent(), 0)
+		equal(b, "outstanding", balance.Outstanding, 10)
+		p.booked(redeem(o, "again", "u", 4)) // from the pool, within the limit
+		p.close()
+		l.close()
+		equal(b, "allocated", b.audit(o).Allocated, 4)
+	}},
+	{"partial refunds add up to the redemption and no further", func(b *bench) {
+		o := b.offer(10)
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 5))
+		p.booked(refund(o, "k", "1", 2))
+		p.booked(refund(o, "k", "2", 1), refund(o, "k", "3", 1))
+		v := p.settle(refund(o, "k", "4", 2))[0]
+		b.fails(v.Err, models.ErrRefundExceeds)
+		var exceeds *models.RefundExceedsError
+		if !errors.As(v.Err, &exceeds) || exceeds.Remaining != 1 {
+			b.Fatalf("refused with %+v", v.Err)
+		}
+		p.booked(refund(o, "k", "5", 0))
+		b.fails(p.settle(refund(o, "k", "6", 0))[0].Err, models.ErrRefundExceeds)
+		equal(b, "refunded", b.audit(o).Refunded, 5)
+	}},
+	{"a refund again is a replay, with another amount it is refused", func(b *bench) {
+		o := b.offer(10)
+		l, p, other := b.lane(o, 10), b.pool(o), b.pool(o)
+		l.booked(redeem(o, "k", "u", 5))
+		first := p.booked(refund(o, "k", "r", 2))[0]
+		for _, units := range []int64{2, 0} {
+			v := other.settle(refund(o, "k", "r", units))[0]
+			b.ok(v.Err)
+			equal(b, "replayed", v.Replayed, true)
+			equal(b, "entry", v.Entry.ID, first.Entry.ID)
+		}
+		b.fails(other.settle(refund(o, "k", "r", 3))[0].Err, models.ErrKeyReused)
+		equal(b, "refunded", b.audit(o).Refunded, 2)
+	}},
+	{"a refund of nothing is refused", func(b *bench) {
+		o := b.offer(10)
+		b.fails(b.pool(o).settle(refund(o, "none", "r", 1))[0].Err, models.ErrRedemptionNotFound)
+		equal(b, "refunded", b.audit(o).Refunded, 0)
+	}},
+	{"a redemption and its refund in one batch", func(b *bench) {
+		o := b.offer(10, limitRedemptions(1))
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 5))
+		p.booked(refund(o, "k", "r", 0))
+		p.booked(redeem(o, "second", "u", 2), refund(o, "second", "r", 1))
+		balance := b.audit(o)
+		equal(b, "net spent", balance.NetSpent(), 1)
+		u, err := b.Usage(b.ctx, o.ID, "u")
+		b.ok(err)
+		equal(b, "usage", u, models.Usage{OfferID: o.ID, UserID: "u", Redemptions: 1, Units: 1})
+	}},
+	{"one user's redemption and refund in a batch with more coming back than going out", func(b *bench) {
+		o := b.offer(20, limitUnits(9))
+		l, p := b.lane(o, 20), b.pool(o)
+		l.booked(redeem(o, "big", "u", 8))
+		p.booked(refund(o, "big", "r", 0), redeem(o, "small", "u", 1))
+		equal(b, "net spent", b.audit(o).NetSpent(), 1)
+	}},
+	{"two refunds of all at once on two pools: one gets it", func(b *bench) {
+		o := b.offer(1000)
+		l := b.lane(o, 100)
+		pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
+		for range 8 {
+			key := models.NewID().String()
+			l.booked(redeem(o, key, "u", 5))
+			verdicts := make([]models.Verdict, len(pools))
+			var wait sync.WaitGroup
+			for i, p := range pools {
+				wait.Go(func() { verdicts[i] = settleOne(p, refund(o, key, models.NewID().String(), 0)) })
+			}
+			wait.Wait()
+			won := 0
+			for _, v := range verdicts {
+				if v.Err == nil {
+					won++
+				} else {
+					b.fails(v.Err, models.ErrRefundExceeds)
+				}
+			}
+			equal(b, "won", won, 1)
+		}
+		equal(b, "refunded", b.audit(o).Refunded, 40)
+	}},
+	{"one refund sent to two pools at once is one", func(b *bench) {
+		o := b.offer(1000)
+		l := b.lane(o, 100)
+		pools := []*lane{b.pool(o), b.pool(o)}
+		l.booked(redeem(o, "k", "u", 5))
+		verdicts := make([]models.Verdict, len(pools))
+		var wait sync.WaitGroup
+		for i, p := range pools {
+			wait.Go(func() { verdicts[i] = settleOne(p, refund(o, "k", "r", 3)) })
+		}
+		wait.Wait()
+		b.ok(verdicts[0].Err)
+		b.ok(verdicts[1].Err)
+		equal(b, "entry", verdicts[0].Entry.ID, verdicts[1].Entry.ID)
+		equal(b, "refunded", b.audit(o).Refunded, 3)
+	}},
+	{"a refund after the lease closed and the offer ended is taken", func(b *bench) {
+		o := b.offer(10)
+		l := b.lane(o, 10)
+		l.booked(redeem(o, "k", "u", 5))
+		l.close()
+		ended, err := b.ChangeOffer(b.ctx, o.ID, nil, func(o *models.Offer) error { o.Status = models.StatusEnded; return nil })
+		b.ok(err)
+		p := b.pool(&ended)
+		p.booked(refund(o, "k", "r", 0))
+		p.close()
+		balance := b.audit(o)
+		equal(b, "allocated", balance.Allocated, 0)
+		equal(b, "unallocated", balance.Unallocated(), 10)
+	}},
+	{"a refund that the budget does not get back is forfeited", func(b *bench) {
+		o := b.offer(10, func(o *models.Offer) { o.RefundRestoresBudget = false }, limitRedemptions(1))
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 4))
+		v := p.booked(refund(o, "k", "r", 3))[0]
+		equal(b, "restores the budget", v.Entry.RestoresBudget, false)
+		balance := b.audit(o)
+		equal(b, "forfeited", balance.Forfeited, 3)
+		equal(b, "refunded", balance.Refunded, 0)
+		equal(b, "net spent", balance.NetSpent(), 4)
+		equal(b, "outstanding", balance.Outstanding, 6)
+		p.close()
+		l.close()
+		equal(b, "allocated", b.audit(o).Allocated, 4)
+	}},
+	{"a refund that the user does not get back keeps the limit used", func(b *bench) {
+		o := b.offer(10, func(o *models.Offer) { o.RefundRestoresUserLimit = false }, limitRedemptions(1))
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 4))
+		p.booked(refund(o, "k", "r", 0))
+		b.fails(l.settle(redeem(o, "again", "u", 1))[0].Err, models.ErrUserLimitReached)
+		u, err := b.Usage(b.ctx, o.ID, "u")
+		b.ok(err)
+		equal(b, "usage", u, models.Usage{OfferID: o.ID, UserID: "u", Redemptions: 1, Units: 4})
+		b.audit(o)
+	}},
+	{"a redemption counts again for its user with its last unit", func(b *bench) {
+		o := b.offer(10, limitRedemptions(1))
+		l, p := b.lane(o, 10), b.pool(o)
+		l.booked(redeem(o, "k", "u", 3))
+		p.booked(refund(o, "k", "1", 2))
+		b.fails(l.settle(redeem(o, "second", "u", 1))[0].Err, models.ErrUserLimitReached)
+		p.booked(refund(o, "k", "2", 1))
+		l.booked(redeem(o, "second", "u", 1))
+		b.audit(o)
+	}},
+}
+
+var readTests = []test{
+	{"redemptions are listed by user, order and key, newest first", func(b *bench) {
+		o := b.offer(50)
+		l, p := b.lane(o, 50), b.pool(o)
+		for _, w := range []models.Wanted{redeem(o, "1", "u", 1), redeem(o, "2", "u", 2), redeem(o, "3", "v", 3)} {
+			w.OrderID = pointer("order-" + w.UserID)
+			l.booked(w)
+		}
+		p.booked(refund(o, "2", "r", 1))
+		for _, c := range []struct {
+			filter models.RedemptionFilter
+			want   []int64
+		}{
+			{models.RedemptionFilter{}, []int64{3, 2, 1}},
+			{models.RedemptionFilter{UserID: "u"}, []int64{2, 1}},
+			{models.RedemptionFilter{OrderID: "order-v"}, []int64{3}},
+			{models.RedemptionFilter{OrderID: "order-V"}, nil},
+			{models.RedemptionFilter{IdempotencyKey: "2"}, []int64{2}},
+			{models.RedemptionFilter{IdempotencyKey: "2", UserID: "v"}, nil},
+		} {
+			c.filter.OfferID, c.filter.Limit = o.ID, 10
+			list, err := b.Redemptions(b.ctx, c.filter)
+			b.ok(err)
+			equal(b, "listed", len(list), len(c.want))
+			for i, r := range list {
+				equal(b, "units", r.Units, c.want[i])
+				equal(b, "refunded", r.RefundedUnits, map[int64]int64{2: 1}[r.Units])
+			}
+		}
+		first, err := b.Redemptions(b.ctx, models.RedemptionFilter{OfferID: o.ID, Limit: 2})
+		b.ok(err)
+		rest, err := b.Redemptions(b.ctx, models.RedemptionFilter{OfferID: o.ID, Limit: 2, Before: first[1].EntryID})
+		b.ok(err)
+		equal(b, "on the second page", len(rest), 1)
+		equal(b, "oldest", rest[0].Units, 1)
+	}},
+	{"the ledger is listed newest first", func(b *bench) {
+		o := b.offer(50)
+		l, p := b.lane(o, 50), b.pool(o)
+		l.booked(redeem(o, "1", "u", 1), redeem(o, "2", "u", 2))
+		p.booked(refund(o, "2", "r", 1))
+		entries := b.allEntries(o.ID)
+		equal(b, "entries", len(entries), 3)
+		equal(b, "newest", entries[0].Kind, models.KindRefund)
+		page, err := b.Entries(b.ctx, o.ID, 1, entries[0].ID)
+		b.ok(err)
+		equal(b, "next page", page[0].ID, entries[1].ID)
+	}},
+	{"histories of many redemptions come in order", func(b *bench) {
+		o := b.offer(2000)
+		l, p := b.lane(o, 2000), b.pool(o)
+		var redeems, refunds []models.Wanted
+		var ids []models.ID
+		for range 600 {
+			key := models.NewID().String()
+			redeems = append(redeems, redeem(o, key, "u", 2))
+			refunds = append(refunds, refund(o, key, "1", 1), refund(o, key, "2", 1))
+			ids = append(ids, redeems[len(redeems)-1].Redemption)
+		}
+		l.booked(redeems...)
+		p.booked(refunds...)
+		histories, err := b.Histories(b.ctx, o.ID, ids)
+		b.ok(err)
+		equal(b, "histories", len(histories), 600)
+		for _, id := range ids {
+			for seq, e := range histories[id] {
+				equal(b, "seq", e.Seq, int64(seq))
+			}
+			equal(b, "entries", len(histories[id]), 3)
+		}
+	}},
+	{"a redemption of one offer is none of another", func(b *bench) {
+		o, other := b.offer(10), b.offer(10)
+		b.lane(o, 5).booked(redeem(o, "k", "u", 5))
+		b.lane(other, 5).booked(redeem(other, "k", "u", 5))
+		histories, err := b.Histories(b.ctx, other.ID, []models.ID{models.RedemptionIDOf(o.ID, "k").Hash})
+		b.ok(err)
+		equal(b, "histories", len(histories), 0)
+		equal(b, "redeemed", b.audit(o).Redeemed, 5)
+	}},
+}
