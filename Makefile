@@ -1,0 +1,31 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lint bench load clean
+
+staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+gofumpt     := mvdan.cc/gofumpt@v0.12.0
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## One node on the embedded database, on 127.0.0.1:8080
+	go run ./server
+
+test: ## Everything with the race detector, on a private MariaDB; under 10 minutes
+	./test.sh
+
+test-long: ## The same with the long system tests
+	TRANCHE_TEST_LONG=1 ./test.sh
+
+lint: ## go vet, staticcheck and gofumpt; changes nothing
+	go vet ./...
+	go run $(staticcheck) ./...
+	@unformatted=$$(go run $(gofumpt) -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:" $$unformatted; exit 1; fi
+
+bench: ## The Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+load: ## k6 against three nodes on a private MariaDB; RATE, DURATION, BUDGET, USERS and USER_LIMIT change it
+	./loadtest/run.sh
+
+clean: ## Remove the installed load generator
+	rm -rf .bin
