@@ -1,0 +1,59 @@
+#!/bin/sh
+# Vets the code and runs the tests with the race detector, the storage and system tests on a private MariaDB.
+#
+#   ./test.sh                               everything
+#   ./test.sh ./internal/store -run Settle  arguments are handed to go test
+#
+# TRANCHE_TEST_DSN='user:password@tcp(host:port)/'  use that server instead of starting one; tests make databases of their own in it
+# TRANCHE_TEST_LONG=1                               the long versions of the system tests too
+# CI=1                                              a missing Debian package is a failure, not a warning
+#
+# A C compiler and MariaDB are installed by apt where they are missing. No system service is left running.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")"
+. internal/testdb.sh
+
+trap mariadb_stop EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# without WHAT CONSEQUENCE: says loudly what is missing and what that costs, and ends the run where CI is set.
+without() {
+  printf '\n******** %s is missing and could not be installed by apt.\n******** %s\n\n' "$1" "$2" >&2
+  [ -z "${CI:-}" ] || exit 1
+}
+
+has go || {
+  echo "test.sh: there is no go in PATH; README.md says which version is needed and where it is from" >&2
+  exit 1
+}
+
+race=-race
+export CGO_ENABLED=1
+if ! has "${CC:-gcc}" && ! apt_install gcc libc6-dev; then
+  without 'A C compiler' 'The tests run without the race detector.'
+  race=
+  export CGO_ENABLED=0
+fi
+
+if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
+  if ! mariadb_install; then
+    without MariaDB 'What needs a database server is NOT tested.'
+  elif mariadb_start; then
+    export TRANCHE_TEST_DSN="$MARIADB_DSN"
+  else
+    echo 'test.sh: MariaDB did not start' >&2
+    exit 1
+  fi
+fi
+
+if [ -n "${TRANCHE_TEST_LONG:-}" ]; then
+  timeout=60m
+else
+  timeout=9m
+  echo 'Short versions. "make test-long" adds: a MariaDB stopped for 15 s, 100 000 redemptions whose replies get lost, ten kills in a row, four freezes.'
+fi
+[ $# -gt 0 ] || set -- ./...
+go vet ./...
+go test $race -timeout "$timeout" "$@"
