@@ -80,6 +80,7 @@ var (
 	comment     = regexp.MustCompile(`--[^+\n][^\n]*`)
 	spaces      = regexp.MustCompile(`\s+`)
 	createTable = regexp.MustCompile(`(?s)CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(\n(.*?)\n\)[^;]*;`)
+	addColumn   = regexp.MustCompile(`ALTER TABLE (\w+) ADD COLUMN (\w+) ([^;']*)`) // MySQL's are prepared from a text in quotes
 	createIndex = regexp.MustCompile(`CREATE (UNIQUE )?INDEX (\w+) ON (\w+) (\([^)]*\));`)
 	inlineIndex = regexp.MustCompile(`^(UNIQUE )?KEY (\w+) (\([^)]*\))$`)
 	constraint  = regexp.MustCompile(`^CONSTRAINT (\w+) CHECK (.*)$`)
@@ -96,7 +97,7 @@ func parse(t *testing.T, text string) map[string]*table {
 	text, _, _ = strings.Cut(comment.ReplaceAllString(text, ""), "-- +goose Down")
 	tables := map[string]*table{}
 	for _, m := range createTable.FindAllStringSubmatch(text, -1) {
-		tbl := &table{types: map[string]string{}, keys: map[string]string{}, checks: map[string]string{}}
+		tbl := newTable()
 		for line := range strings.SplitSeq(m[2], "\n") {
 			line = strings.TrimSuffix(spaces.ReplaceAllString(strings.TrimSpace(line), " "), ",")
 			switch name, rest, _ := strings.Cut(line, " "); {
@@ -116,6 +117,13 @@ func parse(t *testing.T, text string) map[string]*table {
 		}
 		tables[m[1]] = tbl
 	}
+	for _, m := range addColumn.FindAllStringSubmatch(text, -1) {
+		if tables[m[1]] == nil {
+			tables[m[1]] = newTable()
+		}
+		tables[m[1]].columns = append(tables[m[1]].columns, m[2])
+		tables[m[1]].types[m[2]] = common(m[3])
+	}
 	for _, m := range createIndex.FindAllStringSubmatch(text, -1) {
 		if tables[m[3]] == nil {
 			t.Fatalf("index %s on unknown table %s", m[2], m[3])
@@ -123,6 +131,10 @@ func parse(t *testing.T, text string) map[string]*table {
 		tables[m[3]].keys[m[2]] = m[1] + m[4]
 	}
 	return tables
+}
+
+func newTable() *table {
+	return &table{types: map[string]string{}, keys: map[string]string{}, checks: map[string]string{}}
 }
 
 // common writes a column's type the way SQLite does.

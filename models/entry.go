@@ -1,5 +1,7 @@
 package models
 
+import "slices"
+
 // Kind is what an entry records.
 type Kind string
 
@@ -29,7 +31,7 @@ type Entry struct {
 	RestoresBudget    bool // of a refund: whether the units went back to the budget
 	RestoresUserLimit bool // of a refund: whether they went back to the user's limit
 
-	Late      bool
+	Late      bool // booked after its lease had closed
 	Reason    *string
 	Metadata  *string // a JSON object
 	CreatedAt Micros  `gorm:"autoCreateTime:false"` // when the node took it, by the database's clock
@@ -56,6 +58,7 @@ type Redemption struct {
 	RefundedUnits  int64
 	State          RedemptionState
 	Late           bool
+	Journaled      bool // acknowledged from the node's journal, and not in the ledger yet
 	NodeID         ID
 	LeaseID        ID
 	Metadata       *string
@@ -73,7 +76,12 @@ type Wanted struct {
 	Entry
 
 	// CheckOnly asks only whether the entry is there already: its requester has gone, so it must not be written any more.
+	// It means nothing for an Acknowledged entry.
 	CheckOnly bool
+
+	// Acknowledged says that the requester was answered from the node's journal: the entry must be booked, whatever became of its
+	// lease and of its user's limit. Only a redeem entry can be.
+	Acknowledged bool
 }
 
 // Batch is what one settle transaction books on one lease.
@@ -84,11 +92,19 @@ type Batch struct {
 	Wanted  []Wanted
 }
 
+// Acknowledged reports whether any entry of the batch is.
+func (b *Batch) Acknowledged() bool {
+	return slices.ContainsFunc(b.Wanted, func(w Wanted) bool { return w.Acknowledged })
+}
+
 // Verdict is what became of one wanted entry.
+//
+// An Acknowledged entry is booked (Entry.Late says whether late), or another entry has its key: then it is a replay for the same
+// request and ErrKeyReused, and an [Exception], for another one. ErrNotSettled means for it, too, that it has to be asked for again.
 type Verdict struct {
 	// Err is nil when the entry, or for a replay the one that stands in its place, is in the ledger.
 	// Else it says why not: ErrUserLimitReached, ErrKeyReused, ErrRedemptionNotFound, ErrRefundExceeds,
-	// or ErrNotSettled, when nothing was decided about it and it may be asked for again.
+	// ErrLeaseClosed beside others that were booked late, or ErrNotSettled, when nothing was decided and it may be asked for again.
 	Err        error
 	Entry      Entry      // as it is in the ledger
 	Redemption Redemption // as it is now
@@ -101,14 +117,14 @@ type Balance struct {
 	Allocated   int64
 	Outstanding int64
 	Totals
-	OverspendBound int64
-	LateUnits      int64
+	OverspendBound int64 // what Overspend comes to if all is booked that may have been acknowledged and is not in the ledger yet
+	LateUnits      int64 // booked late, ever
 	LeasesActive   int64
 	NodesActive    int64 // with an active lease of this offer
 	AsOf           Micros
 }
 
-// Unallocated is what may still be granted; below zero while the budget is being lowered.
+// Unallocated is what may still be granted; below zero after late units that the budget has no room for.
 func (b *Balance) Unallocated() int64 { return b.Budget - b.Allocated }
 
 // Overspend is how far the promotion went over its budget, in units.

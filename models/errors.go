@@ -23,6 +23,9 @@ var (
 	ErrRefundExceeds      = errors.New("refund exceeds what is left of the redemption")
 )
 
+// ErrRedemptionUnsettled is an ErrRedemptionNotFound that may pass: a node may have acknowledged it and not settled it yet.
+var ErrRedemptionUnsettled = fmt.Errorf("%w, and it may be on its way into the ledger", ErrRedemptionNotFound)
+
 // Conditions of the machinery.
 var (
 	// ErrLedgerUnavailable: the database could not be asked, or could not answer in time. Nothing was changed.
@@ -35,7 +38,7 @@ var (
 	ErrOverloaded = errors.New("overloaded")
 	// ErrDraining: this node is going away. Nothing was changed.
 	ErrDraining = errors.New("draining")
-	// ErrLeaseClosed: the lease is closed, so nothing was, or will be, booked on it.
+	// ErrLeaseClosed: the lease is closed, so nothing was, or will be, booked on it, unless it was acknowledged before.
 	ErrLeaseClosed = errors.New("lease closed")
 	// ErrNotSettled: the entry is not in the ledger and was not judged.
 	ErrNotSettled = errors.New("not settled")

@@ -53,6 +53,10 @@ type Lease struct {
 	Totals  `gorm:"embedded"`
 	Batch   int64 // the number of the last settled batch
 
+	// Exposed is what the owner of a reclaimed lease may have acknowledged and not settled yet, in units: the rest at the reclaim,
+	// less what was booked late since. 0 for a lease in strict mode, and once its owner has said that it owes nothing on it.
+	Exposed int64
+
 	TTLSeconds int64
 	State      LeaseState
 	GrantedAt  Micros

@@ -24,8 +24,15 @@ const UnitRedemptions = "redemptions"
 // Mode says what an acknowledgement promises.
 type Mode string
 
-// ModeStrict acknowledges a redemption when its entry is committed in the database.
-const ModeStrict Mode = "strict"
+// The modes of an offer. A lease keeps the mode that it was granted in.
+const (
+	ModeStrict    Mode = "strict"    // acknowledged when its entry is committed in the database
+	ModeAvailable Mode = "available" // as strict; while the database is away, as fast
+	ModeFast      Mode = "fast"      // acknowledged when its record is fsynced in the node's journal
+)
+
+// Outlives reports whether a redemption may be acknowledged from the journal, and so outlive its lease before it is booked.
+func (m Mode) Outlives() bool { return m == ModeFast || m == ModeAvailable }
 
 // Status is where an offer is in its life. Only active, paused and ended are stored: scheduled follows from the window.
 type Status string
@@ -46,7 +53,7 @@ type Offer struct {
 	Mode Mode
 
 	// Budget is how many units may leave the pool. It stands above BudgetTarget only while an admin has lowered the
-	// budget below what was allocated; it then follows Allocated down.
+	// budget below what was allocated; it then follows Allocated down. Allocated exceeds it by units that were booked late, at most.
 	Budget       int64
 	BudgetTarget int64
 	Allocated    int64 // units that have left the pool: spent, or outstanding in active leases
@@ -65,7 +72,9 @@ type Offer struct {
 	RefundRestoresBudget    bool
 	RefundRestoresUserLimit bool
 
-	Folded Totals `gorm:"embedded"` // of the closed leases
+	Folded    Totals `gorm:"embedded"` // of the closed leases, late entries included
+	LateUnits int64  // of Folded.Redeemed, those booked after their lease had closed
+	Exposed   int64  // the sum of Lease.Exposed over the closed leases
 
 	Version   int64  // rises with each change by an admin, and with nothing else
 	CreatedAt Micros `gorm:"autoCreateTime:false"`
@@ -92,7 +101,7 @@ func (o *Offer) LimitsUsers() bool { return o.UserLimitRedemptions != nil || o.U
 // LeaseTTL is how long a lease lives unless it is renewed.
 func (o *Offer) LeaseTTL() time.Duration { return time.Duration(o.LeaseTTLSeconds) * time.Second }
 
-// Unallocated is what may still be granted, in units; below zero while the budget is being lowered.
+// Unallocated is what may still be granted, in units; below zero after late units that the budget has no room for.
 func (o *Offer) Unallocated() int64 { return o.Budget - o.Allocated }
 
 // Usage is what one user has redeemed of an offer, refunds that restore the limit taken off.

@@ -14,13 +14,21 @@
 //	histories, wanted ──Plan──▶ user deltas ──(database adds them, reads the sums back)──▶ Limit ──▶ appends, lease delta, verdicts
 //
 // Plan looks at each wanted entry in turn, as if those before it had been written. Limit then refuses what goes over a user's
-// limit; only redeem entries can be refused there. The whole batch is then gone through once more, so that what built on a refused
+// limit; only redeem entries that were not acknowledged can be refused there. The whole batch is then gone through once more, so that what built on a refused
 // one is judged without it, and whatever takes its place has to fit as well.
 //
 // An entry is known by its own id. Found in the history, it was written by an earlier attempt of the same batch; another entry
 // in its place is another request with the same idempotency key, and the verdict is a replay or a refusal.
 //
-// # An offer
+// # What was acknowledged
 //
-// What creating, changing and granting from an offer may do to its row is here too (offer.go), for the same reason.
+// An entry whose requester was answered from a node's journal can't be refused any more, only found out: it is booked over its
+// user's limit, and on a lease that has closed ([PlanLate]), and listed as an exception. Its key alone can still keep it out. Then it
+// is a replay of the same request, and one redemption after all; or the key is another request's, and it is listed as not booked.
+// Acknowledged entries are decided before the others of their batch, which can still be refused.
+//
+// # Offers and leases
+//
+// What creating, changing and granting from an offer may do to its row is here too (offer.go), and what closing a lease leaves
+// behind (lease.go), for the same reason.
 package ledger

@@ -6,15 +6,34 @@ import (
 	"tranche/models"
 )
 
-// NewOffer gives the row that an offer starts as: the terms are the admin's, the books are empty.
-func NewOffer(terms models.Offer, now models.Micros) models.Offer {
+// NewOffer gives the row that an offer starts as: the terms are the admin's, the books are empty. Without a mode it is fast, or strict
+// if it limits users. ErrModeNotPossible.
+func NewOffer(terms models.Offer, now models.Micros) (models.Offer, error) {
 	o := terms
+	if o.Mode == "" {
+		o.Mode = models.ModeFast
+		if o.LimitsUsers() {
+			o.Mode = models.ModeStrict
+		}
+	}
+	if err := possible(&o); err != nil {
+		return models.Offer{}, err
+	}
 	if o.Status == "" {
 		o.Status = models.StatusActive
 	}
-	o.BudgetTarget, o.Allocated, o.Folded = o.Budget, 0, models.Totals{}
+	o.BudgetTarget, o.Allocated = o.Budget, 0
+	o.Folded, o.LateUnits, o.Exposed = models.Totals{}, 0, 0
 	o.Version, o.CreatedAt, o.UpdatedAt = 1, now, now
-	return o
+	return o, nil
+}
+
+// possible refuses limits that the mode cannot keep: the counters of users are in the ledger, and fast answers without it.
+func possible(o *models.Offer) error {
+	if o.Mode == models.ModeFast && o.LimitsUsers() {
+		return fmt.Errorf("%w: a fast offer cannot limit its users", models.ErrModeNotPossible)
+	}
+	return nil
 }
 
 // SameTerms reports whether creating b would have made a: whether all that an admin says when creating an offer agrees.
@@ -37,7 +56,8 @@ type InUse struct {
 // Change applies an admin's change to an offer whose row is locked. The change works on a copy; what is not an admin's to set
 // is put back. It reports whether anything differs. The error of the change itself is passed on as it is.
 //
-// A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated.
+// A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated; but it never rises
+// to that, where late units have taken what was allocated past it.
 func Change(before models.Offer, use InUse, now models.Micros, change func(*models.Offer) error) (models.Offer, bool, error) {
 	after := before
 	if err := change(&after); err != nil {
@@ -45,7 +65,8 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	}
 	after.ID, after.Unit = before.ID, before.Unit
 	after.Allocated, after.Folded = before.Allocated, before.Folded
-	after.Budget = max(after.BudgetTarget, before.Allocated)
+	after.LateUnits, after.Exposed = before.LateUnits, before.Exposed
+	after.Budget = max(after.BudgetTarget, min(before.Allocated, before.Budget))
 	if after.BudgetTarget == before.BudgetTarget {
 		after.Budget = before.Budget
 	}
@@ -56,6 +77,9 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	}
 	if after.BudgetTarget < use.NetSpent && after.BudgetTarget != before.BudgetTarget {
 		return before, false, &models.BudgetBelowSpentError{Minimum: use.NetSpent}
+	}
+	if err := possible(&after); err != nil {
+		return before, false, err
 	}
 	if use.Started && after.LimitsUsers() && !before.LimitsUsers() {
 		return before, false, models.ErrLimitAfterStart

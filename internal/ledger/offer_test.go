@@ -10,7 +10,10 @@ import (
 )
 
 func TestABudgetFollowsItsTargetAsFarAsItCan(t *testing.T) {
-	before := ledger.NewOffer(models.Offer{ID: "o", Budget: 100}, 1)
+	before, err := ledger.NewOffer(models.Offer{ID: "o", Budget: 100}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	before.Allocated = 60
 	for _, c := range []struct{ target, budget int64 }{{200, 200}, {80, 80}, {60, 60}, {59, 60}, {30, 60}} {
 		after, differs, err := ledger.Change(before, ledger.InUse{NetSpent: 30}, 2, func(o *models.Offer) error { o.BudgetTarget = c.target; return nil })
@@ -18,7 +21,7 @@ func TestABudgetFollowsItsTargetAsFarAsItCan(t *testing.T) {
 			t.Errorf("target %d: %+v, %t, %v", c.target, after, differs, err)
 		}
 	}
-	_, _, err := ledger.Change(before, ledger.InUse{NetSpent: 30}, 2, func(o *models.Offer) error { o.BudgetTarget = 29; return nil })
+	_, _, err = ledger.Change(before, ledger.InUse{NetSpent: 30}, 2, func(o *models.Offer) error { o.BudgetTarget = 29; return nil })
 	if below := (*models.BudgetBelowSpentError)(nil); !errors.As(err, &below) || below.Minimum != 30 {
 		t.Errorf("a target below what is spent: %v", err)
 	}

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"tranche/models"
@@ -26,7 +28,12 @@ type Planned struct {
 	Lease    Delta
 	Users    map[string]UserDelta // empty when the offer limits no users
 
+	// Exceptions are rows to insert unless one is there with the same EntryID and Reason: the entry of a reused key may be asked
+	// for again. ID and CreatedAt are the store's to set.
+	Exceptions []models.Exception
+
 	batch     *models.Batch
+	as        booking
 	histories map[models.ID][]models.Entry
 
 	// used holds the counters without this batch of every user that it counts. Set when somebody goes over a limit:
@@ -34,25 +41,43 @@ type Planned struct {
 	used map[string]models.Usage
 }
 
+// booking says what is to become of a batch.
+type booking int
+
+const (
+	onTime   booking = iota
+	late             // its lease has closed: only what was acknowledged is booked
+	lookedUp         // it was decided before: nothing is written
+)
+
 // Plan decides what a batch may write, given the entries that its redemptions have by now (keyed by redemption hash, ordered by
 // seq). It changes none of its arguments.
 func Plan(batch *models.Batch, histories map[models.ID][]models.Entry) (*Planned, error) {
-	p := &Planned{batch: batch, histories: histories}
-	return p, p.decide()
+	return newPlan(batch, histories, onTime)
+}
+
+// PlanLate is Plan for a batch whose lease has closed. Acknowledged entries are booked, as late; all others are ErrLeaseClosed.
+func PlanLate(batch *models.Batch, histories map[models.ID][]models.Entry) (*Planned, error) {
+	return newPlan(batch, histories, late)
 }
 
 // Judge says what became of a batch that was decided before: it is looked up, and nothing is written any more.
 func Judge(batch *models.Batch, histories map[models.ID][]models.Entry) ([]models.Verdict, error) {
-	asked := *batch
-	asked.Wanted = slices.Clone(batch.Wanted)
-	for i := range asked.Wanted {
-		asked.Wanted[i].CheckOnly = true
-	}
-	p, err := Plan(&asked, histories)
+	p, err := newPlan(batch, histories, lookedUp)
 	if err != nil {
 		return nil, err
 	}
 	return p.Verdicts, nil
+}
+
+func newPlan(batch *models.Batch, histories map[models.ID][]models.Entry, as booking) (*Planned, error) {
+	for i := range batch.Wanted {
+		if w := &batch.Wanted[i]; w.Acknowledged && w.Kind != models.KindRedeem {
+			return nil, fmt.Errorf("entry %s: a %s cannot be acknowledged before it is booked", w.ID, w.Kind)
+		}
+	}
+	p := &Planned{batch: batch, histories: histories, as: as}
+	return p, p.decide()
 }
 
 // UserIDs are the users whose counters change, sorted: the order in which their rows are locked.
@@ -101,7 +126,7 @@ func (p *Planned) over(u models.Usage) bool {
 
 func past(used int64, limit *int64) bool { return limit != nil && used > *limit }
 
-// fits says whether a new entry may be appended, on top of those of this batch before it. Only a redemption can be refused.
+// fits says whether a new entry is within its user's limits, on top of those of this batch before it. Only a redemption can be over.
 func (p *Planned) fits(v *models.Verdict) error {
 	if p.used == nil || v.Entry.Kind != models.KindRedeem {
 		return nil
@@ -125,39 +150,78 @@ func (p *Planned) fits(v *models.Verdict) error {
 	return nil
 }
 
-// decide goes through the wanted entries in order, each on top of those before it.
+// decide goes through the wanted entries, each on top of those before it. The acknowledged ones come first: they are booked whatever
+// the others want, so the others are judged on top of them, and a user's limit is not overrun where a refusal still can prevent it.
 func (p *Planned) decide() error {
-	batch := p.batch
-	p.Verdicts = make([]models.Verdict, len(batch.Wanted))
-	p.Appends = make([]models.Entry, 0, len(batch.Wanted))
-	p.Lease = Delta{}
-	p.Users = map[string]UserDelta{}
+	wanted := p.batch.Wanted
+	p.Verdicts = make([]models.Verdict, len(wanted))
+	p.Appends = make([]models.Entry, 0, len(wanted))
+	p.Lease, p.Users, p.Exceptions = Delta{}, map[string]UserDelta{}, nil
 	grown := map[models.ID][]models.Entry{} // histories that this batch adds to
 
-	for i := range batch.Wanted {
-		wanted := &batch.Wanted[i]
-		history, ok := grown[wanted.Redemption]
-		if !ok {
-			history = slices.Clip(p.histories[wanted.Redemption])
-		}
-		redemption, err := Fold(history)
-		if err != nil {
-			return err
-		}
-		verdict := judge(batch, wanted, history, redemption)
-		if verdict.Err == nil && !verdict.Replayed {
-			if err := p.fits(&verdict); err != nil {
-				verdict = models.Verdict{Err: err}
-			} else {
-				grown[wanted.Redemption] = append(history, verdict.Entry)
-				p.append(verdict)
+	for _, acknowledged := range []bool{true, false} {
+		for i := range wanted {
+			if wanted[i].Acknowledged != acknowledged {
+				continue
 			}
-		} else if own(history, wanted.ID) {
-			verdict.Replayed = false // written by an earlier attempt of this batch
+			if err := p.decideOne(i, grown); err != nil {
+				return err
+			}
 		}
-		p.Verdicts[i] = verdict
 	}
 	return nil
+}
+
+// decideOne gives the i-th wanted entry its verdict, and books it if that is the verdict.
+func (p *Planned) decideOne(i int, grown map[models.ID][]models.Entry) error {
+	wanted := &p.batch.Wanted[i]
+	history, ok := grown[wanted.Redemption]
+	if !ok {
+		history = slices.Clip(p.histories[wanted.Redemption])
+	}
+	redemption, err := Fold(history)
+	if err != nil {
+		return err
+	}
+	verdict := p.judge(wanted, history, redemption)
+	isNew := verdict.Err == nil && !verdict.Replayed
+	if isNew {
+		verdict = p.admit(wanted, verdict)
+	}
+	switch {
+	case isNew && verdict.Err == nil:
+		grown[wanted.Redemption] = append(history, verdict.Entry)
+		p.append(verdict)
+	case own(history, wanted.ID):
+		verdict.Replayed = false // written by an earlier attempt of this batch
+	case wanted.Acknowledged && errors.Is(verdict.Err, models.ErrKeyReused):
+		p.except(wanted, models.ReasonKeyReused)
+	}
+	p.Verdicts[i] = verdict
+	return nil
+}
+
+// admit lets a new entry in, or refuses it for its user's limit. One that was acknowledged is let in, and listed.
+func (p *Planned) admit(w *models.Wanted, v models.Verdict) models.Verdict {
+	over := p.fits(&v)
+	if over != nil && !w.Acknowledged {
+		return models.Verdict{Err: over}
+	}
+	if over != nil {
+		p.except(w, models.ReasonUserLimit)
+	}
+	if p.as == late {
+		p.except(w, models.ReasonLate)
+	}
+	return v
+}
+
+// except lists an acknowledged entry for what it went beyond.
+func (p *Planned) except(w *models.Wanted, reason models.ExceptionReason) {
+	p.Exceptions = append(p.Exceptions, models.Exception{
+		OfferID: w.OfferID, Reason: reason, Redemption: w.Redemption, UserID: w.UserID, OrderID: w.OrderID, Units: w.Units,
+		LeaseID: p.batch.LeaseID, NodeID: w.NodeID, EntryID: w.ID, IdempotencyKey: w.IdempotencyKey,
+	})
 }
 
 // append books a verdict that brings a new entry.
@@ -205,54 +269,66 @@ func own(history []models.Entry, id models.ID) bool {
 }
 
 // judge decides on one wanted entry. A verdict without error and without Replayed asks for the entry to be appended.
-func judge(batch *models.Batch, wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
-	switch wanted.Kind {
-	case models.KindRedeem:
-		return judgeRedeem(batch, wanted, history, r)
-	case models.KindRefund:
-		return judgeRefund(batch, wanted, history, r)
+func (p *Planned) judge(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+	switch {
+	case p.as == late && !wanted.Acknowledged:
+		return models.Verdict{Err: models.ErrLeaseClosed}
+	case wanted.Kind == models.KindRedeem:
+		return p.judgeRedeem(wanted, history, r)
+	case wanted.Kind == models.KindRefund:
+		return p.judgeRefund(wanted, history, r)
 	default:
 		return models.Verdict{Err: models.ErrNotSettled}
 	}
 }
 
-func judgeRedeem(batch *models.Batch, wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+// asksOnly reports whether an entry that is not there must stay so.
+func (p *Planned) asksOnly(w *models.Wanted) bool {
+	return p.as == lookedUp || w.CheckOnly && !w.Acknowledged
+}
+
+func (p *Planned) judgeRedeem(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	if len(history) > 0 {
-		return replay(&history[0], &wanted.Entry, r, SameRequest(&history[0], &wanted.Entry))
+		v := replay(&history[0], &wanted.Entry, r, SameRequest(&history[0], &wanted.Entry))
+		if p.as == lookedUp && wanted.Acknowledged && v.Err != nil {
+			return models.Verdict{Err: models.ErrNotSettled} // it has to be listed, and here nothing is written
+		}
+		return v
 	}
-	if wanted.CheckOnly {
+	if p.asksOnly(wanted) {
 		return models.Verdict{Err: models.ErrNotSettled}
 	}
 	e := wanted.Entry
-	e.Seq, e.LeaseID = 0, batch.LeaseID
+	e.Seq, e.LeaseID, e.Late = 0, p.batch.LeaseID, p.as == late
 	apply(&r, &e)
 	return models.Verdict{Entry: e, Redemption: r}
 }
 
-func judgeRefund(batch *models.Batch, wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+func (p *Planned) judgeRefund(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	for i := range r.Refunds {
 		if earlier := &r.Refunds[i]; earlier.IdempotencyKey == wanted.IdempotencyKey {
-			same := wanted.Units == 0 || wanted.Units == earlier.Units
+			all := r.Remaining() == 0 && i == len(r.Refunds)-1 // that one took all that was left
+			same := wanted.Units == earlier.Units || wanted.Units == 0 && all
 			return replay(earlier, &wanted.Entry, r, same)
 		}
 	}
 	switch {
-	case wanted.CheckOnly:
+	case p.asksOnly(wanted):
 		return models.Verdict{Err: models.ErrNotSettled}
 	case len(history) == 0:
 		return models.Verdict{Err: models.ErrRedemptionNotFound}
 	}
-	e := wanted.Entry
+	e, offer := wanted.Entry, p.batch.Offer
 	if e.Units == 0 {
 		e.Units = r.Remaining()
 	}
 	if e.Units == 0 || e.Units > r.Remaining() {
 		return models.Verdict{Err: &models.RefundExceedsError{Remaining: r.Remaining()}, Redemption: r}
 	}
-	e.Seq, e.LeaseID = r.LastSeq+1, batch.LeaseID
+	e.Seq, e.LeaseID = r.LastSeq+1, p.batch.LeaseID
 	e.UserID, e.OrderID = r.UserID, r.OrderID
-	e.RestoresBudget = batch.Offer.RefundRestoresBudget
-	e.RestoresUserLimit = batch.Offer.RefundRestoresUserLimit
+	e.RestoresBudget = offer.RefundRestoresBudget
+	e.RestoresUserLimit = offer.RefundRestoresUserLimit
 	apply(&r, &e)
 	return models.Verdict{Entry: e, Redemption: r}
 }

@@ -18,11 +18,13 @@ type book struct {
 	offer     *models.Offer
 	histories map[models.ID][]models.Entry
 	usages    map[string]models.Usage
-	lease     ledger.Delta // sums over all batches
+	lease     ledger.Delta    // sums over all batches
+	late      bool            // the lease of the batches to come is closed
+	over      map[string]bool // users who are listed for having gone over a limit
 }
 
 func newBook(offer *models.Offer) *book {
-	return &book{offer: offer, histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}}
+	return &book{offer: offer, histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, over: map[string]bool{}}
 }
 
 type fataler interface {
@@ -35,7 +37,11 @@ func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 	t.Helper()
 	batch := &models.Batch{Offer: b.offer, LeaseID: models.NewID(), Number: 1, Wanted: wanted}
 	untouched := clone(b.histories)
-	plan, err := ledger.Plan(batch, b.histories)
+	decide := ledger.Plan
+	if b.late {
+		decide = ledger.PlanLate
+	}
+	plan, err := decide(batch, b.histories)
 	if err != nil {
 		t.Fatalf("plan: %v", err)
 	}
@@ -65,6 +71,7 @@ func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 		t.Fatalf("the plan changed the histories that it was given")
 	}
 	b.write(t, plan)
+	b.listed(t, batch, plan)
 	for i, v := range plan.Verdicts {
 		b.told(t, &wanted[i], &v)
 	}
@@ -115,11 +122,48 @@ func (b *book) told(t fataler, w *models.Wanted, v *models.Verdict) {
 	if (v.Err == nil && !v.Replayed) != written {
 		t.Fatalf("entry %+v is written: %t, its verdict is %+v", *w, written, *v)
 	}
-	if w.CheckOnly && written {
+	if w.CheckOnly && !w.Acknowledged && written {
 		t.Fatalf("a check was written: %+v", *w)
+	}
+	if w.Acknowledged && v.Err != nil && !errors.Is(v.Err, models.ErrKeyReused) {
+		t.Fatalf("an acknowledged entry is refused: %+v", *v)
+	}
+	if b.late && !w.Acknowledged && v.Err != models.ErrLeaseClosed {
+		t.Fatalf("on a closed lease, the verdict is %+v", *v)
+	}
+	if v.Err == nil && !v.Replayed && v.Entry.Late != b.late {
+		t.Fatalf("late: %t, want %t", v.Entry.Late, b.late)
 	}
 	if v.Err == nil && !slices.Contains(b.histories[w.Redemption], v.Entry) {
 		t.Fatalf("the verdict names %+v, which is not in the ledger", v.Entry)
+	}
+}
+
+// listed checks that an exception stands for each acknowledged entry that was late or had its key taken, and for no other.
+func (b *book) listed(t fataler, batch *models.Batch, plan *ledger.Planned) {
+	t.Helper()
+	type line struct {
+		entry  models.ID
+		reason models.ExceptionReason
+	}
+	got := map[line]int{}
+	for _, e := range plan.Exceptions {
+		got[line{e.EntryID, e.Reason}]++
+		b.over[e.UserID] = b.over[e.UserID] || e.Reason == models.ReasonUserLimit
+	}
+	for i, w := range batch.Wanted {
+		v, want := plan.Verdicts[i], map[models.ExceptionReason]bool{}
+		booked := v.Err == nil && !v.Replayed
+		want[models.ReasonLate] = booked && b.late
+		want[models.ReasonKeyReused] = w.Acknowledged && errors.Is(v.Err, models.ErrKeyReused)
+		for reason, listed := range want {
+			if n := got[line{w.ID, reason}]; n != map[bool]int{true: 1}[listed] {
+				t.Fatalf("%+v is listed %d times as %s, its verdict is %+v", w, n, reason, v)
+			}
+		}
+		if n := got[line{w.ID, models.ReasonUserLimit}]; n > 1 || n == 1 && !(w.Acknowledged && booked) {
+			t.Fatalf("%+v is listed %d times for its user's limit, its verdict is %+v", w, n, v)
+		}
 	}
 }
 
@@ -167,6 +211,9 @@ func (b *book) check(t fataler) {
 		if got.Redemptions != want.Redemptions || got.Units != want.Units {
 			t.Fatalf("user %q: counted %+v, entries say %+v", user, got, want)
 		}
+		if b.over[user] {
+			continue
+		}
 		if l := b.offer.UserLimitRedemptions; l != nil && got.Redemptions > *l {
 			t.Fatalf("user %q has %d redemptions of %d", user, got.Redemptions, *l)
 		}
@@ -189,7 +236,13 @@ func refund(of, key string, units int64) models.Wanted {
 	return w
 }
 
-// Whatever the batches: sums agree, nobody is over a limit, nothing is over-refunded, and verdicts say what was written.
+func acknowledged(w models.Wanted) models.Wanted {
+	w.Acknowledged = true
+	return w
+}
+
+// Whatever the batches: sums agree, nobody who isn't listed is over a limit, nothing is over-refunded, what was acknowledged is booked
+// if its key is free, and verdicts say what was written.
 func TestAnyBatchesKeepTheBooks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := func(name string, most int64) *int64 {
@@ -204,6 +257,7 @@ func TestAnyBatchesKeepTheBooks(t *testing.T) {
 			RefundRestoresBudget: rapid.Bool().Draw(t, "restores budget"), RefundRestoresUserLimit: rapid.Bool().Draw(t, "restores limit"),
 		})
 		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			b.late = rapid.IntRange(0, 3).Draw(t, "late") == 0
 			b.settle(t, rapid.SliceOfN(rapid.Custom(wanted), 0, 14).Draw(t, "wanted")...)
 			b.check(t)
 		}
@@ -213,6 +267,7 @@ func TestAnyBatchesKeepTheBooks(t *testing.T) {
 func wanted(t *rapid.T) models.Wanted {
 	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key")
 	w := redeem(key, rapid.SampledFrom([]string{"u", "v", "w"}).Draw(t, "user"), rapid.Int64Range(1, 7).Draw(t, "units"))
+	w.Acknowledged = rapid.IntRange(0, 3).Draw(t, "acknowledged") == 0
 	if rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
 		w = refund(key, rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "refund key"), rapid.Int64Range(0, 4).Draw(t, "units"))
 	}
@@ -277,6 +332,22 @@ func TestARefundIsTakenFromAUserWhoIsOverALoweredLimit(t *testing.T) {
 	expect(t, b.settle(t, refund("1", "r", 0), redeem("4", "u", 1)), nil, models.ErrUserLimitReached)
 	if got := b.usages["u"].Redemptions; got != 2 {
 		t.Fatalf("%d redemptions are counted, want 2", got)
+	}
+}
+
+func TestWhatWasAcknowledgedComesFirst(t *testing.T) {
+	b := newBook(limited(1))
+	expect(t, b.settle(t, redeem("1", "u", 1), acknowledged(redeem("2", "u", 1)), acknowledged(redeem("3", "u", 1))),
+		models.ErrUserLimitReached, nil, nil)
+	b.check(t)
+	if !b.over["u"] {
+		t.Fatal("the second one is not listed")
+	}
+}
+
+func TestARefundCannotBeAcknowledgedBeforeItIsBooked(t *testing.T) {
+	if _, err := ledger.Plan(&models.Batch{Offer: limited(1), Wanted: []models.Wanted{acknowledged(refund("k", "r", 1))}}, nil); err == nil {
+		t.Fatal("it was planned")
 	}
 }
 

@@ -115,7 +115,8 @@ var callNames = [...]string{
 	"RegisterNode", "Heartbeat", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "LeasesOfNode", "Leases", "ActiveLeases",
-	"Settle", "Histories", "Redemptions", "Entries", "Usage", "Balance", "Ping",
+	"LeaseStates", "Acquit",
+	"Settle", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }
 
 // metrics of one store. Children are resolved once, at Open: each look-up costs more than the increment.

@@ -242,3 +242,102 @@ func TestGrantsAndClosingsOutliveALostReply(t *testing.T) {
 		}
 	}
 }
+
+// acknowledged is a batch of redemptions that are to be booked whatever became of their lease.
+func (l *lossy) acknowledged(lease models.ID, number int64, n int) models.Batch {
+	batch := models.Batch{Offer: &l.offer, LeaseID: lease, Number: number}
+	for i := range n {
+		w := l.redeem(fmt.Sprintf("%s-%d-%d", lease, number, i))
+		w.Acknowledged = true
+		batch.Wanted = append(batch.Wanted, w)
+	}
+	return batch
+}
+
+// available lets the offer's leases outlive their reclaim from now on.
+func (l *lossy) available() {
+	changed, err := l.good.ChangeOffer(l.ctx, l.offer.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeAvailable; return nil })
+	l.ok(err)
+	l.offer = changed
+}
+
+// What was acknowledged is booked once and counted once, in time or late, whichever replies are lost while its lease is taken away.
+func TestLostRepliesToLateBatches(t *testing.T) {
+	const lanes, rounds, batches, perBatch = 4, 12, 4, 5
+	l := newLossy(t, lanes*rounds*batches*perBatch, 3, cutBefore, cutAfter, deliverLate)
+	l.available()
+	var working sync.WaitGroup
+	for range lanes {
+		working.Go(func() {
+			for round := range rounds {
+				req := l.request(batches * perBatch)
+				lease := until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Leases[0].ID
+				for number := range int64(batches) {
+					if number == int64(round%batches) {
+						until(l, func() (bool, error) {
+							_, did, err := l.bad.CloseLease(l.ctx, l.offer.ID, lease, models.LeaseReclaimed, nil)
+							return did, err
+						})
+					}
+					batch := l.acknowledged(lease, number+1, perBatch)
+					for _, v := range until(l, func() ([]models.Verdict, error) { return l.bad.Settle(l.ctx, batch) }) {
+						if late := number >= int64(round%batches); v.Err != nil || v.Replayed || v.Entry.Late != late {
+							l.Errorf("late %t: %+v", late, v)
+						}
+					}
+				}
+			}
+		})
+	}
+	working.Wait()
+	if t.Failed() {
+		return
+	}
+	const all, late = lanes * rounds * batches * perBatch, lanes * rounds * perBatch * (batches + 1) / 2
+	b, err := l.good.Balance(l.ctx, l.offer.ID)
+	l.ok(err)
+	if b.Redeemed != all || b.Allocated != all || b.LateUnits != late || b.OverspendBound != 0 {
+		t.Fatalf("want %d redeemed, %d of them late, and nothing exposed: %+v", all, late, b)
+	}
+	exceptions, err := l.good.Exceptions(l.ctx, l.offer.ID, 2*all, models.ID{})
+	l.ok(err)
+	if len(exceptions) != late {
+		t.Fatalf("%d are listed, want %d", len(exceptions), late)
+	}
+	t.Logf("%d replies were lost", l.lost.Load())
+}
+
+// A lost reply to a late batch is not called "nothing happened". The same batch says it, from another connection.
+func TestALateBatchDoesNotGuessTheOutcome(t *testing.T) {
+	each(t, func(l *lossy) {
+		l.available()
+		g, err := l.good.Grant(l.ctx, l.request(10))
+		l.ok(err)
+		lease := g.Leases[0].ID
+		_, _, err = l.good.CloseLease(l.ctx, l.offer.ID, lease, models.LeaseReclaimed, nil)
+		l.ok(err)
+		for number := int64(1); number <= 3; number++ {
+			batch := l.acknowledged(lease, number, 2)
+			if _, err := l.bad.Settle(l.ctx, batch); !errors.Is(err, models.ErrOutcomeUnknown) {
+				l.Fatalf("batch %d: %v, want %v", number, err, models.ErrOutcomeUnknown)
+			}
+			verdicts, err := l.good.Settle(l.ctx, batch)
+			l.ok(err)
+			if v := verdicts[1]; v.Err != nil || v.Replayed || !v.Entry.Late {
+				l.Fatalf("verdict: %+v", v)
+			}
+		}
+		b, err := l.good.Balance(l.ctx, l.offer.ID)
+		l.ok(err)
+		if b.Redeemed != 6 || b.LateUnits != 6 || b.Allocated != 6 || b.OverspendBound != 4 {
+			l.Fatalf("%+v", b)
+		}
+		if err := l.bad.Acquit(l.ctx, l.offer.ID, []models.ID{lease}); !errors.Is(err, models.ErrOutcomeUnknown) {
+			l.Fatalf("acquittal: %v", err)
+		}
+		l.ok(l.good.Acquit(l.ctx, l.offer.ID, []models.ID{lease}))
+		if b, err = l.good.Balance(l.ctx, l.offer.ID); err != nil || b.OverspendBound != 0 {
+			l.Fatalf("%+v, %v", b, err)
+		}
+	})
+}

@@ -24,12 +24,26 @@
 // closings by the lease's state, …) run again then, a few times. A settle does not: its caller does, with the same
 // batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
 //
-// Locks are taken in one order: user counters, entries, leases, the offer, and rows in the order of their keys.
+// Locks are taken in one order: user counters, entries, exceptions, leases, the offer, and rows in the order of their keys.
 // A grant locks the offer first, because its leases are new and nobody else can hold them. Sessions end after five seconds of
 // silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
 //
 // At READ COMMITTED, the default, no statement relies on what an earlier one in the transaction has read, except under a lock.
 // Races are left to unique keys and guarded updates, whose row counts are always looked at. So REPEATABLE READ does as well.
+//
+// # Late units
+//
+// What a node has acknowledged from its journal is booked even after its lease was reclaimed. Settle finds out in three transactions:
+// the usual one is fenced; a locking read sees that the lease is closed and at the batch before; then the entries are booked as late.
+// Closed leases never open again, so only another attempt of the same batch can come between, and the row's number tells: late
+// batches are fenced as the others are. The lease is folded into its offer already, so this transaction corrects the fold: allocated and
+// redeemed grow by as much, and the books add up with more allocated than there is budget.
+//
+// A reclaimed lease of such a mode *exposes* its rest: so much may still come. Exposed units are kept on the lease, to know how much of
+// them a late batch or an acquittal takes back, and their sum on the offer, in transactions that lock the offer's row anyway. An
+// acquittal locks it once more, once per owner that comes back. So a balance reads the offer and its active leases, never the closed
+// ones, of which a busy offer has very many. An index over exposed ones would be paid for by every grant, and what nobody comes back
+// for would stay in it, to be summed at each look.
 //
 // # Time
 //

@@ -164,7 +164,8 @@ func (q *query) renew(nodeID models.ID, epoch int64, offerID string, ids []model
 	return renewed, err
 }
 
-// CloseLease gives back what a lease still holds and folds its totals into the offer, durable on return. ifExpiresAt, unless
+// CloseLease gives back what a lease still holds and folds its totals into the offer, durable on return. A reclaimed lease that its
+// owner may have spent from unseen exposes its rest from then on. ifExpiresAt, unless
 // nil, is the expiry that the caller saw: a lease that was renewed since stays open. did says whether this call closed it;
 // after a lost reply the next call says false. A lease that was never granted: ErrLeaseClosed.
 func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error) {
@@ -190,8 +191,9 @@ func (q *query) closeLease(l *models.Lease, to models.LeaseState) error {
 		return err
 	}
 	rest, sums := l.Outstanding(), l.Totals
-	l.State, l.ClosedAt = to, &now
-	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ? WHERE offer_id = ? AND id = ? AND state = 'active'", to, now, l.OfferID, l.ID)
+	ledger.Close(l, to, now)
+	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ?, exposed = ? WHERE offer_id = ? AND id = ? AND state = 'active'",
+		l.State, l.ClosedAt, l.Exposed, l.OfferID, l.ID)
 	if err := one(rows, err, "close lease"); err != nil {
 		return err
 	}
@@ -201,11 +203,12 @@ func (q *query) closeLease(l *models.Lease, to models.LeaseState) error {
 	// The budget is assigned first: MySQL would let it see the new value of allocated, SQLite the old one.
 	rows, err = q.exec(`UPDATE offers SET
 			budget = CASE
-				WHEN budget <= budget_target THEN budget
+				WHEN budget <= budget_target OR budget <= allocated - ? THEN budget
 				WHEN allocated - ? > budget_target THEN allocated - ?
 				ELSE budget_target END,
-			allocated = allocated - ?, redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?
-		WHERE id = ?`, rest, rest, rest, sums.Redeemed, sums.Held, sums.Refunded, sums.Forfeited, l.OfferID)
+			allocated = allocated - ?, redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?,
+			exposed = exposed + ?
+		WHERE id = ?`, rest, rest, rest, rest, sums.Redeemed, sums.Held, sums.Refunded, sums.Forfeited, l.Exposed, l.OfferID)
 	return one(rows, err, "fold lease")
 }
 
@@ -224,10 +227,11 @@ func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.
 	return expiring, err
 }
 
-// LeasesOfNode lists active leases that the node was granted in epochs before one.
+// LeasesOfNode lists what the node still owes an answer about of its epochs before one: active leases, and reclaimed ones that expose
+// units.
 func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) (leases []models.Lease, err error) {
 	err = s.read(ctx, "LeasesOfNode", func(q *query) error {
-		return q.Where("node_id = ? AND state = 'active' AND epoch < ?", nodeID, beforeEpoch).Limit(limit).Find(&leases).Error
+		return q.Where("node_id = ? AND (state = 'active' OR exposed > 0) AND epoch < ?", nodeID, beforeEpoch).Limit(limit).Find(&leases).Error
 	})
 	return leases, err
 }

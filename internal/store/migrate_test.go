@@ -34,23 +34,59 @@ func TestADozenMigrateAtOnceOnSQLite(t *testing.T) { dozen(t, file(t)) }
 
 func TestADozenMigrateAtOnceOnMySQL(t *testing.T) { dozen(t, store.Config{DSN: storetest.MySQL(t)}) }
 
-// MySQL commits each CREATE by itself, so a process that dies in the middle leaves some tables and no record of them.
+// MySQL commits each CREATE and ALTER by itself, so a process that dies in the middle leaves some of them and no record of it.
+// Whatever was done then stays as it is.
 func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
-	dsn := storetest.MySQL(t)
+	dsn, ctx := storetest.MySQL(t), context.Background()
 	s := open(t, store.Config{DSN: dsn})
-	server, name := storetest.Server(t), database(t, dsn)
-	for _, statement := range []string{
-		"DELETE FROM " + name + ".goose_db_version WHERE version_id > 0",
-		"DROP TABLE " + name + ".nodes",
-	} {
-		if _, err := server.ExecContext(context.Background(), statement); err != nil {
-			t.Fatal(err)
+	died := func(after string, undo ...string) {
+		t.Helper()
+		for _, statement := range append(undo, "DELETE FROM goose_db_version WHERE version_id > "+after) {
+			inDatabase(t, dsn, statement)
+		}
+		if err := s.Migrate(ctx); err != nil {
+			t.Fatalf("after %q: %v", undo, err)
 		}
 	}
-	if err := s.Migrate(context.Background()); err != nil {
+	died("0", "DROP TABLE nodes")
+	node := models.NewID()
+	if _, err := s.RegisterNode(ctx, node, "n"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.RegisterNode(context.Background(), models.NewID(), "n"); err != nil {
+	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
+	if _, _, err := s.CreateOffer(ctx, terms); err != nil {
 		t.Fatal(err)
+	}
+	undo := []string{
+		"DROP TABLE exceptions", "ALTER TABLE offers DROP COLUMN late_units", "ALTER TABLE offers DROP COLUMN exposed", "ALTER TABLE leases DROP COLUMN exposed",
+	}
+	for n := range len(undo) + 1 {
+		died("1", undo[:n]...)
+		g, err := s.Grant(ctx, models.GrantRequest{
+			OfferID: "o", NodeID: node, Epoch: 1, LeaseIDs: []models.ID{models.NewID()},
+			Size: func(*models.Offer, int64, int64) []int64 { return []int64{1} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := s.CloseLease(ctx, "o", g.Leases[0].ID, models.LeaseReclaimed, nil)
+		if err != nil || l.Exposed != 1 {
+			t.Fatalf("after %q: reclaimed %+v, %v", undo[:n], l, err)
+		}
+	}
+}
+
+// inDatabase runs a statement in the database of a DSN.
+func inDatabase(t *testing.T, dsn, statement string) {
+	t.Helper()
+	conn, err := storetest.Server(t).Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for _, sql := range []string{"USE " + database(t, dsn), statement} {
+		if _, err := conn.ExecContext(context.Background(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
 	}
 }

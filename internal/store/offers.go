@@ -13,14 +13,18 @@ import (
 )
 
 // CreateOffer stores a new offer, durable on return. An identical repeat finds the one that is there: isNew is false then.
-// A different offer with this id: ErrOfferExists.
+// A different offer with this id: ErrOfferExists. ErrModeNotPossible.
 func (s *Store) CreateOffer(ctx context.Context, terms models.Offer) (created models.Offer, isNew bool, err error) {
 	err = s.write(ctx, "CreateOffer", onDuplicate|onUnknown, func(q *query) error {
 		now, err := q.now()
 		if err != nil {
 			return err
 		}
-		created, isNew = ledger.NewOffer(terms, now), false
+		created, err = ledger.NewOffer(terms, now)
+		if err != nil {
+			return err
+		}
+		isNew = false
 		existing, err := q.offer(q.DB, created.ID)
 		switch {
 		case errors.Is(err, models.ErrOfferNotFound):
@@ -163,7 +167,7 @@ func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, ch
 		if !differs {
 			return nil
 		}
-		result := q.Select("*").Omit("id", "created_at", "redeemed", "held", "refunded", "forfeited", "allocated").
+		result := q.Select("*").Omit("id", "created_at", "redeemed", "held", "refunded", "forfeited", "allocated", "late_units", "exposed").
 			Where("version = ?", o.Version).Updates(&after)
 		return one(result.RowsAffected, result.Error, "change offer")
 	})

@@ -118,26 +118,29 @@ FROM (
 
 // Balance reads the offer's books at one instant. ErrOfferNotFound.
 //
-// One statement, so one snapshot at any isolation level: a lease is active or folded in it, never both and never neither.
-// LateUnits and OverspendBound stay 0: in strict mode nothing is acknowledged before it is booked, so nothing can be late, and
-// nothing is out that a node could spend unseen.
+// One statement, so one snapshot at any isolation level: a lease is active or folded in it, never both and never neither; what it
+// exposes is its outstanding units or in the offer's sum of exposed ones. Closed leases, of which there may be very many, are not read.
 func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, err error) {
 	err = s.read(ctx, "Balance", func(q *query) error {
 		b = models.Balance{}
 		result := q.Raw(`
-			SELECT o.budget, o.allocated, COALESCE(l.outstanding, 0) AS outstanding,
+			SELECT o.budget, o.allocated, o.late_units, COALESCE(l.outstanding, 0) AS outstanding,
 				o.redeemed + COALESCE(l.redeemed, 0) AS redeemed, o.held + COALESCE(l.held, 0) AS held,
 				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
+				o.exposed + COALESCE(l.exposable, 0) AS overspend_bound,
 				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active, `+q.dialect.now+` AS as_of
 			FROM offers o LEFT JOIN (
 				SELECT offer_id, SUM(granted - spent) AS outstanding, SUM(redeemed) AS redeemed, SUM(held) AS held,
-					SUM(refunded) AS refunded, SUM(forfeited) AS forfeited, COUNT(*) AS leases, COUNT(DISTINCT node_id) AS nodes
+					SUM(refunded) AS refunded, SUM(forfeited) AS forfeited,
+					SUM(CASE WHEN mode IN ('fast', 'available') THEN granted - spent ELSE 0 END) AS exposable,
+					COUNT(*) AS leases, COUNT(DISTINCT node_id) AS nodes
 				FROM leases WHERE offer_id = ? AND state = 'active' GROUP BY offer_id
 			) AS l ON l.offer_id = o.id
 			WHERE o.id = ?`, offerID, offerID).Scan(&b)
 		if result.Error == nil && result.RowsAffected == 0 {
 			return notFound(offerID)
 		}
+		b.OverspendBound += b.Overspend()
 		return result.Error
 	})
 	return b, err

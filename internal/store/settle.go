@@ -22,21 +22,17 @@ const chunkSize = 500
 // Durable on return. One verdict for each wanted entry, in order.
 //
 // The lease's row fences the batch by its number. A batch that an earlier call with the same number has booked is looked up
-// instead, and what that one did not book is ErrNotSettled. ErrLeaseClosed: nothing of it was or will ever be booked.
+// instead, and what that one did not book is ErrNotSettled. ErrLeaseClosed: nothing of it was or will ever be booked, and its number
+// is free. On a lease that was ever granted, a batch with acknowledged entries is never refused so: these are booked late, and the
+// others are ErrLeaseClosed one by one.
 // ErrOutcomeUnknown: call again with the same number and entries until it is decided.
 func (s *Store) Settle(ctx context.Context, batch models.Batch) (verdicts []models.Verdict, err error) {
 	err = s.call(ctx, "Settle", writeTimeout, func(ctx context.Context) error {
-		err := s.transact(ctx, onDuplicate, func(q *query) error {
-			verdicts, err = q.settle(&batch)
-			return err
-		})
-		if !errors.Is(err, errFenced) {
-			return err
+		verdicts, err = s.book(ctx, &batch, (*query).settle)
+		if errors.Is(err, errOnlyLate) {
+			verdicts, err = s.book(ctx, &batch, (*query).settleLate)
 		}
-		return s.transact(ctx, onUnknown, func(q *query) error {
-			verdicts, err = q.settled(&batch)
-			return err
-		})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -44,16 +40,43 @@ func (s *Store) Settle(ctx context.Context, batch models.Batch) (verdicts []mode
 	return verdicts, nil
 }
 
-// errFenced: the lease's row did not take the batch. Why is to be read with a lock, in a transaction of its own.
-var errFenced = errors.New("the lease does not take this batch")
+// Why a lease's row did not take a batch.
+var (
+	errFenced   = errors.New("the lease does not take this batch") // the reason is to be read with a lock, in a transaction of its own
+	errOnlyLate = errors.New("the lease is closed, and the batch was acknowledged")
+)
 
-// settle locks in the order of all transactions: user counters, entries, the lease.
+// book runs the transaction that settles a batch, and if it was fenced, the one that says why.
+func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*query, *models.Batch) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
+	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
+		verdicts, err = settle(q, batch)
+		return err
+	})
+	if errors.Is(err, errFenced) {
+		err = s.transact(ctx, onUnknown, func(q *query) error {
+			verdicts, err = q.settled(batch)
+			return err
+		})
+	}
+	return verdicts, err
+}
+
+// settle books a batch on its active lease. It locks in the order of all transactions: user counters, entries, the lease.
 func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
+	plan, err := q.write(batch, ledger.Plan)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Verdicts, q.move(batch, &plan.Lease)
+}
+
+// write brings a batch into the ledger: the user counters, the entries, and the list of exceptions.
+func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
 	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
 	if err != nil {
 		return nil, err
 	}
-	plan, err := ledger.Plan(batch, histories)
+	plan, err := decide(batch, histories)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +86,7 @@ func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
 	if err := q.append(plan.Appends); err != nil {
 		return nil, err
 	}
-	return plan.Verdicts, q.book(batch, &plan.Lease)
+	return plan, q.except(batch.Offer.ID, plan.Exceptions)
 }
 
 func redemptionsOf(batch *models.Batch) []models.ID {
@@ -173,8 +196,8 @@ func (q *query) append(appends []models.Entry) error {
 	return nil
 }
 
-// book moves the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
-func (q *query) book(batch *models.Batch, d *ledger.Delta) error {
+// move takes the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
+func (q *query) move(batch *models.Batch, d *ledger.Delta) error {
 	rows, err := q.exec(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
 			redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?, batch = ?
 		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`,
@@ -189,7 +212,7 @@ func (q *query) book(batch *models.Batch, d *ledger.Delta) error {
 // settled says why the lease's row did not take a batch. The locking read waits for a commit that is still on its way.
 func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 	l, err := q.lockLease(batch.Offer.ID, batch.LeaseID)
-	switch {
+	switch acknowledged := batch.Acknowledged(); {
 	case err != nil:
 		return nil, err
 	case l.Batch >= batch.Number:
@@ -198,10 +221,16 @@ func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 			return nil, err
 		}
 		return ledger.Judge(batch, histories)
-	case l.State != models.LeaseActive:
+	case l.State != models.LeaseActive && !acknowledged:
 		return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
+	case l.State != models.LeaseActive && l.Batch == batch.Number-1:
+		return nil, errOnlyLate
 	default:
-		return nil, fmt.Errorf("settle: batch %d does not fit lease %s: it is at batch %d, %d of %d spent",
-			batch.Number, l.ID, l.Batch, l.Spent, l.Granted)
+		return nil, misfit(batch, &l)
 	}
+}
+
+func misfit(batch *models.Batch, l *models.Lease) error {
+	return fmt.Errorf("settle: batch %d does not fit lease %s: it is %s at batch %d, %d of %d spent",
+		batch.Number, l.ID, l.State, l.Batch, l.Spent, l.Granted)
 }

@@ -25,12 +25,13 @@ const (
 	rollbackTimeout  = time.Second
 )
 
-// again says which ends of a transaction, besides deadlocks and lock waits, call for running it once more.
+// again says which ends of a transaction, besides deadlocks and lock waits, call for running it once more, or don't.
 type again int
 
 const (
-	onDuplicate again = 1 << iota // the work reads first, so the next run sees what took the key
-	onUnknown                     // the work is idempotent: it finds what an earlier run of it has written
+	onDuplicate   again = 1 << iota // the work reads first, so the next run sees what took the key
+	onUnknown                       // the work is idempotent: it finds what an earlier run of it has written
+	notOnLockWait                   // others wait behind this one: its caller makes it smaller, instead of waiting once more
 )
 
 // read runs queries outside of a transaction, each with a snapshot of its own.
@@ -93,7 +94,7 @@ func worthAnother(ctx context.Context, k kind, ended map[kind]int, rerun again) 
 		return rerun&onDuplicate != 0 && ended[duplicate] < maxAttempts
 	case lockWaited:
 		deadline, _ := ctx.Deadline()
-		return ended[lockWaited] < maxLockWaits && time.Until(deadline) > lockWaitHeadroom
+		return rerun&notOnLockWait == 0 && ended[lockWaited] < maxLockWaits && time.Until(deadline) > lockWaitHeadroom
 	case badConn:
 		return ended[badConn] < maxDeadConns
 	case unknown:

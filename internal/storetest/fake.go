@@ -33,6 +33,8 @@ type shelf struct {
 	histories map[models.ID][]models.Entry // by redemption, ordered by seq
 	entries   []models.Entry               // in the order of their commits
 	usages    map[string]models.Usage      // by user, while the offer limits users
+
+	exceptions []models.Exception // in the order of their commits
 }
 
 // NewFake makes an empty store whose database clock is now.
@@ -101,7 +103,12 @@ func (f *Fake) newest(id models.ID, epoch int64) error {
 func (s *shelf) check() {
 	o, b := &s.offer, s.balance(0)
 	var sum models.Totals
+	var exposed int64
 	for id, l := range s.leases {
+		exposed += l.Exposed
+		if l.Exposed < 0 || l.Exposed > l.Granted-l.Spent || l.Exposed > 0 && l.State != models.LeaseReclaimed {
+			panic(fmt.Sprintf("offer %q: lease %s, %s with %d of %d spent, exposes %d", o.ID, id, l.State, l.Spent, l.Granted, l.Exposed))
+		}
 		if l.Spent < 0 || l.Spent > l.Granted {
 			panic(fmt.Sprintf("offer %q: lease %s spent %d of %d", o.ID, id, l.Spent, l.Granted))
 		}
@@ -113,15 +120,19 @@ func (s *shelf) check() {
 	if b.Allocated != b.NetSpent()+b.Outstanding {
 		panic(fmt.Sprintf("offer %q: allocated %d, net spent %d, outstanding %d", o.ID, b.Allocated, b.NetSpent(), b.Outstanding))
 	}
-	if o.Budget < o.BudgetTarget || o.Budget < o.Allocated {
-		panic(fmt.Sprintf("offer %q: budget %d, target %d, allocated %d", o.ID, o.Budget, o.BudgetTarget, o.Allocated))
+	if o.Budget < o.BudgetTarget || o.Budget < o.Allocated-o.LateUnits {
+		panic(fmt.Sprintf("offer %q: budget %d, target %d, allocated %d, late %d", o.ID, o.Budget, o.BudgetTarget, o.Allocated, o.LateUnits))
+	}
+	if o.Exposed != exposed || b.OverspendBound < b.Overspend() {
+		panic(fmt.Sprintf("offer %q: exposed %d, by its leases %d, bound %d of %d", o.ID, o.Exposed, exposed, b.OverspendBound, b.Overspend()))
 	}
 }
 
 // balance adds up the books.
 func (s *shelf) balance(now models.Micros) models.Balance {
 	o := &s.offer
-	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, AsOf: now}
+	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, AsOf: now}
+	b.OverspendBound = o.Exposed
 	nodes := map[models.ID]bool{}
 	for _, l := range s.leases {
 		if l.State != models.LeaseActive {
@@ -129,9 +140,13 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		}
 		b.Outstanding += l.Outstanding()
 		b.Totals = b.Totals.Add(l.Totals)
+		if l.Mode.Outlives() {
+			b.OverspendBound += l.Outstanding()
+		}
 		b.LeasesActive++
 		nodes[l.NodeID] = true
 	}
+	b.OverspendBound += b.Overspend()
 	b.NodesActive = int64(len(nodes))
 	return b
 }

@@ -68,7 +68,8 @@ func (f *Fake) CloseLease(ctx context.Context, offerID string, id models.ID, to 
 			return *l, nil
 		}
 		s.fold(l)
-		l.State, l.ClosedAt = to, &now
+		ledger.Close(l, to, now)
+		s.offer.Exposed += l.Exposed
 		did = true
 		s.check()
 		return *l, nil
@@ -82,14 +83,16 @@ func (s *shelf) fold(l *models.Lease) {
 	o.Allocated -= l.Outstanding()
 	o.Folded = o.Folded.Add(l.Totals)
 	if o.Budget > o.BudgetTarget {
-		o.Budget = max(o.BudgetTarget, o.Allocated)
+		o.Budget = min(o.Budget, max(o.BudgetTarget, o.Allocated))
 	}
 }
 
 // ExpiringLeases lists active leases near or past their end, oldest first.
 func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
 	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.ExpiringLeases, error) {
-		list := f.selectLeases(func(l *models.Lease) bool { return l.ExpiresAt.Add(-l.TTL()/4) <= now })
+		list := f.selectLeases(func(l *models.Lease) bool {
+			return l.State == models.LeaseActive && l.ExpiresAt.Add(-l.TTL()/4) <= now
+		})
 		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
 		return models.ExpiringLeases{Leases: head(list, limit), Now: now}, nil
 	})
@@ -98,16 +101,18 @@ func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLe
 // LeasesOfNode lists active leases of a node's earlier epochs.
 func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error) {
 	return do(ctx, f, "LeasesOfNode", func(models.Micros) ([]models.Lease, error) {
-		list := f.selectLeases(func(l *models.Lease) bool { return l.NodeID == nodeID && l.Epoch < beforeEpoch })
+		list := f.selectLeases(func(l *models.Lease) bool {
+			return l.NodeID == nodeID && l.Epoch < beforeEpoch && (l.State == models.LeaseActive || l.Exposed > 0)
+		})
 		return head(list, limit), nil
 	})
 }
 
-// selectLeases copies the active leases that are wanted.
+// selectLeases copies the leases that are wanted.
 func (f *Fake) selectLeases(wanted func(*models.Lease) bool) (list []models.Lease) {
 	for _, s := range f.offers {
 		for _, l := range s.leases {
-			if l.State == models.LeaseActive && wanted(l) {
+			if wanted(l) {
 				list = append(list, *l)
 			}
 		}
@@ -151,21 +156,24 @@ func (f *Fake) list(offerID string, wanted func(*models.Lease) bool) (list []mod
 
 // Settle books a batch on its lease.
 func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error) {
-	return do(ctx, f, "Settle", func(models.Micros) ([]models.Verdict, error) {
+	return do(ctx, f, "Settle", func(now models.Micros) ([]models.Verdict, error) {
 		s, err := f.shelf(batch.Offer.ID)
 		if err != nil {
 			return nil, err
 		}
 		l, ok := s.leases[batch.LeaseID]
+		decide := ledger.Plan
 		switch {
 		case !ok:
-			return nil, fmt.Errorf("settle on lease %s: %w", batch.LeaseID, errNoSuchLease)
+			return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, batch.LeaseID, batch.Offer.ID)
 		case l.Batch >= batch.Number:
 			return ledger.Judge(&batch, s.histories)
-		case l.State != models.LeaseActive:
+		case l.State != models.LeaseActive && !batch.Acknowledged():
 			return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
+		case l.State != models.LeaseActive:
+			decide = ledger.PlanLate
 		}
-		plan, err := s.plan(&batch)
+		plan, err := s.plan(&batch, decide)
 		if err != nil {
 			return nil, err
 		}
@@ -173,19 +181,22 @@ func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict
 		if l.Batch != batch.Number-1 || l.Spent+d.Spent > l.Granted+d.Granted {
 			return nil, fmt.Errorf("settle: batch %d of %d units on lease %s: %+v", batch.Number, d.Spent, l.ID, *l)
 		}
+		if l.State != models.LeaseActive {
+			s.foldLate(l, &d)
+		}
 		l.Granted += d.Granted
 		l.Spent += d.Spent
 		l.Totals = l.Totals.Add(d.Totals)
 		l.Batch = batch.Number
-		s.write(plan)
+		s.write(plan, now)
 		s.check()
 		return plan.Verdicts, nil
 	})
 }
 
 // plan decides on the batch, user limits included.
-func (s *shelf) plan(batch *models.Batch) (*ledger.Planned, error) {
-	plan, err := ledger.Plan(batch, s.histories)
+func (s *shelf) plan(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
+	plan, err := decide(batch, s.histories)
 	if err != nil {
 		return nil, err
 	}
@@ -200,8 +211,9 @@ func (s *shelf) plan(batch *models.Batch) (*ledger.Planned, error) {
 	return plan, err
 }
 
-// write appends the plan's entries and counts them.
-func (s *shelf) write(plan *ledger.Planned) {
+// write appends the plan's entries, counts them, and lists its exceptions.
+func (s *shelf) write(plan *ledger.Planned, now models.Micros) {
+	s.except(plan.Exceptions, now)
 	for _, e := range plan.Appends {
 		if e.Seq != int64(len(s.histories[e.Redemption])) {
 			panic(fmt.Sprintf("offer %q: entry %s has seq %d", s.offer.ID, e.ID, e.Seq))
@@ -219,101 +231,4 @@ func (s *shelf) write(plan *ledger.Planned) {
 		}
 		s.usages[user] = u
 	}
-}
-
-// Histories reads the entries of redemptions, ordered by seq.
-func (f *Fake) Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error) {
-	return do(ctx, f, "Histories", func(models.Micros) (map[models.ID][]models.Entry, error) {
-		histories := map[models.ID][]models.Entry{}
-		if s, ok := f.offers[offerID]; ok {
-			for _, r := range redemptions {
-				if history := s.histories[r]; len(history) > 0 {
-					histories[r] = slices.Clone(history)
-				}
-			}
-		}
-		return histories, nil
-	})
-}
-
-// Redemptions lists an offer's redemptions, newest first.
-func (f *Fake) Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error) {
-	return do(ctx, f, "Redemptions", func(models.Micros) ([]models.ListedRedemption, error) {
-		s, ok := f.offers[filter.OfferID]
-		if !ok {
-			return nil, nil
-		}
-		var list []models.ListedRedemption
-		for _, history := range s.histories {
-			if first := &history[0]; chosen(&filter, first) {
-				r, err := ledger.Fold(history)
-				if err != nil {
-					return nil, err
-				}
-				list = append(list, models.ListedRedemption{Redemption: r, EntryID: first.ID})
-			}
-		}
-		slices.SortFunc(list, func(a, b models.ListedRedemption) int { return newestFirst(a.EntryID, b.EntryID) })
-		return head(list, filter.Limit), nil
-	})
-}
-
-func chosen(filter *models.RedemptionFilter, e *models.Entry) bool {
-	return before(e.ID, filter.Before) &&
-		(filter.UserID == "" || filter.UserID == e.UserID) &&
-		(filter.OrderID == "" || e.OrderID != nil && filter.OrderID == *e.OrderID) &&
-		(filter.IdempotencyKey == "" || filter.IdempotencyKey == e.IdempotencyKey)
-}
-
-// Entries lists an offer's ledger, newest first.
-func (f *Fake) Entries(ctx context.Context, offerID string, limit int, mark models.ID) ([]models.Entry, error) {
-	return do(ctx, f, "Entries", func(models.Micros) ([]models.Entry, error) {
-		s, ok := f.offers[offerID]
-		if !ok {
-			return nil, nil
-		}
-		var list []models.Entry
-		for _, e := range s.entries {
-			if before(e.ID, mark) {
-				list = append(list, e)
-			}
-		}
-		slices.SortFunc(list, func(a, b models.Entry) int { return newestFirst(a.ID, b.ID) })
-		return head(list, limit), nil
-	})
-}
-
-// Usage reads what a user has used of an offer.
-func (f *Fake) Usage(ctx context.Context, offerID, userID string) (models.Usage, error) {
-	return do(ctx, f, "Usage", func(models.Micros) (models.Usage, error) {
-		s, err := f.shelf(offerID)
-		if err != nil {
-			return models.Usage{}, err
-		}
-		usage := models.Usage{OfferID: offerID, UserID: userID}
-		if s.offer.LimitsUsers() {
-			usage.Redemptions, usage.Units = s.usages[userID].Redemptions, s.usages[userID].Units
-			return usage, nil
-		}
-		own := map[models.ID][]models.Entry{}
-		for r, history := range s.histories {
-			if history[0].UserID == userID {
-				own[r] = history
-			}
-		}
-		sum, err := ledger.UsageOf(own)
-		usage.Redemptions, usage.Units = sum.Redemptions, sum.Units
-		return usage, err
-	})
-}
-
-// Balance adds up the offer's books at one instant.
-func (f *Fake) Balance(ctx context.Context, offerID string) (models.Balance, error) {
-	return do(ctx, f, "Balance", func(now models.Micros) (models.Balance, error) {
-		s, err := f.shelf(offerID)
-		if err != nil {
-			return models.Balance{}, err
-		}
-		return s.balance(now), nil
-	})
 }

@@ -3,7 +3,6 @@ package storetest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -70,7 +69,10 @@ func (f *Fake) activity(n *models.Node) models.NodeActivity {
 func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer) (models.Offer, bool, error) {
 	isNew := false
 	created, err := do(ctx, f, "CreateOffer", func(now models.Micros) (models.Offer, error) {
-		o := ledger.NewOffer(terms, now)
+		o, err := ledger.NewOffer(terms, now)
+		if err != nil {
+			return models.Offer{}, err
+		}
 		if s, ok := f.offers[o.ID]; ok {
 			if !ledger.SameTerms(&s.offer, &o) {
 				return models.Offer{}, fmt.Errorf("%w: %q", models.ErrOfferExists, o.ID)
@@ -228,5 +230,3 @@ func (f *Fake) activeNodes(asking models.ID, now models.Micros) (n int64) {
 	}
 	return n
 }
-
-var errNoSuchLease = errors.New("no such lease")

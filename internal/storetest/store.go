@@ -28,10 +28,14 @@ type Store interface {
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 
+	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
+	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
+
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
 	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
+	Exceptions(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Exception, error)
 	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
 	Balance(ctx context.Context, offerID string) (models.Balance, error)
 

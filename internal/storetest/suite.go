@@ -16,7 +16,7 @@ import (
 // Run puts a store, empty and migrated, through the conformance suite. open is called once; each subtest makes offers of its own.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	s := open(t)
-	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests} {
+	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests, modeTests, lateTests, exposureTests} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(newBench(t, s)) })
 		}
@@ -215,7 +215,9 @@ func (b *bench) balance(o *models.Offer) models.Balance {
 }
 
 func sound(b *models.Balance) error {
-	if b.Allocated != b.NetSpent()+b.Outstanding || b.Allocated > b.Budget || b.Outstanding < 0 || b.Redeemed < 0 || b.Refunded < 0 {
+	adds := b.Allocated == b.NetSpent()+b.Outstanding && b.Outstanding >= 0 && b.Redeemed >= 0 && b.Refunded >= 0
+	// Only late units go over the budget, and the bound says so beforehand.
+	if !adds || b.Allocated > b.Budget+b.LateUnits || b.Overspend() > b.LateUnits || b.OverspendBound < b.Overspend() {
 		return fmt.Errorf("the books do not add up: %+v", *b)
 	}
 	return nil
@@ -226,8 +228,11 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 	b.Helper()
 	balance := b.balance(o)
 	entries := b.allEntries(o.ID)
-	deltas, histories := map[models.ID]ledger.Delta{}, map[models.ID][]models.Entry{}
+	deltas, histories, late := map[models.ID]ledger.Delta{}, map[models.ID][]models.Entry{}, int64(0)
 	for _, e := range entries {
+		if e.Late {
+			late += e.Units
+		}
 		d := deltas[e.LeaseID]
 		switch {
 		case e.Kind == models.KindRedeem:
@@ -243,7 +248,12 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 		histories[e.Redemption] = append(histories[e.Redemption], e)
 	}
 	var sum models.Totals
+	bound := balance.Overspend()
 	for _, l := range b.allLeases(o.ID) {
+		bound += l.Exposed
+		if l.Mode.Outlives() {
+			bound += l.Outstanding()
+		}
 		d := deltas[l.ID]
 		equal(b, "totals of lease "+l.ID.String(), l.Totals, d.Totals)
 		equal(b, "spent of lease "+l.ID.String(), l.Spent, d.Spent)
@@ -253,6 +263,8 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 		sum = sum.Add(l.Totals)
 	}
 	equal(b, "totals of all leases", balance.Totals, sum)
+	equal(b, "late units", balance.LateUnits, late)
+	equal(b, "overspend bound", balance.OverspendBound, bound)
 	b.auditUsers(o, histories)
 	return balance
 }
@@ -260,6 +272,10 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 // auditUsers holds the counters of all users against the entries.
 func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Entry) {
 	b.Helper()
+	over := map[string]bool{} // who is listed
+	for _, e := range b.exceptions(o) {
+		over[e.UserID] = over[e.UserID] || e.Reason == models.ReasonUserLimit
+	}
 	users := map[string]map[models.ID][]models.Entry{}
 	for r, history := range histories {
 		slices.SortFunc(history, func(a, b models.Entry) int { return int(a.Seq - b.Seq) })
@@ -275,6 +291,9 @@ func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Ent
 		got, err := b.Usage(b.ctx, o.ID, user)
 		b.ok(err)
 		equal(b, fmt.Sprintf("usage of %q", user), ledger.UserDelta{Redemptions: got.Redemptions, Units: got.Units}, want)
+		if over[user] {
+			continue
+		}
 		if limit := o.UserLimitRedemptions; limit != nil && got.Redemptions > *limit {
 			b.Fatalf("user %q has %d redemptions, limit %d", user, got.Redemptions, *limit)
 		}
@@ -296,6 +315,16 @@ func (b *bench) allLeases(offerID string) []models.ListedLease {
 	return pages(b, func(limit int, before models.ID) ([]models.ListedLease, error) {
 		return b.Leases(b.ctx, offerID, limit, before)
 	}, func(l models.ListedLease) models.ID { return l.ID })
+}
+
+// exceptions are those of an offer, oldest first.
+func (b *bench) exceptions(o *models.Offer) []models.Exception {
+	b.Helper()
+	all := pages(b, func(limit int, before models.ID) ([]models.Exception, error) {
+		return b.Exceptions(b.ctx, o.ID, limit, before)
+	}, func(e models.Exception) models.ID { return e.ID })
+	slices.Reverse(all)
+	return all
 }
 
 // pages reads a whole list page by page and wants it newest first without repetition.

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// settleLate books the acknowledged entries of a batch on its closed lease, whose fold into the offer it corrects. It locks in the
+// order of all transactions: user counters, entries, the lease, the offer.
+func (q *query) settleLate(batch *models.Batch) ([]models.Verdict, error) {
+	plan, err := q.write(batch, ledger.PlanLate)
+	if err != nil {
+		return nil, err
+	}
+	l, err := q.lockLease(batch.Offer.ID, batch.LeaseID)
+	switch {
+	case err != nil:
+		return nil, err
+	case l.State == models.LeaseActive || l.Batch != batch.Number-1:
+		return nil, errFenced
+	case l.Spent+plan.Lease.Spent > l.Granted:
+		return nil, misfit(batch, &l)
+	}
+	return plan.Verdicts, q.moveLate(&l, &plan.Lease)
+}
+
+// moveLate takes a closed lease, whose row is locked, on to its next batch. A batch that adds nothing leaves the hot row alone.
+func (q *query) moveLate(l *models.Lease, d *ledger.Delta) error {
+	n, covered := d.Spent, ledger.Covered(l, d)
+	rows, err := q.exec(`UPDATE leases SET spent = spent + ?, redeemed = redeemed + ?, exposed = exposed - ?, batch = batch + 1
+		WHERE offer_id = ? AND id = ? AND state <> 'active' AND batch = ? AND spent + ? <= granted`,
+		n, n, covered, l.OfferID, l.ID, l.Batch, n)
+	if err := one(rows, err, "settle late"); err != nil || n == 0 {
+		return err
+	}
+	rows, err = q.exec(`UPDATE offers SET allocated = allocated + ?, redeemed = redeemed + ?, late_units = late_units + ?, exposed = exposed - ?
+		WHERE id = ?`, n, n, n, covered, l.OfferID)
+	return one(rows, err, "fold late units")
+}
+
+// Acquit says for the owner of leases that it has nothing unsettled on them any more: what they expose is 0 from now on. Durable on
+// return, idempotent. Leases that expose nothing, are active or don't exist are left as they are: one that is reclaimed after
+// this call exposes its rest, and has to be acquitted again.
+func (s *Store) Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error {
+	return s.write(ctx, "Acquit", onUnknown, func(q *query) error {
+		var sum int64
+		ids := slices.Clone(leaseIDs)
+		slices.SortFunc(ids, compareIDs)
+		for chunk := range slices.Chunk(ids, chunkSize) {
+			exposed, err := q.acquit(offerID, chunk)
+			if err != nil {
+				return err
+			}
+			sum += exposed
+		}
+		if sum == 0 {
+			return nil
+		}
+		rows, err := q.exec("UPDATE offers SET exposed = exposed - ? WHERE id = ?", sum, offerID)
+		return one(rows, err, "acquit")
+	})
+}
+
+// acquit gives what the leases exposed until now.
+func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
+	var leases []models.Lease
+	err = q.locking().Where("offer_id = ? AND id IN ? AND exposed > 0", offerID, ids).Order("id").Find(&leases).Error
+	if err != nil || len(leases) == 0 {
+		return 0, err
+	}
+	exposing := make([]models.ID, len(leases))
+	for i, l := range leases {
+		exposing[i] = l.ID
+		sum += l.Exposed
+	}
+	rows, err := q.exec("UPDATE leases SET exposed = 0 WHERE offer_id = ? AND id IN ? AND exposed > 0", offerID, exposing)
+	if err == nil && rows != int64(len(leases)) {
+		err = fmt.Errorf("acquit: %d rows changed, want %d", rows, len(leases))
+	}
+	return sum, err
+}
+
+// LeaseStates reads leases by id, in any state, without locks and in no order. One that was never granted is left out.
+func (s *Store) LeaseStates(ctx context.Context, offerID string, ids []models.ID) (leases []models.Lease, err error) {
+	err = s.read(ctx, "LeaseStates", func(q *query) error {
+		leases = nil
+		for chunk := range slices.Chunk(ids, chunkSize) {
+			var some []models.Lease
+			if err := q.Where("offer_id = ? AND id IN ?", offerID, chunk).Find(&some).Error; err != nil {
+				return err
+			}
+			leases = append(leases, some...)
+		}
+		return nil
+	})
+	return leases, err
+}

@@ -1,0 +1,65 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// foldLate corrects the fold of a closed lease by what is booked on it late.
+func (s *shelf) foldLate(l *models.Lease, d *ledger.Delta) {
+	o, covered := &s.offer, ledger.Covered(l, d)
+	l.Exposed -= covered
+	o.Exposed -= covered
+	o.Allocated += d.Spent
+	o.Folded = o.Folded.Add(d.Totals)
+	o.LateUnits += d.Spent
+}
+
+// except lists exceptions, once per entry and reason.
+func (s *shelf) except(exceptions []models.Exception, now models.Micros) {
+	for _, e := range exceptions {
+		listed := slices.ContainsFunc(s.exceptions, func(o models.Exception) bool { return o.EntryID == e.EntryID && o.Reason == e.Reason })
+		if !listed {
+			e.ID, e.CreatedAt = models.NewID(), now
+			s.exceptions = append(s.exceptions, e)
+		}
+	}
+}
+
+// Acquit says that nothing is unsettled on these leases any more.
+func (f *Fake) Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error {
+	_, err := do(ctx, f, "Acquit", func(models.Micros) (struct{}, error) {
+		s, ok := f.offers[offerID]
+		if !ok {
+			return struct{}{}, nil
+		}
+		for _, id := range leaseIDs {
+			if l, ok := s.leases[id]; ok {
+				s.offer.Exposed -= l.Exposed
+				l.Exposed = 0
+			}
+		}
+		s.check()
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// LeaseStates reads leases by id, in any state.
+func (f *Fake) LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error) {
+	return do(ctx, f, "LeaseStates", func(models.Micros) (leases []models.Lease, err error) {
+		s, ok := f.offers[offerID]
+		if !ok {
+			return nil, nil
+		}
+		for _, id := range ids {
+			if l, ok := s.leases[id]; ok {
+				leases = append(leases, *l)
+			}
+		}
+		return leases, nil
+	})
+}
