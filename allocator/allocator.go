@@ -16,7 +16,8 @@ type Blocks interface {
 
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
-	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
+	Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict))
 }
 
 // Refunds books refunds; see refund.Desk.
@@ -29,6 +30,8 @@ type Ledger interface {
 	Histories
 	Balances
 	Admin
+	// Available is false while calls are not even tried, because the database is away.
+	Available() bool
 }
 
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
@@ -38,18 +41,20 @@ type Allocator struct {
 	blocks    Blocks
 	settler   Settler
 	refunds   Refunds
-	admin     Admin
+	journal   Journal
+	ledger    Ledger
 	now       func() time.Time
 
 	flights  flights
+	memory   memory
 	lookups  lookups
 	balances balances
 }
 
 // New makes an Allocator; now needs a monotonic reading.
-func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, refunds Refunds, now func() time.Time) *Allocator {
+func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, refunds Refunds, journal Journal, now func() time.Time) *Allocator {
 	return &Allocator{
-		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, refunds: refunds, admin: ledger, now: now,
+		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, refunds: refunds, journal: journal, ledger: ledger, now: now,
 		lookups:  lookups{source: ledger},
 		balances: balances{source: ledger, now: now},
 	}
@@ -57,3 +62,9 @@ func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, s
 
 // LedgerNow is the database's clock, as far as this node can tell.
 func (a *Allocator) LedgerNow() models.Micros { return a.catalogue.LedgerNow(a.now()) }
+
+// Wait returns when no read is under way any more. Nothing may be asked for meanwhile.
+func (a *Allocator) Wait() {
+	a.lookups.reads.Wait()
+	a.balances.reads.Wait()
+}

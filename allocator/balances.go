@@ -11,6 +11,7 @@ import (
 // Balances is where the books of an offer are read.
 type Balances interface {
 	Balance(ctx context.Context, offerID string) (models.Balance, error)
+	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 }
 
 // balanceFor is how long a balance may serve to say why a request was refused: as long as one sync.
@@ -20,6 +21,7 @@ const balanceFor = syncEvery
 type balances struct {
 	source Balances
 	now    func() time.Time
+	reads  sync.WaitGroup
 
 	mu   sync.Mutex
 	last map[string]*sharedBalance
@@ -29,11 +31,30 @@ type sharedBalance struct {
 	at      time.Time     // when the read began
 	done    chan struct{} // closed when it ended
 	balance models.Balance
+	release *models.Micros // when the first lease ends, if any has units
 	err     error
 }
 
-// get gives a balance whose reading began at notBefore or later.
-func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time) (models.Balance, error) {
+// read fills s. The source has a deadline of its own.
+func (b *balances) read(s *sharedBalance, offerID string) {
+	defer close(s.done)
+	s.balance, s.err = b.source.Balance(context.Background(), offerID)
+	if s.err != nil || s.balance.Outstanding == 0 {
+		return
+	}
+	leases, err := b.source.ActiveLeases(context.Background(), offerID)
+	if err != nil {
+		return // it is only known less well
+	}
+	for _, l := range leases {
+		if at := l.ExpiresAt; l.Outstanding() > 0 && (s.release == nil || at < *s.release) {
+			s.release = &at
+		}
+	}
+}
+
+// get gives a balance whose reading began at notBefore or later, and when units may come back.
+func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time) (balance models.Balance, release *models.Micros, err error) {
 	b.mu.Lock()
 	now := b.now()
 	s, ok := b.last[offerID]
@@ -41,18 +62,14 @@ func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time)
 		b.forget(now)
 		s = &sharedBalance{at: now, done: make(chan struct{})}
 		b.last[offerID] = s
-		go func() {
-			// The source has a deadline of its own.
-			s.balance, s.err = b.source.Balance(context.Background(), offerID)
-			close(s.done)
-		}()
+		b.reads.Go(func() { b.read(s, offerID) })
 	}
 	b.mu.Unlock()
 	select {
 	case <-s.done:
-		return s.balance, s.err
+		return s.balance, s.release, s.err
 	case <-ctx.Done():
-		return models.Balance{}, models.ErrLedgerUnavailable
+		return models.Balance{}, nil, models.ErrLedgerUnavailable
 	}
 }
 

@@ -34,11 +34,18 @@ type Catalogue struct {
 	now    func() time.Time
 	logger zerolog.Logger
 
-	offers atomic.Pointer[map[string]*models.Offer] // never changed, only replaced; nil before the first sync
+	offers atomic.Pointer[map[string]known] // never changed, only replaced; nil before the first sync
+	synced atomic.Pointer[time.Time]        // when the last sync that succeeded began
 	clock  atomic.Pointer[reading]
 
 	mu      sync.Mutex // held while offers is replaced
-	allRead time.Time  // when all offers were read; belongs to the sync loop
+	allRead time.Time  // when the last read of all offers began; belongs to the sync loop
+}
+
+// known is an offer and since when this node knows it so.
+type known struct {
+	*models.Offer
+	since time.Time
 }
 
 // reading ties the database's clock to the monotonic one.
@@ -57,21 +64,24 @@ func (c *Catalogue) Run(ctx context.Context) {
 	run.Every(ctx, syncEvery, func(ctx context.Context) { _ = c.Sync(ctx) }) // an outage is reported by the store
 }
 
-// Sync reads what has changed; now and then, and at first, everything.
+// Sync reads what has changed; at first, now and then, and after an outage that changes may have been missed in, everything.
 func (c *Catalogue) Sync(ctx context.Context) error {
-	sent := c.now()
+	began := c.now()
+	last := c.synced.Load()
+	all := last == nil || began.Sub(*last) > syncWindow/2 || began.Sub(c.allRead) >= syncAllEvery
 	window := syncWindow
-	if all := c.offers.Load() == nil || sent.Sub(c.allRead) >= syncAllEvery; all {
+	if all {
 		window = 0
 	}
 	snapshot, err := c.source.SyncOffers(ctx, window)
 	if err != nil {
 		return err
 	}
-	c.clock.Store(&reading{ledger: snapshot.Now, at: c.now()})
-	c.take(snapshot.Offers, snapshot.Now, window == 0)
-	if window == 0 {
-		c.allRead = sent
+	c.setClock(snapshot.Now, began)
+	c.take(snapshot.Offers, began, all)
+	c.synced.Store(&began)
+	if all {
+		c.allRead = began
 	}
 	return nil
 }
@@ -80,18 +90,13 @@ func (c *Catalogue) Sync(ctx context.Context) error {
 func (c *Catalogue) Loaded() bool { return c.offers.Load() != nil }
 
 // Learn takes in one offer that was read elsewhere.
-func (c *Catalogue) Learn(o models.Offer) {
-	if known, ok := c.known(o.ID); ok && known.Version >= o.Version {
-		return
-	}
-	c.take([]models.Offer{o}, c.LedgerNow(c.now()), false)
-}
+func (c *Catalogue) Learn(o models.Offer) { c.take([]models.Offer{o}, c.now(), false) }
 
 // Offer gives an offer as this node knows it. What it doesn't know it asks the database for.
 // The result is shared and must not be changed.
 func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error) {
-	if o, ok := c.known(id); ok {
-		return o, nil
+	if k, ok := c.find(id); ok {
+		return k.Offer, nil
 	}
 	if !c.Loaded() {
 		return nil, models.ErrLedgerUnavailable
@@ -104,6 +109,25 @@ func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error)
 	return &o, nil
 }
 
+// Newer gives the offer as this node knows it by now, if that is a later version.
+func (c *Catalogue) Newer(o *models.Offer) *models.Offer {
+	if k, ok := c.find(o.ID); ok && k.Version > o.Version {
+		return k.Offer
+	}
+	return o
+}
+
+// OutdatedFor reports whether this node's knowledge of an offer is older than a lease of it that was granted or renewed at an
+// instant: the node was cut off, has its lease again, and has not heard yet what an admin may have changed meanwhile.
+func (c *Catalogue) OutdatedFor(id string, renewed time.Time) bool {
+	at := renewed.Add(-4 * syncEvery)
+	if last := c.synced.Load(); last != nil && last.After(at) {
+		return false
+	}
+	k, ok := c.find(id)
+	return !ok || k.since.Before(at)
+}
+
 // LedgerNow is the database's clock at the instant now, as far as this node can tell.
 func (c *Catalogue) LedgerNow(now time.Time) models.Micros {
 	r := c.clock.Load()
@@ -113,48 +137,63 @@ func (c *Catalogue) LedgerNow(now time.Time) models.Micros {
 	return r.ledger.Add(now.Sub(r.at))
 }
 
-func (c *Catalogue) known(id string) (*models.Offer, bool) {
-	offers := c.offers.Load()
-	if offers == nil {
-		return nil, false
+// setClock takes in the database's clock as it was at some moment between began and now. Within that, what is known already is as
+// good, and going on with it never lets time run backwards.
+func (c *Catalogue) setClock(ledger models.Micros, began time.Time) {
+	now := c.now()
+	earliest, latest := ledger, ledger.Add(now.Sub(began))
+	if c.clock.Load() != nil {
+		ledger = min(max(c.LedgerNow(now), earliest), latest)
 	}
-	o, ok := (*offers)[id]
-	return o, ok
+	c.clock.Store(&reading{ledger: ledger, at: now})
 }
 
-// take replaces the snapshot if any of the offers is news. Those that are over are dropped: they are read when they are asked for.
-// all says that offers is everything there is.
-func (c *Catalogue) take(offers []models.Offer, now models.Micros, all bool) {
+func (c *Catalogue) find(id string) (known, bool) {
+	offers := c.offers.Load()
+	if offers == nil {
+		return known{}, false
+	}
+	k, ok := (*offers)[id]
+	return k, ok
+}
+
+// take replaces the snapshot if any of the offers is news. began is when they were read, or before; all says that they are all
+// there are.
+//
+// An offer that is over stays for a while after this node heard of its end: answers that are still on their way from before must
+// not bring it back to life. A later read of all offers drops it, and then it is read when it is asked for.
+func (c *Catalogue) take(offers []models.Offer, began time.Time, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var old map[string]*models.Offer
+	var old map[string]known
 	if p := c.offers.Load(); p != nil {
 		old = *p
 	}
 	if old != nil && !all && !news(old, offers) {
 		return
 	}
-	next := make(map[string]*models.Offer, len(old)+len(offers))
+	next := make(map[string]known, len(old)+len(offers))
 	if !all {
 		maps.Copy(next, old)
 	}
-	for _, o := range offers {
-		if known, ok := old[o.ID]; ok && known.Version >= o.Version {
-			o = *known
+	for i := range offers {
+		o := &offers[i]
+		k, ok := old[o.ID]
+		if !ok || k.Version < o.Version {
+			k = known{o, c.now()}
 		}
-		if o.StatusAt(now) == models.StatusEnded {
-			delete(next, o.ID)
-			continue
+		over := k.StatusAt(c.LedgerNow(c.now())) == models.StatusEnded
+		if !over || !all || ok && k.since.After(began.Add(-syncWindow)) {
+			next[o.ID] = k
 		}
-		next[o.ID] = &o
 	}
 	c.offers.Store(&next)
 }
 
 // news reports whether one of the offers is newer than what is known.
-func news(known map[string]*models.Offer, offers []models.Offer) bool {
+func news(old map[string]known, offers []models.Offer) bool {
 	for i := range offers {
-		if k, ok := known[offers[i].ID]; !ok || k.Version < offers[i].Version {
+		if k, ok := old[offers[i].ID]; !ok || k.Version < offers[i].Version {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"tranche/models"
 )
@@ -15,46 +16,63 @@ type flights struct {
 }
 
 type flightShard struct {
-	mu     sync.Mutex
-	landed map[models.RedemptionID]chan struct{} // closed when the flight has landed
+	mu    sync.Mutex
+	under map[models.RedemptionID]*flight
 }
 
-// begin waits until no other request with this id is under way, and makes this one the one that is; land ends it.
-// It fails when ctx ends first.
-func (f *flights) begin(ctx context.Context, id models.RedemptionID) error {
+// flight is a request under way. It lands when its requester has left and nothing of it is on its way to the ledger any more:
+// a batch of unknown outcome keeps it up, for its duplicate must not be told "no" of what may yet come true.
+type flight struct {
+	flights *flights
+	id      models.RedemptionID
+	up      atomic.Int32  // the requester, and each entry that was handed to the settler
+	landed  chan struct{} // made when somebody waits; guarded by the shard's mu
+}
+
+// begin waits until no other request with this id is under way, and starts the flight of this one, which its requester ends by
+// done. It fails when ctx ends first.
+func (f *flights) begin(ctx context.Context, id models.RedemptionID) (*flight, error) {
 	shard := f.shard(id)
 	for {
 		shard.mu.Lock()
-		other, under := shard.landed[id]
+		other, under := shard.under[id]
 		if !under {
-			if shard.landed == nil {
-				shard.landed = map[models.RedemptionID]chan struct{}{}
+			if shard.under == nil {
+				shard.under = map[models.RedemptionID]*flight{}
 			}
-			shard.landed[id] = nil // a channel is made only when somebody waits
+			mine := &flight{flights: f, id: id}
+			mine.up.Store(1)
+			shard.under[id] = mine
 			shard.mu.Unlock()
-			return nil
+			return mine, nil
 		}
-		if other == nil {
-			other = make(chan struct{})
-			shard.landed[id] = other
+		if other.landed == nil {
+			other.landed = make(chan struct{})
 		}
+		landed := other.landed
 		shard.mu.Unlock()
 		select {
-		case <-other:
+		case <-landed:
 		case <-ctx.Done():
-			return models.ErrRequestInFlight
+			return nil, models.ErrRequestInFlight
 		}
 	}
 }
 
-func (f *flights) land(id models.RedemptionID) {
-	shard := f.shard(id)
+// hold keeps the flight up for one more part of it, until done is called for that, too.
+func (f *flight) hold() { f.up.Add(1) }
+
+func (f *flight) done() {
+	if f.up.Add(-1) > 0 {
+		return
+	}
+	shard := f.flights.shard(f.id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if waiting := shard.landed[id]; waiting != nil {
-		close(waiting)
+	delete(shard.under, f.id)
+	if f.landed != nil {
+		close(f.landed)
 	}
-	delete(shard.landed, id)
 }
 
 // shard is chosen by the hash that the id already is.

@@ -2,7 +2,9 @@ package allocator
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"tranche/internal/ledger"
 	"tranche/models"
@@ -17,6 +19,7 @@ type Histories interface {
 // A look-up always begins after it was asked for, so it sees everything that was committed by then.
 type lookups struct {
 	source Histories
+	reads  sync.WaitGroup
 
 	mu     sync.Mutex
 	offers map[string]*lookupQueue
@@ -29,6 +32,7 @@ type lookupQueue struct {
 
 type pendingLookup struct {
 	hash models.ID
+	gone atomic.Bool   // nobody waits for the answer any more
 	done chan lookedUp // buffered
 }
 
@@ -37,13 +41,19 @@ type lookedUp struct {
 	err     error
 }
 
-// maxLookups is the most that one read asks for.
-const maxLookups = 500
+const (
+	// maxLookups is the most that one read asks for.
+	maxLookups = 500
+	// maxLookupsWaiting bounds an offer's queue; beyond it requests are turned away at once.
+	maxLookupsWaiting = 16384
+)
 
 // find gives the redemption with this id and its entries; found is false where the ledger has none.
 func (l *lookups) find(ctx context.Context, id models.RedemptionID) (history []models.Entry, r models.Redemption, found bool, err error) {
 	p := &pendingLookup{hash: id.Hash, done: make(chan lookedUp, 1)}
-	l.ask(id.OfferID, p)
+	if !l.ask(id.OfferID, p) {
+		return nil, r, false, models.ErrOverloaded
+	}
 	select {
 	case answer := <-p.done:
 		if answer.err != nil || len(answer.history) == 0 {
@@ -52,12 +62,13 @@ func (l *lookups) find(ctx context.Context, id models.RedemptionID) (history []m
 		r, err = ledger.Fold(answer.history)
 		return answer.history, r, err == nil, err
 	case <-ctx.Done():
+		p.gone.Store(true)
 		return nil, r, false, models.ErrLedgerUnavailable
 	}
 }
 
-// ask queues a look-up, and reads for all who queue unless somebody does so already.
-func (l *lookups) ask(offerID string, p *pendingLookup) {
+// ask queues a look-up, and sees to it that somebody reads. It gives false when too many wait already.
+func (l *lookups) ask(offerID string, p *pendingLookup) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q, reading := l.offers[offerID]
@@ -67,9 +78,13 @@ func (l *lookups) ask(offerID string, p *pendingLookup) {
 		}
 		q = &lookupQueue{}
 		l.offers[offerID] = q
-		go l.read(offerID, q)
+		l.reads.Go(func() { l.read(offerID, q) })
+	}
+	if len(q.waiting) >= maxLookupsWaiting {
+		return false
 	}
 	q.waiting = append(q.waiting, p)
+	return true
 }
 
 // read works until nobody waits. The source has a deadline of its own, so this ends.
@@ -90,15 +105,18 @@ func (l *lookups) read(offerID string, q *lookupQueue) {
 	}
 }
 
+// next cuts off a batch. When there are more than it holds, the newest go first: the oldest will have given up by the time that
+// they are answered, and a queue in their order would end up answering nobody.
 func (l *lookups) next(offerID string, q *lookupQueue) []*pendingLookup {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	q.waiting = slices.DeleteFunc(q.waiting, func(p *pendingLookup) bool { return p.gone.Load() })
 	if len(q.waiting) == 0 {
 		delete(l.offers, offerID)
 		return nil
 	}
-	n := min(len(q.waiting), maxLookups)
-	batch := q.waiting[:n:n]
-	q.waiting = q.waiting[n:]
+	rest := max(0, len(q.waiting)-maxLookups)
+	batch := slices.Clone(q.waiting[rest:])
+	q.waiting = q.waiting[:rest]
 	return batch
 }

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"tranche/models"
@@ -17,7 +18,7 @@ type Admin interface {
 // CreateOffer makes an offer. isNew is false when exactly this offer exists already; models.ErrOfferExists when another one
 // has its id.
 func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error) {
-	created, isNew, err = a.admin.CreateOffer(ctx, offer)
+	created, isNew, err = a.ledger.CreateOffer(ctx, offer)
 	if err == nil {
 		a.catalogue.Learn(created)
 	}
@@ -30,21 +31,21 @@ func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer) (create
 //
 // Errors: models.ErrOfferNotFound, ErrStaleVersion, ErrBudgetBelowSpent, ErrLimitAfterStart, and whatever change gives.
 func (a *Allocator) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (Applied, error) {
-	offer, err := a.admin.ChangeOffer(ctx, id, ifVersion, change)
+	offer, err := a.ledger.ChangeOffer(ctx, id, ifVersion, change)
 	if err != nil {
 		return Applied{}, err
 	}
 	a.catalogue.Learn(offer)
 	pending, err := a.pending(ctx, id)
-	if err != nil {
-		return Applied{}, err
+	if err != nil { // the change was made; the same request again tells who has heard of it
+		return Applied{}, fmt.Errorf("%w: the offer is changed, its leases could not be read: %v", models.ErrOutcomeUnknown, err)
 	}
 	return Applied{Offer: offer, Applied: []models.ID{a.nodeID}, Pending: pending}, nil
 }
 
 // pending finds the other nodes that hold active leases of an offer.
 func (a *Allocator) pending(ctx context.Context, offerID string) ([]Pending, error) {
-	leases, err := a.admin.ActiveLeases(ctx, offerID)
+	leases, err := a.ledger.ActiveLeases(ctx, offerID)
 	if err != nil {
 		return nil, err
 	}

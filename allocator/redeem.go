@@ -15,16 +15,27 @@ import (
 // Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetHeld, ErrUserLimitReached, ErrKeyReused,
 // ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemRequest) (Redeemed, error) {
-	offer, err := a.catalogue.Offer(ctx, offerID)
+	e := a.entry(models.RedemptionIDOf(offerID, req.Key), &req)
+	if r, known, err := a.remembered(ctx, &e); known {
+		return r, err
+	}
+	f, err := a.flights.begin(ctx, e.RedemptionID())
 	if err != nil {
 		return Redeemed{}, err
 	}
-	id := models.RedemptionIDOf(offerID, req.Key)
-	if err := a.flights.begin(ctx, id); err != nil {
-		return Redeemed{}, err
+	defer f.done()
+	if r, known, err := a.remembered(ctx, &e); known { // by a request that this one has waited for
+		return r, err
 	}
-	defer a.flights.land(id)
-	return a.redeem(ctx, offer, a.entry(id, &req))
+	offer, err := a.catalogue.Offer(ctx, offerID)
+	switch {
+	case err != nil:
+		return Redeemed{}, err
+	case offer.Mode == models.ModeAvailable:
+		return a.redeemOrOutlast(ctx, f, offer, e)
+	default:
+		return a.redeem(ctx, f, offer, e)
+	}
 }
 
 // entry is what the redemption would be in the ledger.
@@ -32,21 +43,42 @@ func (a *Allocator) entry(id models.RedemptionID, req *RedeemRequest) models.Ent
 	return models.Entry{
 		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRedeem,
 		UserID: req.UserID, OrderID: req.OrderID, IdempotencyKey: req.Key, Units: req.Units,
-		NodeID: a.nodeID, Metadata: req.Metadata,
+		NodeID: a.nodeID, Metadata: req.Metadata, CreatedAt: a.LedgerNow(),
 	}
 }
 
-func (a *Allocator) redeem(ctx context.Context, offer *models.Offer, e models.Entry) (Redeemed, error) {
+// patience is how long an offer in mode available waits for the ledger before it takes it for away.
+const patience = time.Second
+
+// redeemOrOutlast redeems as strict does, and while the database is away, as fast.
+func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
+	if !a.ledger.Available() {
+		return a.outage(ctx, offer, e)
+	}
+	strict, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r, err := a.redeem(strict, f, offer, e)
+	switch {
+	case err == nil && !r.Replayed:
+		e.LeaseID = r.Redemption.LeaseID
+		a.memory.settle(&e, offer.LimitsUsers())
+	case errors.Is(err, models.ErrLedgerUnavailable), errors.Is(err, models.ErrOutcomeUnknown):
+		return a.outage(ctx, offer, e)
+	}
+	return r, err
+}
+
+func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	now := a.now()
 	for {
-		e.CreatedAt = a.catalogue.LedgerNow(now)
-		if status := offer.StatusAt(e.CreatedAt); status != models.StatusActive {
+		if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
 			return a.refuse(ctx, &e, &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt})
 		}
-		verdict, err := a.spend(ctx, offer, e, now)
+		r, err := a.spend(ctx, f, offer, e, now)
 		switch {
 		case err == nil:
-			return Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, nil
+			return r, nil
+		case errors.Is(err, errTermsChanged): // while it waited
 		case errors.Is(err, lease.ErrShort):
 			if short := a.short(ctx, offer, e.Units); short != nil {
 				return a.refuse(ctx, &e, short)
@@ -60,17 +92,48 @@ func (a *Allocator) redeem(ctx context.Context, offer *models.Offer, e models.En
 		if ctx.Err() != nil {
 			return Redeemed{}, models.ErrLedgerUnavailable
 		}
-		now = a.now()
+		now, offer = a.now(), a.catalogue.Newer(offer)
 	}
 }
 
-// spend takes the units from a block and books the entry on its lease.
-func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Entry, now time.Time) (models.Verdict, error) {
+// errTermsChanged: the offer is not as it was when the request was admitted.
+var errTermsChanged = errors.New("the offer was changed meanwhile")
+
+// spend takes the units from a block and makes the redemption durable: in the journal, if both the offer and the block's lease
+// are fast, else in the ledger.
+//
+// The offer is looked at again once the block is there. A grant brings the offer as it was then; and since a lease is on record from
+// then on, nobody can have added a limit behind this node's back.
+func (a *Allocator) spend(ctx context.Context, f *flight, offer *models.Offer, e models.Entry, now time.Time) (Redeemed, error) {
 	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
 	if err != nil {
-		return models.Verdict{}, err
+		return Redeemed{}, err
 	}
-	return a.settler.Settle(ctx, block, offer, e)
+	if err := a.agree(offer, block); err != nil {
+		block.Unspend(e.Units)
+		return Redeemed{}, err
+	}
+	if offer.Mode == models.ModeFast && block.Mode.Outlives() {
+		return a.acknowledge(ctx, block, offer, e, false)
+	}
+	f.hold()
+	verdict, err := a.settler.Settle(ctx, block, offer, e, f.done)
+	if err != nil {
+		return Redeemed{}, err
+	}
+	return Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, nil
+}
+
+// agree says whether the terms that a request was admitted under may be acted on with a block.
+func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
+	switch {
+	case a.catalogue.Newer(offer) != offer:
+		return errTermsChanged
+	case a.catalogue.OutdatedFor(offer.ID, block.Renewed()):
+		return models.ErrLedgerUnavailable // for as long as a sync takes
+	default:
+		return nil
+	}
 }
 
 // short says why there is not enough, from the offer's books. It is nil when they have enough after all: then it is worth
@@ -78,12 +141,12 @@ func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Ent
 func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64) error {
 	now := a.now()
 	for _, notBefore := range []time.Time{now.Add(-balanceFor), now} {
-		balance, err := a.balances.get(ctx, offer.ID, notBefore)
+		balance, release, err := a.balances.get(ctx, offer.ID, notBefore)
 		if err != nil {
 			return err
 		}
 		if balance.Unallocated() < units {
-			return &models.ShortError{Wanted: units, Balance: balance}
+			return &models.ShortError{Wanted: units, Balance: balance, NextReleaseAt: release}
 		}
 	}
 	a.blocks.Reconsider(offer.ID)
@@ -118,10 +181,15 @@ func (a *Allocator) Refund(ctx context.Context, id models.RedemptionID, req Refu
 	if err != nil {
 		return Refunded{}, err
 	}
-	verdict, err := a.refunds.Refund(ctx, offer, models.Entry{
+	wanted := models.Entry{
 		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRefund,
 		IdempotencyKey: req.Key, Units: req.Units, NodeID: a.nodeID, Reason: req.Reason,
 		CreatedAt: a.LedgerNow(),
+	}
+	var verdict models.Verdict
+	err = a.onceSettled(ctx, offer, id, func() error {
+		verdict, err = a.refunds.Refund(ctx, offer, wanted)
+		return err
 	})
 	if err != nil {
 		return Refunded{}, err

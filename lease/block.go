@@ -16,6 +16,7 @@ type Block struct {
 	OfferID string
 	LeaseID models.ID
 	Kind    models.LeaseKind
+	Mode    models.Mode // the lease's: it may differ from what the offer's is by now
 	TTL     time.Duration
 
 	// Lane is for whoever settles what is spent here: its queue hangs on the block, and lives as long.
@@ -38,7 +39,7 @@ type Block struct {
 
 // NewBlock makes the counter of a lease that was just granted. It may be spent from until deadline, by the monotonic clock.
 func NewBlock(l *models.Lease, deadline time.Time) *Block {
-	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, TTL: l.TTL(), base: deadline, quiet: make(chan struct{})}
+	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, TTL: l.TTL(), base: deadline, quiet: make(chan struct{})}
 	b.left.Store(l.Granted - l.Spent)
 	b.granted.Store(l.Granted - l.Spent)
 	return b
@@ -100,14 +101,17 @@ func (b *Block) Sealed() bool { return b.left.Load() < 0 }
 // Left is what can still be spent, in units: zero once sealed.
 func (b *Block) Left() int64 { return max(0, b.left.Load()) }
 
-// Pending is what was spent and is not settled yet, in units. While others spend, it is a good guess.
-func (b *Block) Pending() int64 {
+// Spent is what was spent, settled or not, in units. While others spend, it is a good guess, as Pending is.
+func (b *Block) Spent() int64 {
 	left := b.left.Load()
 	if left < 0 {
 		left += sealBit
 	}
-	return b.granted.Load() - left - b.settled.Load()
+	return b.granted.Load() - left
 }
+
+// Pending is what was spent and is not settled yet, in units.
+func (b *Block) Pending() int64 { return b.Spent() - b.settled.Load() }
 
 // Quiet is closed when the block is sealed and nothing of it is pending.
 func (b *Block) Quiet() <-chan struct{} { return b.quiet }
@@ -124,3 +128,8 @@ func (b *Block) ExpiredAt(now time.Time) bool { return int64(now.Sub(b.base)) > 
 
 // Extend moves the deadline.
 func (b *Block) Extend(deadline time.Time) { b.deadline.Store(int64(deadline.Sub(b.base))) }
+
+// Renewed is when the lease was granted or renewed last, by the deadline that it has.
+func (b *Block) Renewed() time.Time {
+	return b.base.Add(time.Duration(b.deadline.Load())).Add(Margin(b.TTL) - b.TTL)
+}

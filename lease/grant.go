@@ -9,47 +9,38 @@ import (
 	"tranche/models"
 )
 
-// demand measures how fast an offer is spent on this node, from grant to grant.
-type demand struct {
-	rate     float64 // units a second, of late
-	cost     time.Duration
-	measured time.Time
-	granted  int64 // units leased so far
-	spent    int64 // at measured
-}
-
-// measure looks at what was spent since the last time.
-func (d *demand) measure(now time.Time, left int64) {
-	spent := d.granted - left
-	if elapsed := now.Sub(d.measured); !d.measured.IsZero() && elapsed > 0 {
-		window := float64(max(0, spent-d.spent)) / max(elapsed, time.Millisecond).Seconds()
-		d.rate = (d.rate + window) / 2
-	}
-	d.measured, d.spent = now, spent
+// request is a grant on its way.
+type request struct {
+	models.GrantRequest
+	sent     time.Time // the first time: its leases may count from there
+	again    bool      // it was sent before, and whether it was granted then is not known
+	appetite Appetite
 }
 
 // prefetch asks for the next block ahead of need.
 func (h *holding) prefetch(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.granting || h.retired || now.Before(h.short.until) || h.keeper.draining.Load() {
+	if h.granting.Load() || h.retired || now.Before(h.short.until) {
 		return
 	}
-	h.ahead = true
-	h.ensureGrant()
+	h.ahead = h.ensureGrant()
 }
 
-// ensureGrant starts the one goroutine that asks for leases of this offer, unless it runs. mu is held.
-func (h *holding) ensureGrant() {
-	if h.granting {
-		return
+// ensureGrant sees to it that a goroutine asks for leases of this offer. It gives false when the node drains. mu is held.
+func (h *holding) ensureGrant() bool {
+	if h.granting.Load() {
+		return true
 	}
-	h.granting = true
-	h.keeper.grants.Add(1)
+	if !h.keeper.startGrant() {
+		return false
+	}
+	h.granting.Store(true)
 	go func() {
 		defer h.keeper.grants.Done()
 		h.grantWhileNeeded(h.keeper.stop)
 	}()
+	return true
 }
 
 // grantWhileNeeded asks again until nobody waits. Whatever goes wrong in it, those who wait hear of it and the next request
@@ -62,9 +53,12 @@ func (h *holding) grantWhileNeeded(ctx context.Context) {
 		}
 	}()
 	for h.needed() {
-		if err := h.grantOnce(ctx); err != nil {
+		err := h.grantOnce(ctx)
+		if ctx.Err() == nil {
+			h.report(&h.troubles.grant, err, "grant failed")
+		}
+		if err != nil {
 			h.keeper.metrics.grants.failed.Inc()
-			h.keeper.cfg.Logger.Warn().Err(err).Str("offer_id", h.offerID).Msg("grant failed")
 			h.stopGranting(err)
 			return
 		}
@@ -75,18 +69,24 @@ func (h *holding) grantWhileNeeded(ctx context.Context) {
 func (h *holding) needed() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.granting = len(h.waiting) > 0 || h.ahead
-	return h.granting
+	needed := len(h.waiting) > 0 || h.ahead
+	h.granting.Store(needed)
+	return needed
 }
 
-// stopGranting fails all who wait.
+// stopGranting fails all who wait, unless there is something for them after all.
 func (h *holding) stopGranting(err error) {
-	if h.keeper.stop.Err() != nil {
+	switch {
+	case h.keeper.stop.Err() != nil:
 		err = models.ErrDraining
+	case errors.Is(err, models.ErrOutcomeUnknown): // of the grant; nothing of those who wait is on its way
+		err = fmt.Errorf("%w: the reply to a grant is missing", models.ErrLedgerUnavailable)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.granting, h.ahead = false, false
+	h.granting.Store(false)
+	h.ahead = false
+	h.serve(nil, h.keeper.cfg.Now())
 	for _, w := range h.waiting {
 		w.outcome <- served{err: err}
 	}
@@ -96,57 +96,82 @@ func (h *holding) stopGranting(err error) {
 // grantOnce asks for leases once, serves those who wait from them, and opens the rest to everybody.
 func (h *holding) grantOnce(ctx context.Context) error {
 	sent := h.keeper.cfg.Now()
-	req, appetite, asked := h.request(sent)
-	grant, err := h.keeper.ledger.Grant(ctx, req)
+	req := h.request(sent)
+	grant, err := h.keeper.ledger.Grant(ctx, req.GrantRequest)
 	if err != nil {
+		h.failed(req, err)
 		return err
 	}
 	if h.keeper.cfg.Learned != nil {
 		h.keeper.cfg.Learned(grant.Offer)
 	}
-	if merge := h.receive(&grant, appetite, asked, sent); merge {
+	if merge := h.receive(&grant, req, sent); merge {
 		h.mergeOwn(ctx)
 	}
 	return nil
 }
 
-// request says what to ask for: enough for those who wait now, and for the time to come.
-func (h *holding) request(now time.Time) (req models.GrantRequest, a *Appetite, asked []*waiter) {
+// request says what to ask for: enough for those who wait now, and for the time to come. A request whose outcome is unknown is
+// repeated first, with its ids: its leases may be there already, and nobody else will ever find them.
+func (h *holding) request(now time.Time) *request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ahead = false
-	h.demand.measure(now, h.left())
-	asked = h.waiting[:len(h.waiting):len(h.waiting)]
-	a = &Appetite{Lanes: h.keeper.cfg.Lanes}
-	for _, w := range asked {
-		a.Waiting = append(a.Waiting, w.units)
+	h.demand.measure(now, h.spent())
+	if h.unsure == nil {
+		h.unsure = h.newRequest(now)
+	} else {
+		h.unsure.again = true
 	}
-	rate := h.demand.rate
-	req = models.GrantRequest{
-		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(),
-		LeaseIDs: make([]models.ID, a.Lanes),
-		Size: func(offer *models.Offer, unallocated, activeNodes int64) []int64 {
-			a.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
-			return Split(Size(unallocated, activeNodes, *a), *a)
-		},
+	req := h.unsure
+	req.appetite = Appetite{Lanes: h.keeper.cfg.Lanes}
+	for _, w := range h.waiting {
+		w.asked = !req.again
+		req.appetite.Waiting = append(req.appetite.Waiting, w.units)
 	}
+	rate, draining := h.demand.rate, h.keeper.stop.Err() != nil
+	req.Size = func(offer *models.Offer, unallocated, activeNodes int64) []int64 {
+		if draining { // it wants to know what it has, and no more
+			return nil
+		}
+		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
+		return Split(Size(unallocated, activeNodes, req.appetite), req.appetite)
+	}
+	return req
+}
+
+func (h *holding) newRequest(now time.Time) *request {
+	req := &request{sent: now, GrantRequest: models.GrantRequest{
+		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(), LeaseIDs: make([]models.ID, h.keeper.cfg.Lanes),
+	}}
 	for i := range req.LeaseIDs {
 		req.LeaseIDs[i] = models.NewID()
 	}
-	return req, a, asked
+	return req
+}
+
+// failed forgets a request that was certainly not granted. Of one that is repeated, a failure says nothing.
+func (h *holding) failed(req *request, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !req.again && !errors.Is(err, models.ErrOutcomeUnknown) {
+		h.unsure = nil
+	}
 }
 
 // receive takes in what was granted. It reports whether the node should give back its own blocks and ask again, for what it
 // holds in pieces would serve a waiter as a whole.
-func (h *holding) receive(grant *models.Grant, a *Appetite, asked []*waiter, sent time.Time) (merge bool) {
+func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) (merge bool) {
 	now := h.keeper.cfg.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fresh, total := h.blocks(grant, sent)
-	h.note(total, now.Sub(sent))
+	h.unsure = nil
+	fresh, total := h.blocks(grant, req.sent)
+	h.demand.took(now.Sub(sent))
+	h.keeper.metrics.granted(total)
 	h.serve(fresh, now)
 	for _, b := range fresh {
-		h.add(b, sent)
+		h.add(b, req.sent)
 	}
 	unallocated := max(0, grant.Offer.Unallocated())
 	if total == 0 || unallocated == 0 {
@@ -154,11 +179,11 @@ func (h *holding) receive(grant *models.Grant, a *Appetite, asked []*waiter, sen
 	} else {
 		h.short = shortage{}
 	}
-	h.lowWater.Store(h.refillBelow(total, a, unallocated))
+	h.lowWater.Store(h.refillBelow(total, req.appetite.Want, unallocated))
 	if len(grant.Leases) > 0 {
-		return h.turnAway(asked, ErrShort, unallocated)
+		return h.turnAway(ErrShort, unallocated)
 	}
-	return h.turnAway(asked, refusal(grant), unallocated)
+	return h.turnAway(refusal(grant), unallocated)
 }
 
 // refusal says why a grant brought nothing.
@@ -179,26 +204,13 @@ func (h *holding) blocks(grant *models.Grant, sent time.Time) (fresh []*Block, t
 	return fresh, total
 }
 
-// note counts one answered grant. mu is held.
-func (h *holding) note(total int64, took time.Duration) {
-	h.demand.granted += total
-	h.demand.cost = (h.demand.cost + took) / 2
-	if total == 0 {
-		h.keeper.metrics.grants.empty.Inc()
-		return
-	}
-	h.keeper.metrics.grants.granted.Inc()
-	h.keeper.metrics.grants.units.Add(float64(total))
-}
-
 // refillBelow is how many units must be left for the next block not to be asked for yet: half of this grant, or what is spent
 // in the time of four grants. In the tail nothing is fetched ahead, since others may be waiting for those units.
-func (h *holding) refillBelow(total int64, a *Appetite, unallocated int64) int64 {
-	if total == 0 || total < a.Want || unallocated == 0 {
+func (h *holding) refillBelow(total, want, unallocated int64) int64 {
+	if total == 0 || total < want || unallocated == 0 {
 		return 0
 	}
-	ahead := h.demand.rate * (4 * h.demand.cost).Seconds()
-	return max(total/2, min(int64(ahead), total))
+	return max(total/2, min(h.demand.ahead(), total))
 }
 
 // serve hands units to those who wait, first come first, from the fresh blocks or any other. mu is held.
@@ -223,15 +235,11 @@ next:
 
 // turnAway tells those whose units were asked for, and not granted, that there is not enough; whoever came later is asked for
 // next. mu is held.
-func (h *holding) turnAway(asked []*waiter, err error, unallocated int64) (merge bool) {
-	in := make(map[*waiter]bool, len(asked))
-	for _, w := range asked {
-		in[w] = true
-	}
+func (h *holding) turnAway(err error, unallocated int64) (merge bool) {
 	still := h.waiting[:0:0]
 	for _, w := range h.waiting {
 		switch {
-		case !in[w]:
+		case !w.asked:
 			still = append(still, w)
 		case errors.Is(err, ErrShort) && h.canMerge(w, unallocated):
 			w.merged, merge = true, true
@@ -259,5 +267,5 @@ func (h *holding) mergeOwn(ctx context.Context) {
 			return
 		}
 	}
-	h.closeQuiet(ctx)
+	_ = h.closeQuiet(ctx) // what could not be closed is what the next grant will lack
 }

@@ -13,22 +13,29 @@ import (
 
 // holding is what the node has of one offer.
 //
-// open is read by every request without a lock and replaced, never changed, under mu. All else is guarded by mu.
+// open is read by every request without a lock and replaced, never changed, under mu; granting is read like that, too, and changed
+// under mu. All else below mu is guarded by it. Whatever talks to the database does so without it.
 type holding struct {
 	keeper  *Keeper
 	offerID string
 
 	open     atomic.Pointer[[]*Block] // may be spent from: the pool first, then blocks as they were granted
 	lowWater atomic.Int64             // with less than this left, the next block is asked for
+	granting atomic.Bool              // a goroutine is asking for leases
 
-	mu       sync.Mutex
-	held     []*heldLease // everything that is not closed yet
-	waiting  []*waiter    // who found nothing to spend, first come first
-	granting bool         // a goroutine is asking for leases
-	ahead    bool         // it was started to prefetch
-	retired  bool         // it was empty and has left the keeper: look the offer up again
-	short    shortage
-	demand   demand
+	renewing atomic.Bool // a goroutine renews leases, or waits for its turn
+	closing  atomic.Bool // the same for returning them
+	troubles struct{ grant, renew, close atomic.Bool }
+
+	mu      sync.Mutex
+	held    []*heldLease // everything that is not closed yet
+	gone    int64        // units spent from what was held before
+	unsure  *request     // a grant that is on its way, or whose reply is missing
+	waiting []*waiter    // who found nothing to spend, first come first
+	ahead   bool         // a grant was started to prefetch
+	retired bool         // it was empty and has left the keeper: look the offer up again
+	short   shortage
+	demand  demand
 }
 
 // heldLease is a block with what its renewal needs to know.
@@ -37,12 +44,14 @@ type heldLease struct {
 	renewed   time.Time // when the request for the lease, or its last renewal, was sent
 	leftAt    int64     // Left, then: a lease that was not spent from since is not renewed
 	grantedAt int64     // units granted, then: a pool that grew is in use too
+	lost      bool      // somebody else has closed it
 }
 
 // waiter is a request that waits for a grant.
 type waiter struct {
 	offer   *models.Offer
 	units   int64
+	asked   bool        // its units are in the request on its way
 	merged  bool        // the node's own blocks were given back once to serve it in one piece
 	outcome chan served // buffered: whoever serves never waits
 }
@@ -97,7 +106,7 @@ func (h *holding) spend(n int64, now time.Time) *Block {
 			}
 		}
 	}
-	if best != nil && left-n < h.lowWater.Load() {
+	if best != nil && left-n < h.lowWater.Load() && !h.granting.Load() {
 		h.prefetch(now)
 	}
 	return best
@@ -141,9 +150,10 @@ func (h *holding) enqueue(w *waiter) (block *Block, err error, done bool) {
 		return nil, ErrShort, true
 	case len(h.waiting) >= maxWaiting:
 		return nil, models.ErrOverloaded, true
+	case !h.ensureGrant():
+		return nil, models.ErrDraining, true
 	}
 	h.waiting = append(h.waiting, w)
-	h.ensureGrant()
 	return nil, nil, false
 }
 
@@ -174,17 +184,6 @@ func (h *holding) abandon(w *waiter) {
 // errRetired: the holding has left the keeper between being looked up and being used.
 var errRetired = errors.New("holding retired")
 
-// retire takes a holding that has nothing, and nothing to remember, out of the keeper, so that offers nobody redeems any more
-// leave memory.
-func (h *holding) retire(now time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.held) == 0 && len(h.waiting) == 0 && !h.granting && now.After(h.short.until) {
-		h.retired = true
-		h.keeper.holdings.CompareAndDelete(h.offerID, h)
-	}
-}
-
 // add starts to hold a block. mu is held.
 func (h *holding) add(b *Block, asked time.Time) {
 	h.held = append(h.held, &heldLease{Block: b, renewed: asked, leftAt: b.Left(), grantedAt: b.granted.Load()})
@@ -211,6 +210,15 @@ func (h *holding) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.held)
+}
+
+// spent is what was ever spent here, in units. mu is held.
+func (h *holding) spent() int64 {
+	units := h.gone
+	for _, l := range h.held {
+		units += l.Spent()
+	}
+	return units
 }
 
 // left is what the node itself can spend, over all open blocks.

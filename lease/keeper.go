@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"tranche/internal/run"
 	"tranche/models"
@@ -23,6 +22,7 @@ type Ledger interface {
 	Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error)
 	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
 }
 
 // Config of a Keeper.
@@ -45,16 +45,23 @@ type Keeper struct {
 	metrics *metrics
 
 	epoch    atomic.Int64 // 0: not begun
-	draining atomic.Bool
-	holdings sync.Map       // offer id → *holding
-	grants   sync.WaitGroup // the goroutines that wait for a grant
-	stop     context.Context
+	holdings sync.Map     // offer id → *holding
+
+	mu       sync.Mutex      // a grant starts either before Drain, which waits for it, or not at all
+	draining atomic.Bool     // changes under mu
+	grants   sync.WaitGroup  // the goroutines that ask for leases
+	stop     context.Context // ends when draining begins
 	cancel   context.CancelFunc
+
+	renewals, closings chan struct{} // the turns of maintenance; see Run
 }
 
 // NewKeeper makes a Keeper that holds nothing.
 func NewKeeper(cfg Config, ledger Ledger) *Keeper {
-	k := &Keeper{cfg: cfg, ledger: ledger, metrics: newMetrics(cfg.Metrics)}
+	k := &Keeper{
+		cfg: cfg, ledger: ledger, metrics: newMetrics(cfg.Metrics),
+		renewals: make(chan struct{}, renewAtOnce), closings: make(chan struct{}, closeAtOnce),
+	}
 	k.stop, k.cancel = context.WithCancel(context.Background())
 	return k
 }
@@ -135,56 +142,76 @@ func (k *Keeper) holding(offerID string) *holding {
 	return v.(*holding)
 }
 
+// each calls do for every offer that the node has anything of.
+func (k *Keeper) each(do func(h *holding)) {
+	k.holdings.Range(func(_, v any) bool {
+		do(v.(*holding))
+		return true
+	})
+}
+
+// startGrant counts one more goroutine that asks for leases, unless the node drains.
+func (k *Keeper) startGrant() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.draining.Load() {
+		return false
+	}
+	k.grants.Add(1)
+	return true
+}
+
 const (
 	// maintainEvery is how often leases are looked at. The shortest time to live renews at a third of 5 s.
 	maintainEvery = 200 * time.Millisecond
-	// maintainAtOnce is how many offers' leases are renewed and closed side by side.
-	maintainAtOnce = 8
+	// How many offers' leases are renewed and returned side by side.
+	renewAtOnce = 8
+	closeAtOnce = 8
 )
 
 // Run renews and returns leases until ctx ends. It is to run until after Drain.
+//
+// Looking at a lease costs next to nothing and waits for nobody. What there is to do for an offer is done in a goroutine of its own,
+// which takes its turn: one for renewals and one for returns, since the latter may have to wait for a locked row, and the former
+// must not wait for them. So an offer in trouble holds up no other.
 func (k *Keeper) Run(ctx context.Context) {
-	run.Every(ctx, maintainEvery, k.maintain)
+	var group sync.WaitGroup
+	run.Every(ctx, maintainEvery, func(ctx context.Context) { k.maintain(ctx, &group) })
+	group.Wait()
 }
 
-// maintain looks at every lease once.
-func (k *Keeper) maintain(ctx context.Context) {
-	var group errgroup.Group
-	group.SetLimit(maintainAtOnce)
-	var leases int
-	k.holdings.Range(func(_, v any) bool {
-		h := v.(*holding)
-		held := h.count()
-		leases += held
-		if held == 0 {
-			h.retire(k.cfg.Now())
-			return true
+// maintain looks at every lease once, and starts what is to be done and is not under way already.
+func (k *Keeper) maintain(ctx context.Context, group *sync.WaitGroup) {
+	now := k.cfg.Now()
+	leases := 0
+	k.each(func(h *holding) {
+		w := h.review(now)
+		leases += w.held
+		if len(w.renew) > 0 {
+			k.inTurn(ctx, group, k.renewals, &h.renewing, func() { h.renew(ctx, w.renew) })
 		}
-		group.Go(func() error { h.maintain(ctx); return nil })
-		return true
+		if w.close {
+			k.inTurn(ctx, group, k.closings, &h.closing, func() { _ = h.closeQuiet(ctx) }) // it has reported its error
+		}
+		if w.ask {
+			h.prefetch(now)
+		}
 	})
-	_ = group.Wait() // holdings report their own errors
 	k.metrics.held.Set(float64(leases))
 }
 
-// Drain refuses all further spending, waits until what was spent is settled, and returns every lease. It gives the number of
-// leases that it had to leave to the reapers because ctx ended first.
-func (k *Keeper) Drain(ctx context.Context) (left int) {
-	k.draining.Store(true)
-	k.cancel()
-	k.grants.Wait()
-	backoff := run.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}
-	for {
-		left = 0
-		k.holdings.Range(func(_, v any) bool {
-			h := v.(*holding)
-			h.sealAll()
-			h.closeQuiet(ctx)
-			left += h.count()
-			return true
-		})
-		if left == 0 || !backoff.Wait(ctx) {
-			return left
-		}
+// inTurn starts work that waits for its turn, unless it is under way.
+func (k *Keeper) inTurn(ctx context.Context, group *sync.WaitGroup, turns chan struct{}, underWay *atomic.Bool, work func()) {
+	if !underWay.CompareAndSwap(false, true) {
+		return
 	}
+	group.Go(func() {
+		defer underWay.Store(false)
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+			work()
+		case <-ctx.Done():
+		}
+	})
 }

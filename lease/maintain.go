@@ -2,59 +2,74 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"tranche/models"
 )
 
-// maintain renews what is used, seals what is not, and closes what is quiet.
-func (h *holding) maintain(ctx context.Context) {
-	now := h.keeper.cfg.Now()
-	if due := h.review(now); len(due) > 0 {
-		h.renew(ctx, due, now)
-	}
-	h.closeQuiet(ctx)
+// work is what maintenance has found to do for an offer.
+type work struct {
+	held  int          // leases that the node has
+	renew []*heldLease // now
+	close bool         // something is quiet
+	ask   bool         // a grant whose reply is missing is to be repeated
 }
 
-// review seals the leases that are used up, or that nobody has used until their end, and gives those to renew.
-func (h *holding) review(now time.Time) (due []*heldLease) {
+// review seals the leases that are used up, or that nobody has used until their end, and says what else there is to do. It doesn't
+// wait for anything. A holding that has nothing, and nothing to remember, leaves the keeper, so that offers nobody redeems any more
+// leave memory.
+func (h *holding) review(now time.Time) (w work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	sealed := false
 	for _, l := range h.held {
 		pending := l.Pending()
 		usedUp := l.Kind == models.KindBlock && l.Left() == 0 && pending == 0
-		used := pending > 0 || !usedUp && !l.Sealed() && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
+		used := pending > 0 || !usedUp && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
 		switch {
-		case l.Sealed() && pending == 0: // about to be closed
-		case usedUp, !used && l.ExpiredAt(now):
+		case l.isQuiet.Load():
+			w.close = true
+		case l.lost:
+		case !l.Sealed() && (usedUp || !used && l.ExpiredAt(now)):
 			l.Seal()
+			sealed = true
 		case used && now.Sub(l.renewed) >= l.TTL/3:
-			due = append(due, l)
+			w.renew = append(w.renew, l)
 		}
 	}
-	h.publish()
-	return due
+	if sealed {
+		h.publish()
+	}
+	w.held, w.ask = len(h.held), h.unsure != nil
+	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) {
+		h.retired = true
+		h.keeper.holdings.CompareAndDelete(h.offerID, h)
+	}
+	return w
 }
 
 // renew lengthens leases. Those that the database does not know as active any more were reclaimed: what was spent from them and
-// is not settled will be refused there.
-func (h *holding) renew(ctx context.Context, due []*heldLease, sent time.Time) {
+// is not settled will be refused there, or booked late.
+func (h *holding) renew(ctx context.Context, due []*heldLease) {
+	sent := h.keeper.cfg.Now() // before the request: the database may let them live from any moment after this one
 	ids := make([]models.ID, len(due))
 	left, granted := make([]int64, len(due)), make([]int64, len(due))
 	for i, l := range due {
 		ids[i], left[i], granted[i] = l.LeaseID, l.Left(), l.granted.Load()
 	}
 	renewed, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
+	h.report(&h.troubles.renew, err, "leases not renewed")
 	if err != nil {
-		h.keeper.cfg.Logger.Warn().Err(err).Str("offer_id", h.offerID).Msg("leases not renewed")
 		return
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i, l := range due {
 		if !slices.Contains(renewed, l.LeaseID) {
-			h.lose(l)
+			h.miss(l)
 			continue
 		}
 		l.Extend(sent.Add(l.TTL - Margin(l.TTL)))
@@ -64,36 +79,79 @@ func (h *holding) renew(ctx context.Context, due []*heldLease, sent time.Time) {
 	h.publish()
 }
 
-// lose forgets a lease that somebody else has closed. mu is held.
+// miss takes note that a renewal did not find a lease. A quiet one may have been returned by this node meanwhile: its closing will
+// tell. mu is held.
+func (h *holding) miss(l *heldLease) {
+	if !l.isQuiet.Load() {
+		h.lose(l)
+	}
+}
+
+// lose ends the use of a lease that was reclaimed. It is held on to until nothing of it is pending. mu is held.
 func (h *holding) lose(l *heldLease) {
+	if l.lost {
+		return
+	}
+	l.lost = true
 	l.Seal()
-	h.held = slices.DeleteFunc(h.held, func(o *heldLease) bool { return o == l })
 	h.keeper.metrics.lost.Inc()
 	h.keeper.cfg.Logger.Warn().Str("offer_id", h.offerID).Stringer("lease_id", l.LeaseID).Msg("lease was reclaimed")
 }
 
-// closeQuiet returns the leases that nothing is pending on. What fails is tried again at the next maintenance.
-func (h *holding) closeQuiet(ctx context.Context) {
+// closeQuiet returns the leases that nothing is pending on. It gives up at the first that fails, for the others hang on the same row
+// and would wait as long; what is left is tried again at the next maintenance.
+func (h *holding) closeQuiet(ctx context.Context) error {
 	h.mu.Lock()
-	held := slices.Clone(h.held)
+	quiet := slices.DeleteFunc(slices.Clone(h.held), func(l *heldLease) bool { return !l.isQuiet.Load() })
 	h.mu.Unlock()
-	for _, l := range held {
-		if !l.isQuiet.Load() {
-			continue
+	for _, l := range quiet {
+		err := h.close(ctx, l)
+		h.report(&h.troubles.close, err, "lease not returned")
+		if err != nil {
+			return err
 		}
-		if _, _, err := h.keeper.ledger.CloseLease(ctx, h.offerID, l.LeaseID, models.LeaseReturned, nil); err != nil {
-			h.keeper.cfg.Logger.Warn().Err(err).Str("offer_id", h.offerID).Stringer("lease_id", l.LeaseID).Msg("lease not returned")
-			continue
-		}
-		h.keeper.metrics.closed.WithLabelValues(string(models.LeaseReturned)).Inc()
-		h.drop(l)
 	}
+	return nil
+}
+
+// close returns one lease and forgets it. If it was reclaimed, there is nothing to return, but the books may wait to hear that all
+// that was acknowledged on it has been booked.
+func (h *holding) close(ctx context.Context, l *heldLease) error {
+	closed, did, err := h.keeper.ledger.CloseLease(ctx, h.offerID, l.LeaseID, models.LeaseReturned, nil)
+	if err == nil && closed.Exposed > 0 {
+		err = h.keeper.ledger.Acquit(ctx, h.offerID, []models.ID{l.LeaseID})
+	}
+	if err != nil {
+		return err
+	}
+	if did {
+		h.keeper.metrics.returned.Inc()
+	}
+	h.drop(l, closed.State == models.LeaseReclaimed)
+	return nil
 }
 
 // drop forgets a closed lease. What it held is back in the budget, so a shortage need not last.
-func (h *holding) drop(l *heldLease) {
+func (h *holding) drop(l *heldLease, reclaimed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held = slices.DeleteFunc(h.held, func(o *heldLease) bool { return o == l })
+	if reclaimed {
+		h.lose(l)
+	}
+	if i := slices.Index(h.held, l); i >= 0 { // else another closing was faster
+		h.held = slices.Delete(h.held, i, i+1)
+		h.gone += l.Spent()
+	}
 	h.short = shortage{}
+}
+
+// report logs that something has begun to fail for this offer, once until it works again. That the database is away concerns all
+// offers, and is for the store to report.
+func (h *holding) report(trouble *atomic.Bool, err error, what string) {
+	switch {
+	case err == nil:
+		trouble.Store(false)
+	case !errors.Is(err, models.ErrLedgerUnavailable) && trouble.CompareAndSwap(false, true):
+		h.keeper.cfg.Logger.Warn().Err(err).Str("offer_id", h.offerID).Msg(what)
+	}
 }

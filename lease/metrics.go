@@ -3,11 +3,11 @@ package lease
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	held    prometheus.Gauge
-	grants  *grantMetrics
-	closed  *prometheus.CounterVec
-	renewed prometheus.Counter
-	lost    prometheus.Counter
+	held     prometheus.Gauge
+	grants   grantMetrics
+	returned prometheus.Counter
+	renewed  prometheus.Counter
+	lost     prometheus.Counter
 }
 
 // grantMetrics counts grants by what came of them.
@@ -21,15 +21,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tranche_leases_held", Help: "Leases this node has not given back.",
 		}),
-		grants: &grantMetrics{
+		grants: grantMetrics{
 			granted: grants.WithLabelValues("granted"), empty: grants.WithLabelValues("empty"), failed: grants.WithLabelValues("failed"),
 			units: prometheus.NewCounter(prometheus.CounterOpts{
 				Name: "tranche_granted_units_total", Help: "Units this node has leased from budgets.",
 			}),
 		},
-		closed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tranche_leases_closed_total", Help: "Leases this node has closed, by the state they ended in.",
-		}, []string{"state"}),
+		returned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tranche_leases_returned_total", Help: "Leases that this node has given back.",
+		}),
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tranche_leases_renewed_total", Help: "Renewals of leases.",
 		}),
@@ -37,6 +37,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "tranche_leases_lost_total", Help: "Leases that somebody else had closed.",
 		}),
 	}
-	reg.MustRegister(m.held, grants, m.grants.units, m.closed, m.renewed, m.lost)
+	reg.MustRegister(m.held, grants, m.grants.units, m.returned, m.renewed, m.lost)
 	return m
+}
+
+// granted counts one answered grant.
+func (m *metrics) granted(units int64) {
+	if units == 0 {
+		m.grants.empty.Inc()
+		return
+	}
+	m.grants.granted.Inc()
+	m.grants.units.Add(float64(units))
 }

@@ -24,7 +24,7 @@ type Keeper interface {
 
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
-	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
 }
 
 // Desk takes refunds. It is safe for concurrent use.
@@ -34,6 +34,8 @@ type Desk struct {
 	keeper  Keeper
 	settler Settler
 	now     func() time.Time
+
+	openings sync.WaitGroup
 
 	mu      sync.Mutex
 	opening map[string]*opening // by offer id
@@ -63,7 +65,7 @@ func (d *Desk) Refund(ctx context.Context, offer *models.Offer, entry models.Ent
 		if err != nil {
 			return models.Verdict{}, err
 		}
-		verdict, err := d.settler.Settle(ctx, pool, offer, entry)
+		verdict, err := d.settler.Settle(ctx, pool, offer, entry, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
@@ -91,7 +93,7 @@ func (d *Desk) pool(ctx context.Context, offer *models.Offer) (*lease.Block, err
 	}
 	d.mu.Unlock()
 	if !under {
-		d.open(ctx, offer, o)
+		d.openings.Go(func() { d.open(offer, o) })
 	}
 	select {
 	case <-o.done:
@@ -101,8 +103,10 @@ func (d *Desk) pool(ctx context.Context, offer *models.Offer) (*lease.Block, err
 	}
 }
 
-// open makes the pool and tells those who wait for it. It goes on when its requester hangs up, for others may want the pool.
-func (d *Desk) open(ctx context.Context, offer *models.Offer, o *opening) {
+// open makes the pool and tells those who wait for it. It goes on when they hang up, for others may want the pool; the ledger has
+// a deadline of its own.
+func (d *Desk) open(offer *models.Offer, o *opening) {
+	o.err = models.ErrLedgerUnavailable // unless the pool is there in the end
 	defer func() {
 		d.mu.Lock()
 		delete(d.opening, offer.ID)
@@ -111,18 +115,24 @@ func (d *Desk) open(ctx context.Context, offer *models.Offer, o *opening) {
 	}()
 	epoch := d.keeper.Epoch()
 	if epoch == 0 {
-		o.err = models.ErrLedgerUnavailable
 		return
 	}
 	sent := d.now()
-	opened, err := d.ledger.OpenPool(context.WithoutCancel(ctx), models.Lease{
+	opened, err := d.ledger.OpenPool(context.Background(), models.Lease{
 		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
 		Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: offer.LeaseTTLSeconds,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, models.ErrOutcomeUnknown):
+		return // nothing was refunded; a pool that nobody knows of is empty, and expires
+	case err != nil:
 		o.err = err
 		return
 	}
-	o.block = lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
-	d.keeper.Adopt(o.block)
+	block := lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
+	d.keeper.Adopt(block)
+	o.block, o.err = block, nil
 }
+
+// Wait returns when no pool is being opened any more. Nothing may be refunded meanwhile.
+func (d *Desk) Wait() { d.openings.Wait() }

@@ -7,21 +7,20 @@ import (
 )
 
 // greeting is what the server prints when it listens: where it is, and three calls to try. They work as printed, more than once.
-func greeting(addr string, keys bool) string {
-	admin, checkout := "", ""
-	if keys {
-		admin = ` \
-  -H "Authorization: Bearer $TRANCHE_ADMIN_KEY"`
-		checkout = ` \
-  -H "Authorization: Bearer $TRANCHE_CHECKOUT_KEY"`
+func greeting(addr string, s *settings) string {
+	admin, checkout := header("TRANCHE_ADMIN_KEY", s.AdminKey), header("TRANCHE_CHECKOUT_KEY", s.CheckoutKey)
+	where := "Tranche listens on http://" + addr + "\n\n"
+	switch {
+	case admin == "" && checkout != "":
+		return where + "# nothing to try: to make an offer takes an admin key, and TRANCHE_ADMIN_KEY is not set\n\n"
+	case checkout == "":
+		checkout = admin // which may do everything
 	}
 	const offer, key = "welcome", "order-1001"
-	return strings.NewReplacer(
+	return where + strings.NewReplacer(
 		"{base}", "http://"+addr, "{offer}", offer, "{key}", key,
 		"{redemption}", models.RedemptionIDOf(offer, key).String(), "{admin}", admin, "{checkout}", checkout,
-	).Replace(`Tranche listens on {base}
-
-# make an offer of 10 000 redemptions, one per user
+	).Replace(`# make an offer of 10 000 redemptions, one per user
 curl -s {base}/v1/offers{admin} -H 'Content-Type: application/json' \
   -d '{"id": "{offer}", "name": "Welcome!", "budget": 10000, "user_limit_redemptions": 1}'
 
@@ -34,4 +33,13 @@ curl -s {base}/v1/redemptions/{redemption}/refunds{checkout} -H 'Content-Type: a
   -H 'Idempotency-Key: return-1' -d '{"reason": "changed her mind"}'
 
 `)
+}
+
+// header is the part of a call that shows a key, by the variable that has it; empty where the key is not set.
+func header(variable, key string) string {
+	if key == "" {
+		return ""
+	}
+	return ` \
+  -H "Authorization: Bearer $` + variable + `"`
 }

@@ -1,10 +1,11 @@
-// Command server runs a node of Tranche.
+// Command server runs a node of Tranche, and looks after the journals of nodes that don't run.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,17 +24,35 @@ type settings struct {
 	Config kong.ConfigFlag `help:"File of settings, a line each: TRANCHE_LISTEN=127.0.0.1:8080." placeholder:"FILE"`
 
 	Listen      string `env:"TRANCHE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on. Without keys, only a loopback one."`
-	DataDir     string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity and, without a DSN, of its database."`
+	DataDir     string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
 	NodeName    string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
 	DSN         string `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
 	AdminKey    string `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
 	CheckoutKey string `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
 
-	RequestTimeout time.Duration `env:"TRANCHE_REQUEST_TIMEOUT" default:"5s" help:"From a request's arrival until it is decided, or dropped unapplied."`
+	RequestTimeout time.Duration `env:"TRANCHE_REQUEST_TIMEOUT" default:"5s" help:"From a request's arrival until it is decided, or dropped unapplied: 1s to 10s."`
 	DrainWait      time.Duration `env:"TRANCHE_DRAIN_WAIT" default:"3s" help:"How long to go on serving after SIGTERM while /readyz already says no."`
 
 	LogLevel  string `env:"TRANCHE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level to log: ${enum}."`
 	LogFormat string `env:"TRANCHE_LOG_FORMAT" default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal."`
+}
+
+// program is the settings, which all commands share, and the commands.
+type program struct {
+	settings
+
+	Serve   serve           `cmd:"" default:"1" help:"Serve. That is what the program does without a command."`
+	Journal journalCommands `cmd:"" help:"Look after the journal of a node that does not run."`
+}
+
+// parser reads arguments into p. hostname is what a node is called that has no other name.
+func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(p, append([]kong.Option{
+		kong.Name("server"),
+		kong.Description("Tranche keeps the budgets of promotions: nodes lease blocks of an offer's budget and redeem from them."),
+		kong.Vars{"hostname": hostname},
+		kong.Configuration(loadFile),
+	}, more...)...)
 }
 
 func main() {
@@ -41,21 +60,27 @@ func main() {
 	if err != nil || hostname == "" {
 		hostname = "node"
 	}
-	var s settings
-	kong.Parse(&s,
-		kong.Name("server"),
-		kong.Description("Tranche keeps the budgets of promotions: nodes lease blocks of an offer's budget and redeem from them."),
-		kong.Vars{"hostname": hostname},
-		kong.Configuration(loadFile),
-	)
-	if err := serve(&s); err != nil {
+	// The first SIGINT or SIGTERM ends a command in an orderly way, a second one at once.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	var p program
+	k, err := parser(&p, hostname, kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.Bind(&p.settings))
+	if err != nil {
+		panic(errors.Join(errors.New("the tags of the flags are wrong"), err))
+	}
+	command, err := k.Parse(os.Args[1:])
+	k.FatalIfErrorf(err)
+	if err := command.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "server:", err)
 		os.Exit(1)
 	}
 }
 
-// serve runs the node until SIGINT or SIGTERM; a second signal ends it at once.
-func serve(s *settings) error {
+// serve is the command that runs a node until its context ends.
+type serve struct{}
+
+// Run implements the command.
+func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,
 		AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,
@@ -64,14 +89,8 @@ func serve(s *settings) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	fmt.Print(greeting(n.Addr().String(), s.AdminKey != "" || s.CheckoutKey != ""))
-	if err := n.Run(ctx); err != nil {
-		return err
-	}
-	return nil
+	fmt.Fprint(out, greeting(n.Addr().String(), s))
+	return n.Run(ctx)
 }
 
 func (s *settings) logger() zerolog.Logger {

@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/alecthomas/kong"
 )
 
 // parse reads settings from arguments and a file with the given lines, in the test's environment.
@@ -16,13 +14,13 @@ func parse(t *testing.T, file string, args ...string) (settings, error) {
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var s settings
-	parser, err := kong.New(&s, kong.Vars{"hostname": "h"}, kong.Configuration(loadFile))
+	var p program
+	k, err := parser(&p, "h")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = parser.Parse(append([]string{"--config", path}, args...))
-	return s, err
+	_, err = k.Parse(append([]string{"--config", path}, args...))
+	return p.settings, err
 }
 
 func TestAFlagBeatsTheEnvironmentAndThatBeatsTheFile(t *testing.T) {
@@ -46,13 +44,41 @@ func TestAMisspeltSettingInTheFileIsAnError(t *testing.T) {
 	}
 }
 
+func TestAValueInTheFileIsTakenAsItStands(t *testing.T) {
+	for _, value := range []string{
+		`u:pa$WORD@tcp(db.internal:3306)/tranche?a=b`, `a$B$C`, `a #b`, `#`, `${HOME}`, `"quoted"`, `'q'`, `back\nslash`, `=`, `a=b=c`, ``, `ключ 🔑`,
+	} {
+		for _, line := range []string{"TRANCHE_ADMIN_KEY=" + value, "  TRANCHE_ADMIN_KEY =\t" + value + "  \r"} {
+			s, err := parse(t, "\n# a comment = 1\n \t\n"+line+"\n#TRANCHE_ADMIN_KEY=old")
+			if err != nil || s.AdminKey != value {
+				t.Errorf("%q: %q, %v", line, s.AdminKey, err)
+			}
+		}
+	}
+}
+
+func TestALineThatSetsNothingIsAnErrorThatNamesItsPlaceOnly(t *testing.T) {
+	for file, want := range map[string]string{
+		"TRANCHE_LISTEN=127.0.0.1:1\n\nsecret\n": "line 3 is not",
+		"=secret":                                "line 1 is not",
+		"  = secret":                             "line 1 is not",
+		"export secret\n":                        "line 1 is not",
+		"TRANCHE_ADMIN_KEY=secret\n# \nTRANCHE_ADMIN_KEY=secret\n": "line 3 sets TRANCHE_ADMIN_KEY again",
+	} {
+		_, err := parse(t, file)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+}
+
 func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
-	var s settings
-	parser, err := kong.New(&s, kong.Vars{"hostname": "h"}, kong.Configuration(loadFile))
+	var p program
+	k, err := parser(&p, "h")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, flag := range parser.Model.Flags {
+	for _, flag := range k.Model.Flags {
 		if flag.Name == "help" || flag.Name == "config" {
 			continue
 		}

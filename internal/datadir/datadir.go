@@ -24,6 +24,7 @@ const (
 	lockName     = "lock"
 	idName       = "node-id"
 	databaseName = "tranche.db"
+	journalName  = "journal"
 )
 
 // Dir is a locked data directory.
@@ -43,6 +44,21 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	return open(path, lock, identity)
+}
+
+// OpenExisting is Open for a folder that is a node's already. It makes and changes nothing, so it works on a copy that can only
+// be read, too.
+func OpenExisting(path string) (*Dir, error) {
+	lock, err := os.Open(filepath.Join(path, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("no node's data directory: %w", err)
+	}
+	return open(path, lock, existingIdentity)
+}
+
+// open locks the folder by its lock file, which it closes when it fails.
+func open(path string, lock *os.File, identity func(path string) (models.ID, error)) (*Dir, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
@@ -58,15 +74,23 @@ func Open(path string) (*Dir, error) {
 // Database is where the embedded database lives.
 func (d *Dir) Database() string { return filepath.Join(d.Path, databaseName) }
 
+// Journal is the folder of the node's journal.
+func (d *Dir) Journal() string { return filepath.Join(d.Path, journalName) }
+
 // Close unlocks the folder.
 func (d *Dir) Close() error { return d.lock.Close() }
 
 func identity(path string) (models.ID, error) {
+	id, err := existingIdentity(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newIdentity(path, filepath.Join(path, idName))
+	}
+	return id, err
+}
+
+func existingIdentity(path string) (models.ID, error) {
 	name := filepath.Join(path, idName)
 	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return newIdentity(path, name)
-	}
 	if err != nil {
 		return models.ID{}, err
 	}

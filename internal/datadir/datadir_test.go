@@ -43,3 +43,33 @@ func TestADamagedIdentityIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestAnExistingFolderIsLockedAndNothingIsMadeInOneThatIsNot(t *testing.T) {
+	path := t.TempDir()
+	if d, err := OpenExisting(path); err == nil {
+		t.Errorf("an empty folder was taken for node %s", d.NodeID)
+	}
+	if left, err := os.ReadDir(path); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	first, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenExisting(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("opened beside its owner: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenExisting(path)
+	if err != nil || again.NodeID != first.NodeID {
+		t.Fatalf("opened again: %v, %v", again, err)
+	}
+	if _, err := Open(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("opened beside its reader: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

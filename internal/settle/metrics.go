@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "tranche_batches_failed_total", Help: "Settle transactions that did not commit, or not for certain.",
 		}),
 		repeated: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "tranche_batches_repeated_total", Help: "Batches that ran again because their outcome was unknown.",
+			Name: "tranche_batches_repeated_total", Help: "Attempts at a batch after its first, because that one's outcome was unknown or what it books was acknowledged already.",
 		}),
 	}
 	reg.MustRegister(m.size, m.seconds, m.failed, m.repeated)

@@ -1,8 +1,7 @@
 package settle
 
 import (
-	"context"
-	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,163 +10,206 @@ import (
 	"tranche/models"
 )
 
+// Limits of a queue.
+const (
+	maxQueued = 16384           // entries that are not acknowledged, per lease
+	maxPieces = 64              // that a batch is taken apart into
+	apartFor  = 5 * time.Second // as long as the database lets a client that has stopped hold its locks
+)
+
 // queue is the wanted entries of one lease. Its goroutine runs while there are any.
 type queue struct {
-	settler *Settler
-	block   *lease.Block
-	settled int64 // the number of the last batch; belongs to the goroutine that runs
+	settler  *Settler
+	block    *lease.Block
+	settled  int64       // the number of the last batch. This and backoff belong to the goroutine that runs
+	backoff  run.Backoff // between attempts that decide nothing
+	troubled bool        // the last such attempt was logged
 
 	mu      sync.Mutex
-	items   []*item
-	offer   *models.Offer // as the newest item's requester knew it
+	offer   *models.Offer // the newest that a requester knew
+	pieces  [][]*item     // of batches that met a lock, to be run first
+	items   []*item       // in order of arrival
+	apart   []*item       // of parties that were alone with a lock, or shared a piece with one; run when there is nothing else
+	locked  map[string]bool
+	until   time.Time // when locked and apart end
 	running bool
 }
 
-// add appends an item.
+func newQueue(s *Settler, block *lease.Block, settled int64) *queue {
+	return &queue{settler: s, block: block, settled: settled, backoff: newBackoff(), locked: map[string]bool{}}
+}
+
+// newBackoff is short at first, because most commits without a reply are found by the next attempt.
+func newBackoff() run.Backoff { return run.Backoff{Min: 20 * time.Millisecond, Max: time.Second} }
+
+// add appends an item unless the queue is full.
 func (q *queue) add(offer *models.Offer, it *item) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
-	case len(q.items) >= maxQueued:
+	case len(q.items)+len(q.apart) >= maxQueued:
 		return models.ErrOverloaded
 	case it.spent() == 0 && q.block.Sealed(): // a refund must not find its pool closed; there will be another
 		return models.ErrLeaseClosed
 	}
-	q.items = append(q.items, it)
-	q.offer = offer
+	return q.push(offer, it)
+}
+
+// append adds an item that is not refused.
+func (q *queue) append(offer *models.Offer, it *item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_ = q.push(offer, it) // while the Settler stops, the journal keeps it
+}
+
+// push adds an item and sees to it that the queue runs. mu is held.
+func (q *queue) push(offer *models.Offer, it *item) error {
 	if !q.running {
+		if !q.settler.start() {
+			return models.ErrDraining
+		}
 		q.running = true
-		q.settler.running.Add(1)
 		go q.run()
+	}
+	if q.offer == nil || q.offer.Version <= offer.Version {
+		q.offer = offer
+	}
+	q.items = append(q.items, it)
+	return nil
+}
+
+// run settles batch after batch until nothing is left, or the Settler stops.
+func (q *queue) run() {
+	defer q.settler.running.Done()
+	for b := q.take(); b != nil; b = q.take() {
+		well := q.settle(b)
+		if well {
+			q.backoff, q.troubled = newBackoff(), false
+		}
+		if q.settler.stop.Err() != nil || !well && !q.backoff.Wait(q.settler.stop) {
+			q.end()
+			return
+		}
+	}
+}
+
+// end refuses everything in the queue: the Settler stops. What was acknowledged stays in the journal.
+func (q *queue) end() {
+	q.mu.Lock()
+	left := slices.Concat(append(q.pieces, q.items, q.apart)...)
+	q.pieces, q.items, q.apart, q.running = nil, nil, nil, false
+	q.mu.Unlock()
+	for _, it := range left {
+		if !it.acknowledged && it.state.CompareAndSwap(queued, withdrawn) {
+			it.resolve(q.block, models.Verdict{Err: models.ErrDraining})
+		}
+	}
+}
+
+// take claims the next batch. It gives nil when nothing is left, and the goroutine is to end.
+func (q *queue) take() *batch {
+	b := q.claim()
+	for _, it := range b.late {
+		it.resolve(q.block, models.Verdict{Err: models.ErrLedgerUnavailable})
+	}
+	if len(b.items) == 0 {
+		return nil
+	}
+	return b
+}
+
+// claim makes up the next batch: a piece of one that met a lock, or of what came in, or a party that was set apart.
+func (q *queue) claim() *batch {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := &batch{offer: q.offer, now: q.settler.now()}
+	q.rejoin(b.now)
+	for len(b.items) == 0 && q.running {
+		switch b.isPiece = len(q.pieces) > 0; {
+		case b.isPiece:
+			b.claim(q.pieces[0])
+			q.pieces = q.pieces[1:]
+		case len(q.items) > 0:
+			q.items = q.claimItems(b)
+		case len(q.apart) > 0:
+			q.apart = q.claimParty(b)
+		default:
+			q.items, q.running = nil, false
+		}
+	}
+	return b
+}
+
+// claimItems claims what came in, but for parties that are locked, which it sets apart. It gives what there was no room for.
+func (q *queue) claimItems(b *batch) (rest []*item) {
+	for i, it := range q.items {
+		switch {
+		case b.full(it):
+			return q.items[i:]
+		case len(q.locked) > 0 && q.locked[it.party(q.offer)]:
+			q.apart = append(q.apart, it)
+		default:
+			b.claim([]*item{it})
+		}
 	}
 	return nil
 }
 
-// run settles batch after batch until nothing is left.
-func (q *queue) run() {
-	defer q.settler.running.Done()
-	for {
-		batch, offer := q.take()
-		if batch == nil {
-			return
+// claimParty claims the oldest party of those set apart. It gives the others.
+func (q *queue) claimParty(b *batch) (rest []*item) {
+	party := q.apart[0].party(q.offer)
+	for _, it := range q.apart {
+		if it.party(q.offer) == party && !b.full(it) {
+			b.claim([]*item{it})
+		} else {
+			rest = append(rest, it)
 		}
-		q.settle(offer, batch)
 	}
+	return rest
 }
 
-// take cuts the next batch off the queue: nil when it is empty, and the goroutine is to end.
-func (q *queue) take() ([]*item, *models.Offer) {
-	now := q.settler.now()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var batch []*item
-	var bytes, taken int
-	for _, it := range q.items {
-		bytes += it.bytes()
-		if len(batch) == maxBatchEntries || len(batch) > 0 && bytes > maxBatchBytes {
-			break
-		}
-		taken++
-		if it.late(now) && it.state.CompareAndSwap(queued, withdrawn) {
-			it.resolve(q.block, models.Verdict{Err: models.ErrLedgerUnavailable})
-			continue
-		}
-		if !it.state.CompareAndSwap(queued, attempted) { // its requester has gone
-			it.giveBack(q.block)
-			continue
-		}
-		batch = append(batch, it)
+// rejoin ends what was set apart when its time has come.
+func (q *queue) rejoin(now time.Time) {
+	if now.Before(q.until) {
+		return
 	}
-	q.items = q.items[taken:]
-	if batch == nil {
-		q.items, q.running = nil, false
-	}
-	return batch, q.offer
+	q.items, q.apart = append(q.apart, q.items...), nil
+	clear(q.locked)
 }
 
 // requeue puts items back in front: nothing was decided about them.
 func (q *queue) requeue(items []*item) {
-	for _, it := range items {
-		it.state.Store(queued)
-	}
+	release(items)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.items = append(items, q.items...)
 }
 
-// settle brings one batch to its end.
-func (q *queue) settle(offer *models.Offer, batch []*item) {
-	unknown := false // an attempt may have committed
-	backoff := run.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
-	for {
-		verdicts, err := q.attempt(offer, batch)
-		switch {
-		case err == nil:
-			q.settled++
-			q.deliver(batch, verdicts)
-			return
-		case errors.Is(err, models.ErrLeaseClosed):
-			q.block.Seal()
-			q.refuse(batch, models.ErrLeaseClosed)
-			return
-		case errors.Is(err, models.ErrOutcomeUnknown):
-			unknown = true
-		case unknown: // this attempt failed, but an earlier one may still commit
-		case errors.Is(err, models.ErrBusy) && len(batch) > 1:
-			q.requeue(batch[len(batch)/2:])
-			batch = batch[:len(batch)/2]
-			continue
-		default:
-			q.refuse(batch, err)
-			return
-		}
-		q.settler.metrics.repeated.Inc()
-		q.settler.logger.Warn().Err(err).Str("offer_id", q.block.OfferID).Stringer("lease_id", q.block.LeaseID).
-			Int64("batch", q.settled+1).Msg("batch of unknown outcome runs again")
-		if !backoff.Wait(q.settler.stop) {
-			q.refuse(batch, models.ErrOutcomeUnknown)
-			return
-		}
+// divide takes a batch apart that met a lock. It gives false when what is left of it should wait.
+func (q *queue) divide(b *batch, busy error) bool {
+	parties := b.parties()
+	if len(parties) == 1 {
+		q.lock(b.items[0].party(b.offer))
+		return q.refuse(b.items, busy)
 	}
+	release(b.items)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b.isPiece {
+		q.apart = append(q.apart, b.items...)
+		q.until = q.settler.now().Add(apartFor)
+		return true
+	}
+	for some := range slices.Chunk(parties, (len(parties)+maxPieces-1)/maxPieces) {
+		q.pieces = append(q.pieces, slices.Concat(some...))
+	}
+	return true
 }
 
-// attempt runs the batch's transaction once.
-func (q *queue) attempt(offer *models.Offer, batch []*item) ([]models.Verdict, error) {
-	now := q.settler.now()
-	wanted := make([]models.Wanted, len(batch))
-	for i, it := range batch {
-		wanted[i] = models.Wanted{Entry: it.entry, CheckOnly: it.late(now)}
-	}
-	verdicts, err := q.settler.ledger.Settle(context.Background(), models.Batch{
-		Offer: offer, LeaseID: q.block.LeaseID, Number: q.settled + 1, Wanted: wanted,
-	})
-	q.settler.metrics.observe(len(batch), q.settler.now().Sub(now), err)
-	return verdicts, err
-}
-
-// deliver hands out the verdicts of a batch that committed. An entry without one is asked for again while its time lasts.
-func (q *queue) deliver(batch []*item, verdicts []models.Verdict) {
-	now := q.settler.now()
-	var again []*item
-	for i, it := range batch {
-		v := verdicts[i]
-		if errors.Is(v.Err, models.ErrNotSettled) {
-			if !it.late(now) {
-				again = append(again, it)
-				continue
-			}
-			v.Err = models.ErrLedgerUnavailable
-		}
-		it.resolve(q.block, v)
-	}
-	if again != nil {
-		q.requeue(again)
-	}
-}
-
-// refuse ends a batch of which nothing was booked.
-func (q *queue) refuse(batch []*item, err error) {
-	for _, it := range batch {
-		it.resolve(q.block, models.Verdict{Err: err})
-	}
+// lock remembers that a party was alone with a lock.
+func (q *queue) lock(party string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.locked[party] = true
+	q.until = q.settler.now().Add(apartFor)
 }

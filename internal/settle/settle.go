@@ -3,7 +3,6 @@ package settle
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,17 +12,10 @@ import (
 	"tranche/models"
 )
 
-// Ledger is what a Settler needs of the database.
+// Ledger is what a Settler needs of the database. Nothing is committed after ctx's deadline.
 type Ledger interface {
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
 }
-
-// Limits of a batch and of a queue.
-const (
-	maxBatchEntries = 500
-	maxBatchBytes   = 512 << 10 // well below the smallest packet limit in use
-	maxQueued       = 16384     // per lease
-)
 
 // Settler runs the queues. It is safe for concurrent use.
 type Settler struct {
@@ -32,9 +24,11 @@ type Settler struct {
 	logger  zerolog.Logger
 	metrics *metrics
 
-	running sync.WaitGroup
-	stop    context.Context // ends the wait between attempts at a batch of unknown outcome
-	cancel  context.CancelFunc
+	mu       sync.Mutex // a queue starts either before Stop, which waits for it, or not at all
+	stopping bool
+	running  sync.WaitGroup  // the queues that run
+	stop     context.Context // ends all attempts, and the pauses between them
+	cancel   context.CancelFunc
 }
 
 // New makes a Settler; now needs a monotonic reading.
@@ -44,109 +38,84 @@ func New(ledger Ledger, now func() time.Time, logger zerolog.Logger, reg prometh
 	return s
 }
 
-// Stop waits for the batches under way, at most until ctx ends; then it gives up those whose outcome is still unknown.
-// Nothing may be submitted any more.
+// Stop waits until all queues are empty, at most until ctx ends; then it gives up what is not decided. What is submitted
+// meanwhile is refused as models.ErrDraining, unless its queue is still running. It may be called more than once.
 func (s *Settler) Stop(ctx context.Context) {
-	idle := make(chan struct{})
-	go func() { s.running.Wait(); close(idle) }()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	defer context.AfterFunc(ctx, s.cancel)()
+	s.running.Wait()
 	s.cancel()
-	<-idle
+}
+
+// start counts one more queue that runs, unless the Settler stops.
+func (s *Settler) start() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.running.Add(1)
+	}
+	return !s.stopping
 }
 
 // Settle books one wanted entry on block's lease and waits for the verdict; for a redeem entry, the block owes its units.
 //
 // The error is nil, a verdict's (see models.Verdict), or says that there is none: models.ErrLeaseClosed (try another lease),
-// ErrLedgerUnavailable, ErrBusy or ErrOverloaded (nothing was booked), or ErrOutcomeUnknown. When ctx ends, the answer is one
-// of the latter at once, and what is still under way is finished without its requester.
-func (s *Settler) Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
-	it := &item{entry: entry, done: make(chan models.Verdict, 1)}
+// ErrLedgerUnavailable, ErrBusy, ErrOverloaded or ErrDraining (nothing was booked), or ErrOutcomeUnknown. When ctx ends, the answer
+// is ErrLedgerUnavailable or ErrOutcomeUnknown at once, and what is still under way is finished without its requester.
+//
+// decided, unless it is nil, is called once, as soon as nothing of the entry is on its way any more: before Settle returns, or after
+// an ErrOutcomeUnknown when its batch comes to an end, or the Settler stops. It is called from any goroutine, and must not wait.
+func (s *Settler) Settle(
+	ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func(),
+) (models.Verdict, error) {
+	if decided == nil {
+		decided = func() {}
+	}
+	verdict := make(chan models.Verdict, 1) // buffered: whoever decides never waits
+	it := &item{entry: entry, decided: func(v models.Verdict) { decided(); verdict <- v }}
 	it.deadline, _ = ctx.Deadline()
-	if err := s.submit(block, offer, it); err != nil {
-		it.giveBack(block)
+	if err := s.queue(block).add(offer, it); err != nil {
+		it.resolve(block, models.Verdict{Err: err})
 		return models.Verdict{}, err
 	}
 	select {
-	case v := <-it.done:
+	case v := <-verdict:
 		return v, v.Err
 	case <-ctx.Done():
 	}
-	if it.state.CompareAndSwap(queued, withdrawn) {
-		return models.Verdict{}, models.ErrLedgerUnavailable
+	if it.state.CompareAndSwap(queued, withdrawn) { // give its units back now: the queue may be busy for a while
+		it.resolve(block, models.Verdict{Err: models.ErrLedgerUnavailable})
 	}
 	select {
-	case v := <-it.done: // it came at the same moment
+	case v := <-verdict: // perhaps it came at the same moment
 		return v, v.Err
 	default:
 		return models.Verdict{}, models.ErrOutcomeUnknown
 	}
 }
 
-// submit puts an item into its lease's queue and sees to it that the queue runs.
-func (s *Settler) submit(block *lease.Block, offer *models.Offer, it *item) error {
+// Book books a redeem entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
+// closed, when the entry becomes a late one. booked is called once with the verdict, by the queue, so it must not wait; it is not
+// called when the Settler stops first.
+//
+// It doesn't bound the queue. What is acknowledged is bounded by the journal.
+func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict)) {
+	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, decided: booked})
+}
+
+// Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.
+func (s *Settler) Resume(block *lease.Block, lastBatch int64) {
+	block.Lane.Store(newQueue(s, block, lastBatch))
+}
+
+// queue gives the queue of a lease, which lives as long as its block.
+func (s *Settler) queue(block *lease.Block) *queue {
 	v := block.Lane.Load()
 	if v == nil {
-		block.Lane.CompareAndSwap(nil, &queue{settler: s, block: block})
+		block.Lane.CompareAndSwap(nil, newQueue(s, block, 0))
 		v = block.Lane.Load()
 	}
-	return v.(*queue).add(offer, it)
-}
-
-// item is a wanted entry with its requester.
-type item struct {
-	entry    models.Entry
-	deadline time.Time // zero: none
-	state    atomic.Int32
-	done     chan models.Verdict // buffered: whoever decides never waits
-}
-
-// The states of an item. Only a queued one can be withdrawn.
-const (
-	queued int32 = iota
-	attempted
-	withdrawn
-)
-
-// spent is what the block of the item's lease has pending for it.
-func (it *item) spent() int64 {
-	if it.entry.Kind == models.KindRedeem {
-		return it.entry.Units
-	}
-	return 0
-}
-
-func (it *item) giveBack(block *lease.Block) {
-	if n := it.spent(); n > 0 {
-		block.Unspend(n)
-	}
-}
-
-// late reports whether the item's time is over.
-func (it *item) late(now time.Time) bool { return !it.deadline.IsZero() && now.After(it.deadline) }
-
-// bytes is about how much of a packet the item takes.
-func (it *item) bytes() int {
-	n := 256 + len(it.entry.OfferID) + len(it.entry.UserID) + len(it.entry.IdempotencyKey)
-	for _, s := range []*string{it.entry.OrderID, it.entry.Reason, it.entry.Metadata} {
-		if s != nil {
-			n += len(*s)
-		}
-	}
-	return n
-}
-
-// resolve gives an item its verdict and its units their place.
-func (it *item) resolve(block *lease.Block, v models.Verdict) {
-	switch n := it.spent(); {
-	case n > 0 && v.Err == nil && !v.Replayed:
-		block.Settled(n)
-	case n > 0:
-		block.Unspend(n)
-	case v.Err == nil && !v.Replayed && v.Entry.RestoresBudget:
-		block.Refund(v.Entry.Units)
-	}
-	it.done <- v
+	return v.(*queue)
 }

@@ -44,6 +44,8 @@ type Services struct {
 type Allocator interface {
 	Redeem(ctx context.Context, offerID string, req allocator.RedeemRequest) (allocator.Redeemed, error)
 	Refund(ctx context.Context, id models.RedemptionID, req allocator.RefundRequest) (allocator.Refunded, error)
+	// Redemption finds one in the ledger or in this node's journal.
+	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// CreateOffer gives isNew=false when the same offer was there already.
 	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
 	// ChangeOffer may run change more than once; an error of change comes back wrapped.
@@ -60,7 +62,7 @@ type Books interface {
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
 	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
-	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
+	Exceptions(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Exception, error)
 	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 }

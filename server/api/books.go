@@ -28,6 +28,11 @@ func (s *server) listEntries(x *exchange) (reply, error) {
 	return listBooks(s, x, cursorEntries, s.Books.Entries, toEntry, cursor)
 }
 
+func (s *server) listExceptions(x *exchange) (reply, error) {
+	cursor := func(e *models.Exception) string { return idCursor(cursorExceptions, e.ID) }
+	return listBooks(s, x, cursorExceptions, s.Books.Exceptions, toException, cursor)
+}
+
 // listBooks answers with a list of one offer's rows that is ordered by id.
 func listBooks[R, T any](
 	s *server, x *exchange, list byte,

@@ -77,8 +77,13 @@ type redemptionJSON struct {
 	Metadata       jsontext.Value `json:"metadata"` // null when nil
 }
 
-// recordedInLedger says where a redemption is on record: everything that is shown here has been committed.
-const recordedInLedger = "ledger"
+// recorded says where a redemption is on record: in the database, or as yet on the disk of the node that acknowledged it.
+func recorded(r *models.Redemption) string {
+	if r.Journaled {
+		return "journal"
+	}
+	return "ledger"
+}
 
 func toRedemption(r *models.Redemption) redemptionJSON {
 	return redemptionJSON{
@@ -90,7 +95,7 @@ func toRedemption(r *models.Redemption) redemptionJSON {
 		Units:          r.Units,
 		RefundedUnits:  r.RefundedUnits,
 		State:          string(r.State),
-		Recorded:       recordedInLedger,
+		Recorded:       recorded(r),
 		Late:           r.Late,
 		NodeID:         idJSON(r.NodeID),
 		LeaseID:        idJSON(r.LeaseID),
@@ -156,6 +161,36 @@ func toEntry(e *models.Entry) entryJSON {
 		NodeID:       idJSON(e.NodeID),
 		Late:         e.Late,
 		CreatedAt:    instantJSON(e.CreatedAt),
+	}
+}
+
+type exceptionJSON struct {
+	ID             idJSON      `json:"id"`
+	Reason         string      `json:"reason"`
+	RedemptionID   string      `json:"redemption_id"`
+	UserID         string      `json:"user_id"`
+	OrderID        *string     `json:"order_id"`
+	IdempotencyKey string      `json:"idempotency_key"`
+	Units          int64       `json:"units"`
+	LeaseID        idJSON      `json:"lease_id"`
+	NodeID         idJSON      `json:"node_id"`
+	EntryID        idJSON      `json:"entry_id"`
+	CreatedAt      instantJSON `json:"created_at"`
+}
+
+func toException(e *models.Exception) exceptionJSON {
+	return exceptionJSON{
+		ID:             idJSON(e.ID),
+		Reason:         string(e.Reason),
+		RedemptionID:   e.RedemptionID().String(),
+		UserID:         e.UserID,
+		OrderID:        e.OrderID,
+		IdempotencyKey: e.IdempotencyKey,
+		Units:          e.Units,
+		LeaseID:        idJSON(e.LeaseID),
+		NodeID:         idJSON(e.NodeID),
+		EntryID:        idJSON(e.EntryID),
+		CreatedAt:      instantJSON(e.CreatedAt),
 	}
 }
 

@@ -30,6 +30,7 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 	}{
 		{models.ErrOfferNotFound, 404, "offer-not-found", "", nil},
 		{models.ErrRedemptionNotFound, 404, "redemption-not-found", "", nil},
+		{models.ErrRedemptionUnsettled, 404, "redemption-not-found", "1", map[string]any{"retry_after_ms": 1000}},
 		{short(3, 5, 1, nil), 409, "budget-exhausted", "", map[string]any{
 			"available_units": 3, "outstanding_units": 5, "held_units": 1, "next_release_at": nil, "offer_id": "o",
 		}},
@@ -92,7 +93,7 @@ func TestALookUpThatFailsIsNeverNotFound(t *testing.T) {
 	id := w.redeem("o", "k", `{"user_id":"u"}`)
 	w.desk.Fake.Fail = func(string) error { return models.ErrLedgerUnavailable }
 	for _, target := range []string{
-		"/v1/offers/o", "/v1/offers", "/v1/offers/o/balance", "/v1/offers/o/leases", "/v1/offers/o/ledger", "/v1/offers/o/users/u", "/v1/nodes",
+		"/v1/offers/o", "/v1/offers", "/v1/offers/o/balance", "/v1/offers/o/leases", "/v1/offers/o/ledger", "/v1/offers/o/overspend", "/v1/offers/o/users/u", "/v1/nodes",
 		"/v1/redemptions/" + id, "/v1/redemptions/" + id + "/refunds", "/v1/redemptions?offer_id=o",
 	} {
 		a := w.call("GET", target, "").is(503, "ledger-unavailable").header("Retry-After", "1").has(map[string]any{"retryable": true, "outcome": "(absent)"})

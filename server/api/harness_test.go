@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tranche/allocator"
+	"tranche/internal/ledger"
 	"tranche/internal/storetest"
 	"tranche/models"
 )
@@ -281,6 +282,8 @@ type desk struct {
 	block   bool  // whether they wait for the end of their context
 	calls   int   // of Redeem and Refund
 	pending []allocator.Pending
+	// journaled says that redemptions have been acknowledged from the journal, whatever has become of their lease.
+	journaled bool
 }
 
 func newDesk(now func() time.Time) *desk {
@@ -325,6 +328,7 @@ func (d *desk) Redeem(ctx context.Context, offerID string, req allocator.RedeemR
 		UserID: req.UserID, OrderID: req.OrderID, IdempotencyKey: req.Key, Units: req.Units, Metadata: req.Metadata,
 		NodeID: d.node, LeaseID: lease.ID, CreatedAt: d.LedgerNow(),
 	})
+	verdict.Redemption.Journaled = d.journaled
 	return allocator.Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, err
 }
 
@@ -350,6 +354,22 @@ func (d *desk) Refund(ctx context.Context, id models.RedemptionID, req allocator
 	return allocator.Refunded{Refund: verdict.Entry, Redemption: verdict.Redemption, Replayed: verdict.Replayed}, err
 }
 
+func (d *desk) Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error) {
+	if err := d.refusal(ctx); err != nil {
+		return models.Redemption{}, err
+	}
+	histories, err := d.Histories(ctx, id.OfferID, []models.ID{id.Hash})
+	if err != nil {
+		return models.Redemption{}, err
+	}
+	if len(histories[id.Hash]) == 0 {
+		return models.Redemption{}, models.ErrRedemptionNotFound
+	}
+	r, err := ledger.Fold(histories[id.Hash])
+	r.Journaled = d.journaled
+	return r, err
+}
+
 func (d *desk) lease(ctx context.Context, offer *models.Offer) (*models.Lease, error) {
 	if l := d.leases[offer.ID]; l != nil {
 		return l, nil
@@ -365,9 +385,19 @@ func (d *desk) lease(ctx context.Context, offer *models.Offer) (*models.Lease, e
 	return d.leases[offer.ID], nil
 }
 
+// reclaim closes the offer's lease as a reaper does. What its owner redeems from it afterwards, it has acknowledged before.
+func (d *desk) reclaim(offerID string) {
+	l := d.leases[offerID]
+	if _, did, err := d.CloseLease(context.Background(), offerID, l.ID, models.LeaseReclaimed, nil); err != nil || !did {
+		panic(fmt.Sprint("not reclaimed: ", err))
+	}
+	d.journaled = true
+}
+
 func (d *desk) settle(ctx context.Context, offer *models.Offer, lease *models.Lease, e models.Entry) (models.Verdict, error) {
 	lease.Batch++
-	verdicts, err := d.Settle(ctx, models.Batch{Offer: offer, LeaseID: lease.ID, Number: lease.Batch, Wanted: []models.Wanted{{Entry: e}}})
+	wanted := models.Wanted{Entry: e, Acknowledged: d.journaled && e.Kind == models.KindRedeem}
+	verdicts, err := d.Settle(ctx, models.Batch{Offer: offer, LeaseID: lease.ID, Number: lease.Batch, Wanted: []models.Wanted{wanted}})
 	if err != nil {
 		return models.Verdict{}, err
 	}

@@ -150,6 +150,7 @@ const (
 	cursorRefunds     = 'f'
 	cursorLeases      = 'l'
 	cursorEntries     = 'e'
+	cursorExceptions  = 'x'
 	cursorNodes       = 'n'
 )
 

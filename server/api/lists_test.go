@@ -39,10 +39,47 @@ func TestBooksAreListed(t *testing.T) {
 	}
 }
 
+// What a node had acknowledged before its lease was reclaimed is booked late, and listed for the shop.
+func TestLateRedemptionsAreListed(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.redeem("o", "k1", `{"user_id":"alice","units":40}`)
+	w.call("GET", "/v1/offers/o/balance", "").is(200, "").has(map[string]any{"overspend_bound": 60, "late_units": 0, "overspend": 0})
+	w.desk.reclaim("o")
+	w.call("PATCH", "/v1/offers/o", `{"budget":45}`).is(200, "")
+	w.call("GET", "/v1/offers/o/balance", "").is(200, "").has(map[string]any{"overspend_bound": 60, "outstanding": 0})
+	late := w.redeem("o", "k2", `{"user_id":"=bob","order_id":"4711","units":10}`)
+	w.call("GET", "/v1/redemptions/"+late, "").is(200, "").has(map[string]any{"late": true})
+	w.call("GET", "/v1/offers/o/balance", "").is(200, "").
+		has(map[string]any{"overspend_bound": 55, "late_units": 10, "overspend": 5, "net_spent": 50, "unallocated": -5})
+
+	items := w.call("GET", "/v1/offers/o/overspend", "").is(200, "").has(map[string]any{"next_cursor": nil}).items()
+	if len(items) != 1 {
+		t.Fatalf("listed %v", items)
+	}
+	entry := w.call("GET", "/v1/offers/o/ledger?limit=1", "").is(200, "").items()[0]
+	for name, want := range map[string]any{
+		"reason": "late", "redemption_id": late, "user_id": "=bob", "order_id": "4711", "idempotency_key": "k2", "units": 10.0,
+		"lease_id": w.desk.leases["o"].ID.String(), "node_id": w.desk.node.String(), "entry_id": entry["id"], "created_at": "2026-11-27T08:00:00.123456Z",
+	} {
+		if items[0][name] != want {
+			t.Errorf("%s is %v, want %v", name, items[0][name], want)
+		}
+	}
+	table := w.call("GET", "/v1/offers/o/overspend", "", "Accept: text/csv").is(200, "").Body.String()
+	if !strings.HasPrefix(table, "id,reason,redemption_id,user_id,order_id,idempotency_key,units,lease_id,node_id,entry_id,created_at\r\n") ||
+		!strings.Contains(table, ",late,"+late+",'=bob,4711,k2,10,") {
+		t.Errorf("as CSV: %s", table)
+	}
+	if line := w.call("GET", "/v1/offers/o/overspend", "", "Accept: application/x-ndjson").is(200, "").Body.String(); strings.Count(line, "\n") != 1 {
+		t.Errorf("as NDJSON: %s", line)
+	}
+}
+
 func TestAnOfferWithNothingToListIsNotAnUnknownOne(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
-	for _, list := range []string{"leases", "ledger"} {
+	for _, list := range []string{"leases", "ledger", "overspend"} {
 		w.call("GET", "/v1/offers/o/"+list, "").is(200, "").has(map[string]any{"items": "[]", "next_cursor": nil})
 		w.call("GET", "/v1/offers/none/"+list, "").is(404, "offer-not-found")
 	}
@@ -55,9 +92,13 @@ func TestACursorBelongsToItsList(t *testing.T) {
 	w.createOffer("p", "")
 	w.redeem("o", "k1", `{"user_id":"u"}`)
 	w.redeem("o", "k2", `{"user_id":"u"}`)
+	w.desk.reclaim("o")
+	w.redeem("o", "k3", `{"user_id":"u"}`)
+	w.redeem("o", "k4", `{"user_id":"u"}`)
 	cursors := map[string]string{
 		"/v1/offers?":                 "",
 		"/v1/offers/o/ledger?":        "",
+		"/v1/offers/o/overspend?":     "",
 		"/v1/redemptions?offer_id=o&": "",
 	}
 	for target := range cursors {

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,17 +46,10 @@ func readOfferFields(o *object) offerFields {
 	}
 }
 
-// check refuses what is well-formed and cannot be.
-func (f *offerFields) check() error {
-	if f.mode.or(string(models.ModeStrict)) != string(models.ModeStrict) {
-		return models.ErrModeNotPossible
-	}
-	return nil
-}
-
 // apply writes the fields that were given, and checks what they make of the offer.
 func (f *offerFields) apply(o *models.Offer) error {
 	f.name.into(&o.Name)
+	o.Mode = models.Mode(f.mode.or(string(o.Mode)))
 	f.budget.into(&o.BudgetTarget)
 	f.userLimitRedemptions.intoPointer(&o.UserLimitRedemptions)
 	f.userLimitUnits.intoPointer(&o.UserLimitUnits)
@@ -76,7 +70,12 @@ func (f *offerFields) apply(o *models.Offer) error {
 
 func checkName(f *faults, field, name string) { f.text(field, name, 1, models.MaxNameBytes) }
 
-func checkMode(f *faults, field, mode string) { f.text(field, mode, 1, maxOfferIDBytes) }
+func checkMode(f *faults, field, mode string) {
+	modes := []string{string(models.ModeStrict), string(models.ModeAvailable), string(models.ModeFast)}
+	if !slices.Contains(modes, mode) {
+		f.add(field, ruleEnum, "one of %s", strings.Join(modes, ", "))
+	}
+}
 
 func checkReason(f *faults, field, reason string) { f.text(field, reason, 0, models.MaxReasonBytes) }
 
@@ -109,9 +108,6 @@ func (s *server) createOffer(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	x.offerID = offer.ID
-	if err := fields.check(); err != nil {
-		return reply{}, err
-	}
 	if err := fields.apply(&offer); err != nil {
 		return reply{}, err
 	}
@@ -128,12 +124,11 @@ func (s *server) createOffer(x *exchange) (reply, error) {
 	return r, nil
 }
 
-// newOffer is an offer with nothing set but what it is for.
+// newOffer is an offer with nothing set but what it is for. The ledger chooses its mode, which depends on its limits.
 func newOffer(id, unit string) models.Offer {
 	return models.Offer{
 		ID:                      id,
 		Unit:                    unit,
-		Mode:                    models.ModeStrict,
 		Status:                  models.StatusActive,
 		LeaseSize:               models.DefaultLeaseSize,
 		LeaseTTLSeconds:         seconds(models.DefaultLeaseTTL),
@@ -192,12 +187,7 @@ func (s *server) patchOffer(x *exchange) (reply, error) {
 	body.readOnly("id", "unit")
 	body.readOnly(computed()...)
 	fields := readOfferFields(&body)
-	applied, err := s.change(x, id, &body, func(o *models.Offer) error {
-		if err := fields.check(); err != nil {
-			return err
-		}
-		return fields.apply(o)
-	})
+	applied, err := s.change(x, id, &body, fields.apply)
 	if errors.Is(err, models.ErrLimitAfterStart) {
 		return reply{}, fields.limitTooLate()
 	}

@@ -15,7 +15,7 @@ func TestAnOfferIsCreatedOnce(t *testing.T) {
 	const body = `{"id":"Welcome_1-a","name":"Größe 🎁","unit":"EUR","budget":5000}`
 	made := w.call("POST", "/v1/offers", body).is(201, "").header("Location", "/v1/offers/Welcome_1-a").header("ETag", `"1"`)
 	made.has(map[string]any{
-		"id": "Welcome_1-a", "name": "Größe 🎁", "unit": "EUR", "budget": 5000, "budget_target": 5000, "mode": "strict",
+		"id": "Welcome_1-a", "name": "Größe 🎁", "unit": "EUR", "budget": 5000, "budget_target": 5000, "mode": "fast",
 		"user_limit_redemptions": nil, "user_limit_units": nil, "starts_at": nil, "ends_at": nil, "status": "active",
 		"lease_size": 1000, "lease_ttl_seconds": 60, "adaptive": true, "refund_restores_budget": true, "refund_restores_user_limit": true,
 		"version": 1, "created_at": "2026-11-27T08:00:00.123456Z", "updated_at": "2026-11-27T08:00:00.123456Z",
@@ -97,6 +97,9 @@ func TestBadOffersAreRefused(t *testing.T) {
 		`"adaptive":null`:                   "adaptive type",
 		`"refund_restores_budget":"true"`:   "refund_restores_budget type",
 		`"mode":7`:                          "mode type",
+		`"mode":null`:                       "mode type",
+		`"mode":"STRICT"`:                   "mode enum",
+		`"mode":""`:                         "mode enum",
 		`"status":"paused"`:                 "status read-only",
 		`"version":1,"budget_target":5`:     "budget_target read-only, version read-only",
 		`"reason":"x"`:                      "reason unknown",
@@ -116,12 +119,37 @@ func TestBadOffersAreRefused(t *testing.T) {
 	if a := w.call("POST", "/v1/offers", `{}`).is(400, "invalid-request"); a.faults() != "id required, name required, budget required" {
 		t.Errorf("faults %q", a.faults())
 	}
-	for _, mode := range []string{"fast", "available", "STRICT", "nonsense"} {
-		w.call("POST", "/v1/offers", `{"id":"o","name":"n","unit":"redemptions","budget":1,"mode":"`+mode+`"}`).is(422, "mode-not-possible")
-	}
 	if items := w.call("GET", "/v1/offers", "").is(200, "").items(); len(items) != 0 {
 		t.Errorf("offers were made: %v", items)
 	}
+}
+
+func TestAnOfferIsFastUnlessItLimitsItsUsers(t *testing.T) {
+	w := newWorld(t)
+	const limit = `,"user_limit_redemptions":1`
+	for i, c := range []struct{ members, mode string }{
+		{``, "fast"}, {`,"mode":"fast"`, "fast"}, {`,"mode":"available"`, "available"}, {`,"mode":"strict"`, "strict"},
+		{`,"user_limit_units":5`, "strict"}, {limit, "strict"}, {limit + `,"mode":"strict"`, "strict"}, {limit + `,"mode":"available"`, "available"},
+	} {
+		id := fmt.Sprint("offer-", i)
+		w.createOffer(id, c.members)
+		w.call("GET", "/v1/offers/"+id, "").is(200, "").has(map[string]any{"mode": c.mode})
+	}
+}
+
+func TestAFastOfferCannotLimitItsUsers(t *testing.T) {
+	w := newWorld(t)
+	a := w.call("POST", "/v1/offers", `{"id":"o","name":"n","budget":1,"mode":"fast","user_limit_units":1}`).is(422, "mode-not-possible").
+		has(map[string]any{"retryable": false, "offer_id": "o"})
+	if !strings.Contains(a.json["detail"].(string), "user limit") {
+		t.Errorf("detail %q", a.json["detail"])
+	}
+	w.createOffer("limited", `,"user_limit_redemptions":1`)
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"fast"}`).is(422, "mode-not-possible")
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"available"}`).is(200, "").has(map[string]any{"mode": "available", "version": 2})
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"fast","user_limit_redemptions":null}`).is(200, "").has(map[string]any{"mode": "fast", "version": 3})
+	w.call("PATCH", "/v1/offers/limited", `{"user_limit_units":2}`).is(422, "mode-not-possible")
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"strict","user_limit_units":2}`).is(200, "").has(map[string]any{"mode": "strict", "user_limit_units": 2})
 }
 
 func TestPatchTellsAbsentFromNull(t *testing.T) {
@@ -147,7 +175,6 @@ func TestPatchTellsAbsentFromNull(t *testing.T) {
 		}
 	}
 	w.call("PATCH", "/v1/offers/o", ``, "Content-Type: application/json").is(400, "invalid-request")
-	w.call("PATCH", "/v1/offers/o", `{"mode":"fast"}`).is(422, "mode-not-possible")
 	w.call("PATCH", "/v1/offers/none", `{"name":"x"}`).is(404, "offer-not-found")
 	w.call("GET", "/v1/offers/o", "").has(map[string]any{"version": 3})
 }
@@ -165,7 +192,7 @@ func TestPatchChecksTheWindowAgainstWhatIsThere(t *testing.T) {
 
 func TestALimitCannotComeAfterTheFirstRedemption(t *testing.T) {
 	w := newWorld(t)
-	w.createOffer("o", "")
+	w.createOffer("o", `,"mode":"strict"`)
 	w.redeem("o", "k", `{"user_id":"u"}`)
 	a := w.call("PATCH", "/v1/offers/o", `{"user_limit_units":5}`).is(400, "invalid-request")
 	if a.faults() != "user_limit_units too-late" {

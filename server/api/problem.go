@@ -121,6 +121,8 @@ func (p *problem) explain(err error, now models.Micros) {
 	} else if e, ok := errors.AsType[*models.BudgetBelowSpentError](err); ok {
 		p.Detail = e.Error()
 		p.figures(leastBudget{e.Minimum})
+	} else if errors.Is(err, models.ErrModeNotPossible) {
+		p.Detail = "mode fast answers before the ledger has counted what a user has, so it cannot keep a user limit; available and strict can"
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"tranche/allocator"
-	"tranche/internal/ledger"
 	"tranche/models"
 )
 
@@ -65,24 +64,11 @@ func (s *server) getRedemption(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	redemption, err := s.lookUp(x, id)
+	redemption, err := s.Allocator.Redemption(x.ctx, id)
 	if err != nil {
 		return reply{}, err
 	}
 	return reply{body: toRedemption(&redemption)}, nil
-}
-
-// lookUp gives a redemption as its entries tell it.
-func (s *server) lookUp(x *exchange, id models.RedemptionID) (models.Redemption, error) {
-	histories, err := s.Books.Histories(x.ctx, id.OfferID, []models.ID{id.Hash})
-	if err != nil {
-		return models.Redemption{}, err
-	}
-	history := histories[id.Hash]
-	if len(history) == 0 {
-		return models.Redemption{}, models.ErrRedemptionNotFound
-	}
-	return ledger.Fold(history)
 }
 
 func (s *server) listRedemptions(x *exchange) (reply, error) {

@@ -93,6 +93,32 @@ func TestALookUpThatFindsNothing(t *testing.T) {
 	}
 }
 
+func TestARedemptionSaysWhereItIsOnRecord(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.desk.journaled = true
+	made := w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(201, "").has(map[string]any{"recorded": "journal", "state": "redeemed"})
+	read := w.call("GET", made.Header().Get("Location"), "").is(200, "")
+	if read.Body.String() != made.Body.String() {
+		t.Errorf("read back differently:\n%s\n%s", made.Body, read.Body)
+	}
+	w.desk.journaled = false // settled
+	w.call("GET", made.Header().Get("Location"), "").is(200, "").has(map[string]any{"recorded": "ledger"})
+}
+
+// Another node may have acknowledged it: then the client is to ask again.
+func TestARedemptionThatMayBeOnItsWayIsRetryable(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	id := w.redeem("o", "k", `{"user_id":"u"}`)
+	w.desk.fail = models.ErrRedemptionUnsettled
+	for _, target := range []string{"/v1/redemptions/" + id, "/v1/redemptions/" + id + "/refunds"} {
+		w.call("GET", target, "").is(404, "redemption-not-found").has(map[string]any{"retryable": true, "retry_after_ms": 1000}).header("Retry-After", "1")
+	}
+	w.call("POST", "/v1/redemptions/"+id+"/refunds", "", aKey).is(404, "redemption-not-found").
+		has(map[string]any{"retryable": true, "outcome": "(absent)"}).header("Retry-After", "1")
+}
+
 func TestRefundsWholePartialReplayedAndListed(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")

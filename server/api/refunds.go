@@ -46,7 +46,7 @@ func (s *server) listRefunds(x *exchange) (reply, error) {
 	if err := q.close(); err != nil {
 		return reply{}, err
 	}
-	redemption, err := s.lookUp(x, id)
+	redemption, err := s.Allocator.Redemption(x.ctx, id)
 	if err != nil {
 		return reply{}, err
 	}

@@ -57,6 +57,7 @@ func routes() []route {
 		{get, "/v1/offers/{offer}/balance", scopeCheckout, (*server).getBalance, 0},
 		{get, "/v1/offers/{offer}/leases", scopeAdmin, (*server).listLeases, queries},
 		{get, "/v1/offers/{offer}/ledger", scopeAdmin, (*server).listEntries, queries},
+		{get, "/v1/offers/{offer}/overspend", scopeAdmin, (*server).listExceptions, queries},
 		{get, "/v1/nodes", scopeAdmin, (*server).listNodes, queries},
 
 		{get, "/healthz", scopeOpen, (*server).health, queries | sampled},

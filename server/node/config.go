@@ -42,8 +42,8 @@ func (c *Config) Validate() error {
 	if len(c.NodeName) == 0 || len(c.NodeName) > maxNodeName {
 		errs = append(errs, fmt.Errorf("node name: want 1 to %d bytes", maxNodeName))
 	}
-	if c.RequestTimeout < time.Second || c.RequestTimeout > time.Minute {
-		errs = append(errs, fmt.Errorf("request timeout %s: want 1s to 1m", c.RequestTimeout))
+	if c.RequestTimeout < time.Second || c.RequestTimeout > maxRequestTimeout {
+		errs = append(errs, fmt.Errorf("request timeout %s: want 1s to %s", c.RequestTimeout, maxRequestTimeout))
 	}
 	if c.DrainWait < 0 || c.DrainWait > 10*time.Minute {
 		errs = append(errs, fmt.Errorf("drain wait %s: want 0s to 10m", c.DrainWait))
@@ -51,7 +51,11 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-const maxNodeName = 200
+const (
+	maxNodeName = 200
+	// maxRequestTimeout is as long as a client may take to send a body. Who waits longer for a decision has nobody waiting for his.
+	maxRequestTimeout = 10 * time.Second
+)
 
 func (c *Config) hasKeys() bool { return c.AdminKey != "" || c.CheckoutKey != "" }
 

@@ -1,0 +1,115 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+
+	"tranche/internal/ledger"
+	"tranche/lease"
+	"tranche/models"
+)
+
+// Journal is the node's own fsynced log.
+type Journal interface {
+	// Append is durable on return. Only after models.ErrOutcomeUnknown may the record be there all the same; it then turns up at
+	// the next start.
+	Append(ctx context.Context, kind byte, payload []byte) (seq uint64, err error)
+	// Settled says that records are not needed any more.
+	Settled(seqs ...uint64)
+}
+
+// acknowledge writes what was spent from a block into the journal, and leaves it to the settler to book it. When it gives no
+// error, the redemption is on this node's disk, and will be in the ledger whatever happens to the block's lease.
+//
+// After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
+// the process finds out.
+func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
+	e.LeaseID = block.LeaseID
+	seq, err := a.append(ctx, &e)
+	if err != nil {
+		if !errors.Is(err, models.ErrOutcomeUnknown) {
+			block.Unspend(e.Units)
+		}
+		return Redeemed{}, err
+	}
+	a.memory.acknowledge(&e, counted)
+	a.settler.Book(block, offer, e, func(v models.Verdict) { a.booked(&e, seq, v) })
+	return journaled(&e)
+}
+
+func (a *Allocator) append(ctx context.Context, e *models.Entry) (uint64, error) {
+	payload, err := encodeRecord(e)
+	if err != nil {
+		return 0, err
+	}
+	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
+	return a.journal.Append(context.WithoutCancel(ctx), recordRedeem, payload)
+}
+
+// booked takes in what became of an acknowledged entry.
+func (a *Allocator) booked(e *models.Entry, seq uint64, v models.Verdict) {
+	if v.Err == nil {
+		a.memory.settle(&v.Entry, false)
+	} else { // another request has the key, and the redemption is that one's
+		a.memory.forget(e.Redemption)
+	}
+	a.journal.Settled(seq)
+}
+
+// journaled is the redemption that an entry in the journal makes.
+func journaled(e *models.Entry) (Redeemed, error) {
+	r, err := ledger.Fold([]models.Entry{*e})
+	r.Journaled = true
+	return Redeemed{Redemption: r}, err
+}
+
+// outage redeems while the database is away, from what this node has leased: as fast does. A user's limit holds as far as this node
+// knows. It is the entry that was tried before, so if that comes to be committed after all, it is still one redemption.
+func (a *Allocator) outage(ctx context.Context, offer *models.Offer, e models.Entry) (Redeemed, error) {
+	counted := offer.LimitsUsers()
+	if counted {
+		if err := a.memory.users.reserve(offer, &e); err != nil {
+			return a.refuse(ctx, &e, err)
+		}
+	}
+	r, err := a.spendInOutage(ctx, offer, e, counted)
+	if err != nil && counted {
+		a.memory.users.release(&e)
+	}
+	return r, err
+}
+
+func (a *Allocator) spendInOutage(ctx context.Context, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
+	block, err := a.blocks.Spend(ctx, offer, e.Units, a.now())
+	switch {
+	case errors.Is(err, lease.ErrShort):
+		return Redeemed{}, models.ErrLedgerUnavailable // and with it the books that could say why
+	case err != nil:
+		return Redeemed{}, err
+	case !block.Mode.Outlives() || a.agree(offer, block) != nil:
+		block.Unspend(e.Units)
+		return Redeemed{}, models.ErrLedgerUnavailable
+	}
+	return a.acknowledge(ctx, block, offer, e, counted)
+}
+
+// remembered answers a request that this node remembers from before. known is false where it doesn't.
+func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed, known bool, err error) {
+	earlier, settled, known := a.memory.find(e.Redemption)
+	if !known {
+		return Redeemed{}, false, nil
+	}
+	if !ledger.SameRequest(&earlier, e) {
+		return Redeemed{}, true, models.ErrKeyReused
+	}
+	if settled {
+		_, redemption, found, err := a.lookups.find(ctx, e.RedemptionID())
+		if err == nil && found {
+			return Redeemed{Redemption: redemption, Replayed: true}, true, nil
+		}
+	}
+	r, err = journaled(&earlier)
+	r.Replayed = true
+	r.Redemption.Journaled = !settled
+	return r, true, err
+}

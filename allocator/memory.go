@@ -1,0 +1,113 @@
+package allocator
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"tranche/models"
+)
+
+// memory is what this node knows of redemptions without asking the ledger: those it has acknowledged from its journal and not
+// settled yet, and the latest of those that are settled. It answers repeated requests, and tells how much of a user's limit is used
+// up as far as this node has seen, while the ledger is away.
+//
+// It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. A request that is repeated after
+// it was forgotten is taken for a new one; settling it then finds the first, and its unit comes back.
+type memory struct {
+	shards [memoryShards]memoryShard
+	users  users
+}
+
+const (
+	memoryShards = 64
+	// rememberedPerShard is how many settled redemptions one shard keeps: 131 072 in all.
+	rememberedPerShard = 2048
+)
+
+type memoryShard struct {
+	mu      sync.Mutex
+	known   map[models.ID]*remembered // by the hash of the redemption id, which says the offer, too
+	settled []models.ID               // a ring of the settled ones
+	oldest  int                       // the next place of the ring to use
+}
+
+// remembered is one redemption of this node's.
+type remembered struct {
+	entry   models.Entry
+	settled bool
+	counted bool // in users
+}
+
+func (m *memory) shard(hash models.ID) *memoryShard {
+	return &m.shards[binary.LittleEndian.Uint64(hash[:])%memoryShards]
+}
+
+// find gives the entry that this node remembers for a redemption, and whether that is in the ledger already.
+func (m *memory) find(hash models.ID) (e models.Entry, settled, found bool) {
+	s := m.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, found := s.known[hash]
+	if !found {
+		return models.Entry{}, false, false
+	}
+	return r.entry, r.settled, true
+}
+
+// acknowledge remembers an entry that is in the journal and not in the ledger. counted says that it was reserved in users.
+func (m *memory) acknowledge(e *models.Entry, counted bool) {
+	s := m.shard(e.Redemption)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(e.Redemption, &remembered{entry: *e, counted: counted})
+}
+
+// settle notes that the ledger has a redemption, by the entry that it has; count says to count it in users, if it isn't.
+// Of the settled ones the oldest is forgotten.
+func (m *memory) settle(e *models.Entry, count bool) {
+	s := m.shard(e.Redemption)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, known := s.known[e.Redemption]
+	if known && r.settled {
+		return
+	}
+	counted := known && r.counted
+	if count && !counted {
+		m.users.add(e)
+		counted = true
+	}
+	s.set(e.Redemption, &remembered{entry: *e, settled: true, counted: counted})
+	if len(s.settled) < rememberedPerShard {
+		s.settled = append(s.settled, e.Redemption)
+		return
+	}
+	m.drop(s, s.settled[s.oldest])
+	s.settled[s.oldest] = e.Redemption
+	s.oldest = (s.oldest + 1) % rememberedPerShard
+}
+
+// forget drops a redemption that turned out not to be one: another request had its key.
+func (m *memory) forget(hash models.ID) {
+	s := m.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.known[hash]; ok && !r.settled {
+		m.drop(s, hash)
+	}
+}
+
+// set and drop are called with the shard's mu held.
+func (s *memoryShard) set(hash models.ID, r *remembered) {
+	if s.known == nil {
+		s.known = map[models.ID]*remembered{}
+	}
+	s.known[hash] = r
+}
+
+func (m *memory) drop(s *memoryShard, hash models.ID) {
+	if r := s.known[hash]; r.counted {
+		m.users.release(&r.entry)
+	}
+	delete(s.known, hash)
+}

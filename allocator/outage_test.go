@@ -1,0 +1,450 @@
+package allocator_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/internal/settle"
+	"tranche/models"
+)
+
+// testJournal is a journal in memory. It outlives the process that wrote it.
+type testJournal struct {
+	mu      sync.Mutex
+	last    uint64
+	records map[uint64][]byte
+	broken  error // what Append answers instead
+	keeps   bool  // whether it has written all the same
+}
+
+func (j *testJournal) Append(_ context.Context, _ byte, payload []byte) (uint64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil && !j.keeps {
+		return 0, j.broken
+	}
+	if j.records == nil {
+		j.records = map[uint64][]byte{}
+	}
+	j.last++
+	j.records[j.last] = payload
+	return j.last, j.broken
+}
+
+func (j *testJournal) Settled(seqs ...uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, seq := range seqs {
+		delete(j.records, seq)
+	}
+}
+
+func (j *testJournal) Replay(each func(seq uint64, kind byte, payload []byte) error) error {
+	j.mu.Lock()
+	records := map[uint64][]byte{}
+	for seq, payload := range j.records {
+		records[seq] = payload
+	}
+	last := j.last
+	j.mu.Unlock()
+	for seq := range last + 1 {
+		if payload, ok := records[seq]; ok {
+			if err := each(seq, 1, payload); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (j *testJournal) backlog() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.records)
+}
+
+// copy is the disk as it is now.
+func (j *testJournal) copy() *testJournal {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return &testJournal{last: j.last, records: maps.Clone(j.records)}
+}
+
+// restart is what the next process on a node's data directory does before it serves.
+func (f *fleet) restart(n *testNode) {
+	f.t.Helper()
+	settler := settle.New(f.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+	if _, err := allocator.NewRecovery(n.journal, f.fake, settler, time.Now).Run(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	settler.Stop(f.t.Context())
+}
+
+// away lets every call to the store fail; back heals it.
+func (f *fleet) away() {
+	f.fake.SetAvailable(false)
+	f.fail(func(string) error { return models.ErrLedgerUnavailable })
+}
+
+func (f *fleet) back() {
+	f.fake.SetAvailable(true)
+	f.fail(nil)
+}
+
+// hold makes a node lease a block and spend one unit of it.
+func hold(t *testing.T, n *testNode, key string) {
+	t.Helper()
+	if _, err := n.redeem(key, "first", 1); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+}
+
+func fixedBlocks(m models.Mode, size int64) func(*models.Offer) {
+	return func(o *models.Offer) { o.Mode, o.LeaseSize, o.Adaptive = m, size, false }
+}
+
+func TestFastAnswersFromTheJournalAndSettlesBehind(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.fail(func(call string) error {
+			if call == "Settle" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		start := time.Now()
+		r, err := n.redeem("b", "u", 2)
+		if err != nil || !r.Redemption.Journaled || time.Since(start) > 0 {
+			t.Fatalf("%+v, %v after %s", r, err, time.Since(start))
+		}
+		if again, err := n.redeem("b", "u", 2); err != nil || !again.Replayed || !again.Redemption.Journaled {
+			t.Errorf("repeated before it is settled: %+v, %v", again, err)
+		}
+		if _, err := n.redeem("b", "u", 3); !errors.Is(err, models.ErrKeyReused) {
+			t.Errorf("its key for another request: %v", err)
+		}
+		if found, err := n.Redemption(t.Context(), r.Redemption.RedemptionID); err != nil || !found.Journaled {
+			t.Errorf("looked up before it is settled: %+v, %v", found, err)
+		}
+		time.Sleep(3 * time.Second)
+		again, err := n.redeem("b", "u", 2)
+		if err != nil || !again.Replayed || again.Redemption.Journaled || again.Redemption.CreatedAt != r.Redemption.CreatedAt {
+			t.Errorf("repeated after: %+v, %v", again, err)
+		}
+		if b := f.balance(); b.Redeemed != 3 || n.journal.backlog() != 0 {
+			t.Errorf("%+v, backlog %d", b, n.journal.backlog())
+		}
+	})
+}
+
+func TestFastGoesOnWithinItsLeasesWhileTheDatabaseIsAway(t *testing.T) {
+	for _, m := range []models.Mode{models.ModeFast, models.ModeAvailable} {
+		inFleet(t, 1, fixedBlocks(m, 25), func(t *testing.T, f *fleet) {
+			n := f.nodes[0]
+			hold(t, n, "a")
+			f.away()
+			for i := range 24 {
+				r, err := n.redeem(fmt.Sprint(i), "u", 1)
+				if err != nil || !r.Redemption.Journaled {
+					t.Fatalf("%s: %d: %+v, %v", m, i, r, err)
+				}
+			}
+			if _, err := n.redeem("more", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+				t.Errorf("%s: beyond the lease: %v", m, err)
+			}
+			if r, err := n.redeem("3", "u", 1); err != nil || !r.Replayed {
+				t.Errorf("%s: a repeated one: %+v, %v", m, r, err)
+			}
+			f.back()
+			time.Sleep(10 * time.Second)
+			if b := f.balance(); b.Redeemed != 25 || b.Overspend() != 0 || b.LateUnits != 0 || n.journal.backlog() != 0 {
+				t.Errorf("%s: afterwards %+v, backlog %d", m, b, n.journal.backlog())
+			}
+		})
+	}
+}
+
+func TestStrictDoesNotGoOn(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeStrict, 25), func(t *testing.T, f *fleet) {
+		hold(t, f.nodes[0], "a")
+		f.away()
+		if _, err := f.nodes[0].redeem("b", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Error(err)
+		}
+	})
+}
+
+// A block that was leased while the offer was strict may not be spent from the journal: nobody counts it as exposed.
+func TestALeaseKeepsItsMode(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeStrict, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.change(func(o *models.Offer) { o.Mode = models.ModeFast })
+		if r, err := n.redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
+			t.Errorf("%+v, %v", r, err)
+		}
+		f.away()
+		if _, err := n.redeem("c", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAvailableIsAsStrictWhileTheDatabaseIsThere(t *testing.T) {
+	inFleet(t, 2, func(o *models.Offer) { limitOne(o); o.Mode = models.ModeAvailable }, func(t *testing.T, f *fleet) {
+		for i, n := range f.nodes {
+			r, err := n.redeem(fmt.Sprint(i), "u", 1)
+			if i == 0 && (err != nil || r.Redemption.Journaled) {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if i == 1 && !errors.Is(err, models.ErrUserLimitReached) {
+				t.Errorf("the second node: %+v, %v", r, err)
+			}
+		}
+	})
+}
+
+// In an outage a node can only know what it has seen itself. What goes over the limit is booked, and listed.
+func TestAvailableKeepsUserLimitsAsFarAsItKnows(t *testing.T) {
+	limits := func(o *models.Offer) { limitOne(o); fixedBlocks(models.ModeAvailable, 25)(o) }
+	inFleet(t, 2, limits, func(t *testing.T, f *fleet) {
+		for i, n := range f.nodes {
+			hold(t, n, fmt.Sprint("hold", i))
+			f.change(func(o *models.Offer) { two := int64(2); o.UserLimitRedemptions = &two })
+		}
+		if _, err := f.nodes[0].redeem("before", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		f.away()
+		if _, err := f.nodes[0].redeem("one", "u", 1); err != nil {
+			t.Errorf("the second of two: %v", err)
+		}
+		if _, err := f.nodes[0].redeem("two", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Errorf("a third on the node that knows of two: %v", err)
+		}
+		if _, err := f.nodes[1].redeem("three", "u", 1); err != nil {
+			t.Errorf("on the node that knows of none: %v", err)
+		}
+		f.back()
+		time.Sleep(10 * time.Second)
+		exceptions, err := f.fake.Exceptions(t.Context(), "o", 10, models.ID{})
+		if err != nil || len(exceptions) != 1 || exceptions[0].Reason != models.ReasonUserLimit || exceptions[0].UserID != "u" {
+			t.Errorf("%+v, %v", exceptions, err)
+		}
+		if b := f.balance(); b.Redeemed != 5 {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+func TestTheSameKeyOnTwoNodesIsOneRedemption(t *testing.T) {
+	inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		for i, n := range f.nodes {
+			hold(t, n, fmt.Sprint("hold", i))
+		}
+		f.away()
+		for _, n := range f.nodes {
+			if _, err := n.redeem("same", "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.nodes[0].redeem("other", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.nodes[1].redeem("other", "v", 1); err != nil { // can't be known yet
+			t.Fatal(err)
+		}
+		f.back()
+		time.Sleep(10 * time.Second)
+		if b := f.balance(); b.Redeemed != 4 {
+			t.Errorf("%+v", b)
+		}
+		exceptions, err := f.fake.Exceptions(t.Context(), "o", 10, models.ID{})
+		if err != nil || len(exceptions) != 1 || exceptions[0].Reason != models.ReasonKeyReused {
+			t.Errorf("%+v, %v", exceptions, err)
+		}
+		for _, n := range f.nodes {
+			if n.journal.backlog() != 0 {
+				t.Errorf("backlog %d", n.journal.backlog())
+			}
+		}
+	})
+}
+
+func TestRefundsAndLookUpsElsewhereWaitForTheJournal(t *testing.T) {
+	inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		hold(t, f.nodes[0], "a")
+		var slow atomic.Int64
+		slow.Store(int64(500 * time.Millisecond))
+		f.fail(func(call string) error {
+			if call == "Settle" {
+				time.Sleep(time.Duration(slow.Load()))
+			}
+			return nil
+		})
+		if _, err := f.nodes[0].redeem("b", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := f.nodes[1].Redemption(t.Context(), models.RedemptionIDOf("o", "b")); err != nil || r.Journaled {
+			t.Errorf("look-up: %+v, %v", r, err)
+		}
+		slow.Store(0)
+		if _, err := f.nodes[1].refund("b", "r", 0); err != nil {
+			t.Errorf("refund: %v", err)
+		}
+		start := time.Now()
+		_, err := f.nodes[1].Redemption(t.Context(), models.RedemptionIDOf("o", "nothing"))
+		if !errors.Is(err, models.ErrRedemptionUnsettled) || time.Since(start) > 1100*time.Millisecond {
+			t.Errorf("what is nowhere: %v after %s", err, time.Since(start))
+		}
+	})
+}
+
+// A node that was cut off and reclaimed comes back: what it has acknowledged is booked late and listed, and never more than the
+// bound had said.
+func TestLateEntriesStayWithinTheBound(t *testing.T) {
+	inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		cut, other := f.nodes[0], f.nodes[1]
+		hold(t, cut, "a")
+		cut.link.cut.Store(true)
+		for i := range 10 {
+			if _, err := cut.redeem(fmt.Sprint("cut", i), "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		leases, err := f.fake.ActiveLeases(t.Context(), "o")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		for _, l := range leases { // the reapers of others
+			if _, _, err := f.fake.CloseLease(t.Context(), "o", l.ID, models.LeaseReclaimed, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bound := f.balance().OverspendBound
+		for i := 0; ; i++ { // the other sells everything that the database has
+			if _, err := other.redeem(fmt.Sprint("other", i), "v", 1); err != nil {
+				break
+			}
+		}
+		cut.link.cut.Store(false)
+		time.Sleep(2 * time.Minute)
+		b := f.balance()
+		if b.Redeemed != 110 || b.Overspend() != 10 || b.LateUnits != 10 {
+			t.Errorf("after all: %+v", b)
+		}
+		if b.Overspend() > bound {
+			t.Errorf("overspend %d, the bound had said %d", b.Overspend(), bound)
+		}
+		if b.OverspendBound != b.Overspend() {
+			t.Errorf("with everything settled the bound is %d, the overspend %d", b.OverspendBound, b.Overspend())
+		}
+		exceptions, err := f.fake.Exceptions(t.Context(), "o", 100, models.ID{})
+		if err != nil || len(exceptions) != 10 {
+			t.Errorf("%d listed, %v", len(exceptions), err)
+		}
+		f.overspent = true
+	})
+}
+
+func TestAJournalThatFailsAcknowledgesNothing(t *testing.T) {
+	for _, keeps := range []bool{false, true} {
+		inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+			n := f.nodes[0]
+			hold(t, n, "a")
+			n.journal.keeps, n.journal.broken = keeps, models.ErrOverloaded
+			if keeps {
+				n.journal.broken = models.ErrOutcomeUnknown
+			}
+			if _, err := n.redeem("b", "u", 1); !errors.Is(err, n.journal.broken) {
+				t.Errorf("keeps %v: %v", keeps, err)
+			}
+			n.journal.broken = nil
+			if keeps {
+				f.restart(n)
+				f.stranded = true
+			}
+			want := int64(1)
+			if keeps {
+				want = 2 // it was written, though nobody could know
+			}
+			if b := f.balance(); b.Redeemed != want {
+				t.Errorf("keeps %v: %+v", keeps, b)
+			}
+		})
+	}
+}
+
+// What the process before had acknowledged is in the ledger before the next one serves: once, however often the start is repeated.
+func TestRecoveryIsSettlement(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		for i := range 20 {
+			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept := n.journal.copy() // as the disk is when the process is killed
+		f.back()
+		time.Sleep(10 * time.Second)
+		if b := f.balance(); b.Redeemed != 21 {
+			t.Fatalf("%+v", b)
+		}
+		n.journal = kept // all of it is settled, and none of it is known to be
+		f.restart(n)
+		if b := f.balance(); b.Redeemed != 21 || kept.backlog() != 0 {
+			t.Errorf("%+v, backlog %d", b, kept.backlog())
+		}
+	})
+}
+
+func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		for i := range 20 {
+			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		journal := n.journal.copy()
+		settler := settle.New(f.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		recovery := allocator.NewRecovery(journal, f.fake, settler, time.Now)
+		if _, err := recovery.Run(t.Context()); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Fatalf("with the database away: %v", err)
+		}
+		f.back()
+		if count, err := recovery.Run(t.Context()); err != nil || count != 20 {
+			t.Errorf("%d records, %v", count, err)
+		}
+		settler.Stop(t.Context())
+		if b := f.balance(); b.Redeemed != 21 {
+			t.Errorf("%+v", b)
+		}
+		foreign := newFleet(t)
+		settler = settle.New(foreign.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		journal = &testJournal{records: map[uint64][]byte{1: []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}, last: 1}
+		if _, err := allocator.NewRecovery(journal, foreign.fake, settler, time.Now).Run(t.Context()); err == nil {
+			t.Error("a journal of another database was taken for settled")
+		}
+		settler.Stop(t.Context())
+		synctest.Wait()
+	})
+}

@@ -1,0 +1,135 @@
+package allocator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tranche/lease"
+	"tranche/models"
+)
+
+// Recovered is what an earlier process on this data directory has left in the journal.
+type Recovered interface {
+	Replay(each func(seq uint64, kind byte, payload []byte) error) error
+	Settled(seqs ...uint64)
+}
+
+// Estate is what recovery needs of the database.
+type Estate interface {
+	Offer(ctx context.Context, id string) (models.Offer, error)
+	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
+}
+
+// Resumer books entries on leases that an earlier process held; see settle.Settler.
+type Resumer interface {
+	Resume(block *lease.Block, lastBatch int64)
+	Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict))
+}
+
+// recoverAtOnce is how many entries are on their way at the same time.
+const recoverAtOnce = 4096
+
+// Recovery settles what the journal holds: it does what the settler does all the time, from where the process before left off. What
+// had been settled already is found by its id and counts once.
+type Recovery struct {
+	journal Recovered
+	estate  Estate
+	settler Resumer
+	now     func() time.Time
+
+	places chan struct{} // taken by the entries that are on their way
+	leases map[models.ID]*resumed
+	booked uint64 // the last record that was handed to the settler
+	count  int
+}
+
+// NewRecovery makes a Recovery; it is for one goroutine.
+func NewRecovery(journal Recovered, estate Estate, settler Resumer, now func() time.Time) *Recovery {
+	return &Recovery{
+		journal: journal, estate: estate, settler: settler, now: now,
+		places: make(chan struct{}, recoverAtOnce), leases: map[models.ID]*resumed{},
+	}
+}
+
+// Run returns when all that the journal held is in the ledger, with the number of records. When it fails it may be called again, and
+// goes on where it was.
+//
+// It fails when ctx ends, when the database is away, and when the journal tells of a lease or an offer that the database does not
+// know: then it is not the database that this journal belongs to.
+func (r *Recovery) Run(ctx context.Context) (count int, err error) {
+	err = r.journal.Replay(func(seq uint64, kind byte, payload []byte) error {
+		if seq <= r.booked {
+			return nil
+		}
+		return r.settle(ctx, seq, kind, payload)
+	})
+	if err != nil {
+		return r.count, err
+	}
+	for range recoverAtOnce { // all places are free when nothing is on its way
+		if err := r.place(ctx); err != nil {
+			return r.count, err
+		}
+	}
+	return r.count, nil
+}
+
+// resumed is a lease that entries in the journal were spent from.
+type resumed struct {
+	block *lease.Block
+	offer *models.Offer
+}
+
+func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []byte) error {
+	e, err := decodeRecord(kind, payload)
+	if err != nil {
+		return err
+	}
+	on, err := r.lease(ctx, &e)
+	if err != nil {
+		return err
+	}
+	if err := r.place(ctx); err != nil {
+		return err
+	}
+	r.booked = seq
+	r.count++
+	r.settler.Book(on.block, on.offer, e, func(models.Verdict) {
+		r.journal.Settled(seq)
+		<-r.places
+	})
+	return nil
+}
+
+// place waits until fewer than recoverAtOnce entries are on their way.
+func (r *Recovery) place(ctx context.Context) error {
+	select {
+	case r.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lease takes up the queue of the lease that an entry was spent from. Its block is for settling only: it has expired.
+func (r *Recovery) lease(ctx context.Context, e *models.Entry) (*resumed, error) {
+	if on, ok := r.leases[e.LeaseID]; ok {
+		return on, nil
+	}
+	offer, err := r.estate.Offer(ctx, e.OfferID)
+	if err != nil {
+		return nil, fmt.Errorf("journal: offer %q: %w", e.OfferID, err)
+	}
+	states, err := r.estate.LeaseStates(ctx, e.OfferID, []models.ID{e.LeaseID})
+	if err != nil {
+		return nil, err
+	}
+	if len(states) != 1 {
+		return nil, fmt.Errorf("journal: the database has no lease %s of offer %q: is it the one that this journal was written for?", e.LeaseID, e.OfferID)
+	}
+	on := &resumed{block: lease.NewBlock(&states[0], r.now()), offer: &offer}
+	r.settler.Resume(on.block, states[0].Batch)
+	r.leases[e.LeaseID] = on
+	return on, nil
+}

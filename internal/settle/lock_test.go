@@ -1,0 +1,210 @@
+package settle
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tranche/models"
+)
+
+// The times of a database in trouble: one lock wait, and a commit that is slow but not stuck.
+const (
+	lockWait   = 2 * time.Second
+	slowCommit = 14 * time.Millisecond
+)
+
+// stuck makes the ledger as slow as it really is when somebody holds one of these locks. It gives how many attempts met one.
+func (b *bench) stuck(holds func(models.Wanted) bool) *atomic.Int64 {
+	var met atomic.Int64
+	b.ledger.before = func(batch models.Batch) error {
+		for _, w := range batch.Wanted {
+			if holds(w) {
+				met.Add(1)
+				time.Sleep(lockWait)
+				return models.ErrBusy
+			}
+		}
+		time.Sleep(slowCommit)
+		return nil
+	}
+	return &met
+}
+
+func key(key string) func(models.Wanted) bool {
+	return func(w models.Wanted) bool { return w.IdempotencyKey == key }
+}
+
+func TestOneStuckRowHoldsUpNobodyElse(t *testing.T) {
+	for _, place := range []int{0, 17, 63} {
+		inBubble(t, 100, func(t *testing.T, b *bench) {
+			b.stuck(key(fmt.Sprint(place)))
+			var wg sync.WaitGroup
+			for i := range 64 {
+				wg.Go(func() {
+					_, err := b.redeem(fmt.Sprint(i), 5*time.Second)
+					if stuck := i == place; stuck && !errors.Is(err, models.ErrBusy) || !stuck && err != nil {
+						t.Errorf("stuck %d, got %d: %v", place, i, err)
+					}
+				})
+			}
+			for i := range 9 { // and those who come while the lane is slow
+				time.Sleep(time.Second)
+				wg.Go(func() {
+					if _, err := b.redeem(fmt.Sprint("later", i), 5*time.Second); err != nil {
+						t.Errorf("stuck %d, came %d s later: %v", place, i+1, err)
+					}
+				})
+			}
+			wg.Wait()
+			b.settler.running.Wait()
+			b.check(63 + 9)
+		})
+	}
+}
+
+func TestAStuckUserIsOnePartyWhereUsersAreLimited(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *bench) {
+		limit := int64(1000)
+		b.offer.UserLimitUnits = &limit
+		met := b.stuck(func(w models.Wanted) bool { return w.UserID == "u" })
+		redeem := func(user, key string) error {
+			b.block.Spend(1, time.Now())
+			e := redeem(key)
+			e.UserID = user
+			_, err := b.settler.Settle(t.Context(), b.block, b.offer, e, nil)
+			return err
+		}
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if err := redeem("u", fmt.Sprint("u", i)); !errors.Is(err, models.ErrBusy) {
+					t.Error("the stuck user:", err)
+				}
+			})
+			synctest.Wait()
+			wg.Go(func() {
+				if err := redeem(fmt.Sprint(i), fmt.Sprint(i)); err != nil {
+					t.Error(i, err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		// The first was alone with the lock, and the nine after it were set apart together.
+		if met.Load() != 2 {
+			t.Errorf("waited for the same lock %d times", met.Load())
+		}
+		b.check(10)
+	})
+}
+
+func TestOfALargeBatchOnlyThePieceOfTheStuckOneMayRunOutOfTime(t *testing.T) {
+	inBubble(t, 600, func(t *testing.T, b *bench) {
+		met := b.stuck(key("170"))
+		var lost atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 449 {
+			wg.Go(func() {
+				if _, err := b.redeem(fmt.Sprint(i), 5*time.Second); err != nil {
+					lost.Add(1)
+				}
+			})
+			if i == 0 {
+				synctest.Wait() // the first is under way alone: a batch of 448, in pieces of 7
+			}
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		if n := lost.Load(); n < 1 || n > 7 {
+			t.Errorf("%d were lost with the stuck one", n-1)
+		}
+		if met.Load() > 3 {
+			t.Errorf("waited for the lock %d times", met.Load())
+		}
+		b.check(449 - lost.Load())
+	})
+}
+
+// A checkout that retries on behalf of the stuck user again and again costs the others a lock wait now and then, and no request.
+func TestTheNextEntriesOfAStuckPartyRunApart(t *testing.T) {
+	inBubble(t, 1000, func(t *testing.T, b *bench) {
+		b.stuck(key("stuck"))
+		var wg sync.WaitGroup
+		for i := range 200 { // 20 s
+			if i%5 == 0 {
+				wg.Go(func() {
+					if _, err := b.redeem("stuck", 5*time.Second); err == nil {
+						t.Error("redeemed over a lock")
+					}
+				})
+			}
+			wg.Go(func() {
+				if _, err := b.redeem(fmt.Sprint(i), 5*time.Second); err != nil {
+					t.Errorf("%d: %v", i, err)
+				}
+			})
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		b.check(200)
+	})
+}
+
+func TestWhatWasAcknowledgedOutlastsALock(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *bench) {
+		free := time.Now().Add(20 * time.Second)
+		b.stuck(func(w models.Wanted) bool { return w.IdempotencyKey == "7" && time.Now().Before(free) })
+		var booked atomic.Int64
+		for i := range 20 {
+			b.block.Spend(1, time.Now())
+			b.settler.Book(b.block, b.offer, redeem(fmt.Sprint(i)), func(v models.Verdict) {
+				booked.Add(1)
+				if v.Err != nil {
+					t.Error(i, v.Err)
+				}
+			})
+		}
+		time.Sleep(5 * time.Second)
+		if booked.Load() != 19 {
+			t.Errorf("%d of the 19 others are booked", booked.Load())
+		}
+		time.Sleep(25 * time.Second)
+		if booked.Load() != 20 {
+			t.Error("the lock is gone, and the entry is not booked")
+		}
+		b.settler.running.Wait()
+		b.check(20)
+	})
+}
+
+// The requester has heard that the outcome is unknown; when the attempt has certainly failed, its entry must not be tried again.
+func TestAnEntryWhoseTimeEndedDuringAFailedAttemptIsDropped(t *testing.T) {
+	inBubble(t, 10, func(t *testing.T, b *bench) {
+		b.stuck(func(models.Wanted) bool { return b.ledger.attempts() == 2 })
+		var decided atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = b.redeem("before them", time.Second) })
+		synctest.Wait()
+		for _, timeout := range []time.Duration{time.Second, 5 * time.Second} {
+			wg.Go(func() {
+				hook := func() { decided.Store(true) }
+				if _, err := b.redeemWith(fmt.Sprint(timeout), timeout, hook); (err == nil) != (timeout > lockWait) {
+					t.Error(timeout, err)
+				}
+			})
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if decided.Load() {
+			t.Error("called decided while an attempt was under way")
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		b.check(2)
+	})
+}

@@ -1,0 +1,94 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tranche/internal/run"
+	"tranche/models"
+)
+
+// giveUpAfter is how long a drain tries to reach a database that is away, when nothing is pending: nobody waits for it, and the
+// reapers, or the next start, will find the leases.
+const giveUpAfter = time.Second
+
+// Drain refuses all further spending, waits until what was spent is settled, and returns every lease. It gives the number of
+// leases that it had to leave to the reapers because ctx ended first, or the database was away.
+func (k *Keeper) Drain(ctx context.Context) (left int) {
+	k.mu.Lock()
+	k.draining.Store(true)
+	k.mu.Unlock()
+	k.cancel()
+	k.grants.Wait()
+	k.each(func(h *holding) { h.sealAll() })
+
+	backoff := run.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}
+	answered := k.cfg.Now()
+	for {
+		away := k.giveBack(ctx)
+		left, pending := k.remaining()
+		if !away {
+			answered = k.cfg.Now()
+		}
+		hopeless := away && !pending && k.cfg.Now().Sub(answered) >= giveUpAfter
+		if left == 0 || hopeless || !backoff.Wait(ctx) {
+			return left
+		}
+	}
+}
+
+// giveBack tries once to return all leases that are quiet, of several offers side by side. It reports whether the database was away.
+func (k *Keeper) giveBack(ctx context.Context) bool {
+	var away atomic.Bool
+	var group errgroup.Group
+	group.SetLimit(closeAtOnce)
+	k.each(func(h *holding) {
+		group.Go(func() error {
+			if err := h.giveBack(ctx); errors.Is(err, models.ErrLedgerUnavailable) {
+				away.Store(true)
+			}
+			return nil
+		})
+	})
+	_ = group.Wait() // holdings report their own errors
+	return away.Load()
+}
+
+// giveBack returns what is quiet. First it finds out what the node has: a grant whose reply is missing may have brought leases, and
+// a refund under way may have opened a pool.
+func (h *holding) giveBack(ctx context.Context) error {
+	if h.isUnsure() {
+		if err := h.grantOnce(ctx); err != nil {
+			return err
+		}
+	}
+	h.sealAll()
+	return h.closeQuiet(ctx)
+}
+
+func (h *holding) isUnsure() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.unsure != nil
+}
+
+// remaining counts the leases that are not returned yet, and those that may have been granted, and reports whether any unit is
+// pending.
+func (k *Keeper) remaining() (leases int, pending bool) {
+	k.each(func(h *holding) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		leases += len(h.held)
+		if h.unsure != nil {
+			leases++
+		}
+		for _, l := range h.held {
+			pending = pending || l.Pending() > 0
+		}
+	})
+	return leases, pending
+}

@@ -1,0 +1,79 @@
+#!/bin/sh
+# Redeems over HTTP side by side with a bare Gin handler that parses the same request and writes the same reply, in turn, and
+# prints Tranche's share of its throughput. Needs wrk (apt: wrk). TRANCHE_TEST_DSN names a database server; else a private
+# MariaDB is started. ROUNDS and SECONDS_EACH change the run.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. internal/testdb.sh
+rounds=${ROUNDS:-3}
+seconds=${SECONDS_EACH:-10}
+bin=$PWD/.bin
+pids=
+work=$(mktemp -d "${TMPDIR:-/tmp}/tranche-compare.XXXXXX")
+
+finish() {
+  for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+  for pid in $pids; do wait "$pid" 2>/dev/null || true; done
+  [ -z "${database:-}" ] || [ -z "${MARIADB_DSN:-}" ] || mariadb_stop
+  rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+has wrk || apt_install wrk || { echo 'compare.sh: wrk is missing' >&2; exit 1; }
+go build -buildvcs=false -o "$bin/tranche" ./server
+go build -buildvcs=false -o "$bin/floor" ./loadtest/floor
+if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
+  mariadb_install
+  mariadb_start
+  database=private
+  TRANCHE_TEST_DSN=$MARIADB_DSN
+  mariadb --no-defaults --host=127.0.0.1 --port="$mariadb_port" --user=root --execute='CREATE DATABASE tranche_compare'
+fi
+
+free_port() { echo $((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000)); }
+await() { for tick in $(seq 300); do curl -fs -o "$work/ready" "$1/readyz" && return 0; sleep 0.1; done; return 1; }
+
+node=http://127.0.0.1:$(free_port)
+"$bin/tranche" --listen "${node#http://}" --data-dir "$work/node" --dsn "${TRANCHE_TEST_DSN}tranche_compare" --drain-wait 0s --log-level warn \
+  >"$work/node.log" 2>&1 &
+pids="$pids $!"
+floor=http://127.0.0.1:$(free_port)
+"$bin/floor" --listen "${floor#http://}" >"$work/floor.log" 2>&1 &
+pids="$pids $!"
+await "$node" || { cat "$work/node.log" >&2; exit 1; }
+await "$floor"
+
+offer() {
+  curl -fs -o "$work/offer" "$node/v1/offers" -H 'Content-Type: application/json' \
+    -d "{\"id\": \"$1\", \"name\": \"$1\", \"budget\": 1000000000, \"lease_size\": 100000, \"mode\": \"$2\"$3}"
+}
+offer strict strict ', "user_limit_redemptions": 1'
+offer fast fast ''
+
+# measure URL OFFER CONNECTIONS prints requests per second and the 99th percentile, and fails on any answer that is not a success.
+measure() {
+  OFFER=$2 RUN=$$-$2-$3-$round wrk -t1 -c"$3" -d"${seconds}s" --latency -s loadtest/redeem.lua "$1" >"$work/wrk"
+  if grep -q Non-2xx "$work/wrk"; then cat "$work/wrk" "$work/node.log" >&2; exit 1; fi
+  awk '/Requests\/sec/ { rate = $2 } $1 == "99%" { p99 = $2 } END { printf "%s %s", rate, p99 }' "$work/wrk"
+}
+
+# settled waits until the journal has nothing left, and prints how long that took.
+settled() {
+  start=$(date +%s)
+  until curl -fs "$node/metrics" | awk '/^tranche_journal_backlog_records/ { exit $2 > 0 }'; do sleep 0.2; done
+  echo $(($(date +%s) - start))
+}
+
+printf '%-28s %5s %12s %10s %12s %10s %7s\n' offer conns Tranche p99 floor p99 share
+for round in $(seq "$rounds"); do
+  for what in 'fast 64' 'strict 64' 'strict 256'; do
+    mode=${what% *} conns=${what#* }
+    base=$(measure "$floor" "$mode" "$conns")
+    ours=$(measure "$node" "$mode" "$conns")
+    rest=
+    [ "$mode" = strict ] || rest=" (settled $(settled) s later)"
+    echo "$mode $conns $ours $base" | awk -v rest="$rest" '{ printf "%-28s %5s %12s %10s %12s %10s %7.2f\n", $1 rest, $2, $3, $4, $5, $6, $3 / $5 }'
+  done
+done

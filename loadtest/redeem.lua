@@ -1,0 +1,17 @@
+-- wrk: redeems with a fresh key and a fresh user each time. RUN tells runs apart, OFFER names the offer.
+local threads = 0
+function setup(thread)
+  threads = threads + 1
+  thread:set("number", threads)
+end
+function init()
+  count = 0
+  run = os.getenv("RUN") or tostring(os.time())
+  path = "/v1/offers/" .. (os.getenv("OFFER") or "hot") .. "/redemptions"
+end
+function request()
+  count = count + 1
+  local key = run .. "-" .. number .. "-" .. count
+  return wrk.format("POST", path, { ["Content-Type"] = "application/json", ["Idempotency-Key"] = key },
+    '{"user_id":"' .. key .. '"}')
+end

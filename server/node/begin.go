@@ -1,0 +1,61 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tranche/internal/run"
+	"tranche/models"
+)
+
+// begin tries until the database lets the node in, or ctx ends.
+func (n *Node) begin(ctx context.Context) (epoch int64, ok bool) {
+	err := n.persist(ctx, func() (err error) {
+		epoch, err = n.enter(ctx)
+		return err
+	}, func(error) bool { return true })
+	if err != nil {
+		return 0, false
+	}
+	if n.state.CompareAndSwap(starting, serving) {
+		n.log.Info().Stringer("node_id", n.dir.NodeID).Int64("epoch", epoch).Msg("serving")
+	}
+	return epoch, true
+}
+
+// enter makes the node part of the fleet. It may be repeated from its beginning at any point.
+func (n *Node) enter(ctx context.Context) (int64, error) {
+	records, err := n.settle(ctx)
+	if err != nil {
+		return 0, err
+	}
+	epoch, err := n.store.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
+	if err != nil {
+		return 0, err
+	}
+	leases, err := n.returnEarlier(ctx, epoch)
+	if err != nil {
+		return 0, err
+	}
+	if err := n.catalogue.Sync(ctx); err != nil {
+		return 0, err
+	}
+	if records+leases > 0 {
+		n.log.Info().Int("records", records).Int("leases", leases).Msg("settled the journal and returned the leases of an earlier run")
+	}
+	n.keeper.Begin(epoch)
+	return epoch, nil
+}
+
+// heartbeatEvery lets a node miss one and still count as active.
+const heartbeatEvery = models.NodeSilence / 3
+
+// heartbeat says that the node is alive, and stops it when another process has its identity.
+func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
+	run.Every(ctx, heartbeatEvery, func(ctx context.Context) {
+		if err := n.store.Heartbeat(ctx, n.dir.NodeID, epoch); errors.Is(err, models.ErrEpochSuperseded) {
+			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))
+		}
+	})
+}

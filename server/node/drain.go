@@ -1,0 +1,51 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"tranche/internal/run"
+)
+
+// A drain, after the time for which it goes on serving, ends within drainWithin and what one call to a database that does not answer
+// takes (4.5 s): together less than 10 s. Requests get the first part of it.
+const (
+	drainWithin   = 5 * time.Second
+	drainRequests = 3500 * time.Millisecond
+)
+
+// drain stops serving in the reverse order of the start. What it can't do in time stays in the journal and with the reapers.
+// begun is closed when the start, which ctx's end has broken off, has ended.
+func (n *Node) drain(begun <-chan struct{}) {
+	started := n.state.Swap(draining) != starting
+	n.log.Info().Msg("draining")
+	if started {
+		run.Pause(context.Background(), n.config.DrainWait)
+	}
+	<-begun
+	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	defer cancel()
+	n.stopServing(ctx)
+	if left := n.keeper.Drain(ctx); left > 0 {
+		n.log.Warn().Int("leases", left).Msg("leases left for the reapers")
+	}
+	n.settler.Stop(ctx)
+	if records, _ := n.journal.Backlog(); records > 0 {
+		n.log.Warn().Int64("records", records).Msg("left in the journal, for the next start to settle")
+	}
+	n.log.Info().Msg("drained")
+}
+
+// stopServing ends when no request is being handled any more, or with ctx.
+func (n *Node) stopServing(ctx context.Context) {
+	requests, cancel := context.WithTimeout(ctx, drainRequests)
+	defer cancel()
+	if err := n.http.Shutdown(requests); err != nil {
+		_ = n.http.Close() // which ends the contexts of those that are left
+	}
+	select {
+	case <-n.handlers.shut():
+	case <-ctx.Done():
+		n.log.Warn().Msg("requests are still being handled")
+	}
+}

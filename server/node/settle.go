@@ -1,0 +1,121 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/internal/datadir"
+	"tranche/internal/run"
+	"tranche/models"
+)
+
+// SettleConfig says whose journal is settled into which database.
+type SettleConfig struct {
+	DataDir string // of a node that doesn't run
+	DSN     string
+	Logger  zerolog.Logger
+}
+
+// Settled is how much was settled and returned.
+type Settled struct {
+	Records int // of the journal, those too that were in the database already
+	Leases  int
+}
+
+// SettleJournal does for a node that is not going to start again what its start would do: it books what the journal holds, and
+// returns the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
+// stops.
+//
+// It waits for a database that is away until ctx ends. What it gives with an error was done, and doing all of it again is harmless.
+func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
+	dir, err := datadir.OpenExisting(config.DataDir)
+	if err != nil {
+		return Settled{}, err
+	}
+	var recording sync.WaitGroup
+	defer recording.Wait()
+	b := &base{}
+	defer b.close()
+	if err := b.open(dir, config.DSN, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
+		return Settled{}, err
+	}
+	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })
+	found, _ := b.journal.Backlog()
+	err = b.persist(ctx, func() error { return b.settleAll(ctx, &settled) }, isAway)
+	b.stopSettler()
+	left, _ := b.journal.Backlog()
+	settled.Records = int(found - left)
+	switch {
+	case err == nil:
+		b.awaitRemoval(ctx)
+	case ctx.Err() != nil:
+		err = fmt.Errorf("interrupted with %d records left: %w", left, err)
+	}
+	return settled, err
+}
+
+// isAway reports whether the database could not be asked: the one thing that is worth waiting for.
+func isAway(err error) bool {
+	return errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) || errors.Is(err, models.ErrBusy)
+}
+
+// settleAll may be repeated from its beginning at any point.
+func (b *base) settleAll(ctx context.Context, settled *Settled) (err error) {
+	if _, err = b.settle(ctx); err != nil {
+		return err
+	}
+	name, known, err := b.knownAs(ctx)
+	if err != nil || !known {
+		return err // it never had a lease
+	}
+	epoch, err := b.store.RegisterNode(ctx, b.dir.NodeID, name)
+	if err != nil {
+		return err
+	}
+	returned, err := b.returnEarlier(ctx, epoch)
+	settled.Leases += returned
+	return err
+}
+
+// nodesAtOnce bounds one read of the list of nodes.
+const nodesAtOnce = 500
+
+// knownAs gives the name that the node had.
+func (b *base) knownAs(ctx context.Context) (name string, known bool, err error) {
+	for before := (models.ID{}); ; {
+		nodes, err := b.store.Nodes(ctx, nodesAtOnce, before)
+		if err != nil || len(nodes) == 0 {
+			return "", false, err
+		}
+		for _, n := range nodes {
+			if n.ID == b.dir.NodeID {
+				return n.Name, true, nil
+			}
+			before = n.ID
+		}
+	}
+}
+
+// stopSettler gives up what the database has not answered yet.
+func (b *base) stopSettler() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	defer cancel()
+	b.settler.Stop(ctx)
+}
+
+// awaitRemoval waits until the journal has removed the segments that are settled, so that who looks finds none. It is no harm if it hasn't.
+func (b *base) awaitRemoval(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	for {
+		if _, bytes := b.journal.Backlog(); bytes == 0 || !run.Pause(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
+}
