@@ -43,6 +43,9 @@
 //
 // # What was acknowledged already
 //
+// Nobody waits for it, so it gathers for a moment: fewer transactions and fsyncs for the same entries leave more of the machine to those
+// who do wait. One who does ends the gathering.
+//
 // An entry that is in the node's journal has to be booked, whatever happens. It has no deadline, is never refused, and is asked for
 // again, with pauses, until there is a verdict. When its lease is closed meanwhile, the ledger takes it as a late entry;
 // the queue need not know.

@@ -15,6 +15,8 @@ const (
 	maxQueued = 16384           // entries that are not acknowledged, per lease
 	maxPieces = 64              // that a batch is taken apart into
 	apartFor  = 5 * time.Second // as long as the database lets a client that has stopped hold its locks
+	// gatherFor is how long entries that were acknowledged already wait for others to share their transaction with.
+	gatherFor = 50 * time.Millisecond
 )
 
 // queue is the wanted entries of one lease. Its goroutine runs while there are any.
@@ -24,6 +26,8 @@ type queue struct {
 	settled  int64       // the number of the last batch. This and backoff belong to the goroutine that runs
 	backoff  run.Backoff // between attempts that decide nothing
 	troubled bool        // the last such attempt was logged
+
+	hurry chan struct{} // has something when gathering may be over
 
 	mu      sync.Mutex
 	offer   *models.Offer // the newest that a requester knew
@@ -36,7 +40,7 @@ type queue struct {
 }
 
 func newQueue(s *Settler, block *lease.Block, settled int64) *queue {
-	return &queue{settler: s, block: block, settled: settled, backoff: newBackoff(), locked: map[string]bool{}}
+	return &queue{settler: s, block: block, settled: settled, backoff: newBackoff(), hurry: make(chan struct{}, 1), locked: map[string]bool{}}
 }
 
 // newBackoff is short at first, because most commits without a reply are found by the next attempt.
@@ -75,13 +79,19 @@ func (q *queue) push(offer *models.Offer, it *item) error {
 		q.offer = offer
 	}
 	q.items = append(q.items, it)
+	if !it.acknowledged || len(q.items) >= maxBatchEntries {
+		select {
+		case q.hurry <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }
 
 // run settles batch after batch until nothing is left, or the Settler stops.
 func (q *queue) run() {
 	defer q.settler.running.Done()
-	for b := q.take(); b != nil; b = q.take() {
+	for b := q.next(); b != nil; b = q.next() {
 		well := q.settle(b)
 		if well {
 			q.backoff, q.troubled = newBackoff(), false
@@ -91,6 +101,34 @@ func (q *queue) run() {
 			return
 		}
 	}
+}
+
+// next waits a little where nobody waits for the answer, and takes the next batch.
+func (q *queue) next() *batch {
+	if q.patient() {
+		enough := time.NewTimer(gatherFor)
+		defer enough.Stop()
+		for more := true; more && q.patient(); {
+			select {
+			case <-q.hurry:
+			case <-enough.C:
+				more = false
+			case <-q.settler.stop.Done():
+				more = false
+			}
+		}
+	}
+	return q.take()
+}
+
+// patient reports whether all that is in the queue was acknowledged already, and does not fill a batch.
+func (q *queue) patient() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.items) == 0 || len(q.items) >= maxBatchEntries || len(q.pieces) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(q.items, func(it *item) bool { return !it.acknowledged })
 }
 
 // end refuses everything in the queue: the Settler stops. What was acknowledged stays in the journal.
