@@ -177,3 +177,36 @@ func TestALeaseWhoseEndMovesIsNotReclaimed(t *testing.T) {
 		}
 	})
 }
+
+// The owner may be faster by a moment: its renewal between a reaper's look and its hand must win.
+func TestALeaseThatIsRenewedAtTheLastMomentIsNotReclaimed(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		e.fail(func(call string) error {
+			if call == "CloseLease" {
+				e.renew()
+			}
+			return nil
+		})
+		time.Sleep(3 * time.Minute)
+		if !e.active() {
+			t.Error("reclaimed a lease that had been renewed")
+		}
+	})
+}
+
+func TestMoreExpiredLeasesThanOneLookFinds(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		for range reapAtOnce + 100 {
+			_, err := e.fake.OpenPool(t.Context(), models.Lease{
+				OfferID: "o", ID: models.NewID(), NodeID: e.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		if n := e.balance().LeasesActive; n != 0 {
+			t.Errorf("%d leases of a dead node are left", n)
+		}
+	})
+}

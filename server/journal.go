@@ -83,6 +83,8 @@ func (settle) Run(ctx context.Context, s *settings, out io.Writer) error {
 		return errors.New("--dsn is needed: the database of the fleet that the node belonged to")
 	}
 	settled, err := node.SettleJournal(ctx, node.SettleConfig{DataDir: s.DataDir, DSN: s.DSN, Logger: s.logger()})
-	fmt.Fprintf(out, "records settled  %d\nleases returned  %d\n", settled.Records, settled.Leases)
+	if err == nil || settled != (node.Settled{}) {
+		fmt.Fprintf(out, "records settled  %d\nleases returned  %d\n", settled.Records, settled.Leases)
+	}
 	return err
 }

@@ -128,8 +128,14 @@ func TestAnOfferIsFastUnlessItLimitsItsUsers(t *testing.T) {
 	w := newWorld(t)
 	const limit = `,"user_limit_redemptions":1`
 	for i, c := range []struct{ members, mode string }{
-		{``, "fast"}, {`,"mode":"fast"`, "fast"}, {`,"mode":"available"`, "available"}, {`,"mode":"strict"`, "strict"},
-		{`,"user_limit_units":5`, "strict"}, {limit, "strict"}, {limit + `,"mode":"strict"`, "strict"}, {limit + `,"mode":"available"`, "available"},
+		{``, "fast"},
+		{`,"mode":"fast"`, "fast"},
+		{`,"mode":"available"`, "available"},
+		{`,"mode":"strict"`, "strict"},
+		{`,"user_limit_units":5`, "strict"},
+		{limit, "strict"},
+		{limit + `,"mode":"strict"`, "strict"},
+		{limit + `,"mode":"available"`, "available"},
 	} {
 		id := fmt.Sprint("offer-", i)
 		w.createOffer(id, c.members)

@@ -98,7 +98,7 @@ func (b *base) persist(ctx context.Context, attempt func() error, mayPass func(e
 		}
 		if err.Error() != reported {
 			reported = err.Error()
-			b.log.Warn().Err(err).Msg("not started yet, trying on")
+			b.log.Warn().Err(err).Msg("trying again")
 		}
 		if !backoff.Wait(ctx) {
 			return err

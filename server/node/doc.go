@@ -2,17 +2,37 @@
 //
 // # Start
 //
-//	lock the data directory ─▶ listen ─▶ tables ─▶ next epoch ─▶ return the leases of earlier epochs ─▶ read the offers ─▶ ready
+//	lock the data directory ─▶ open the journal ─▶ listen ─▶ tables ─▶ settle the journal ─▶ next epoch
+//	     ─▶ return the leases of earlier epochs ─▶ read the offers ─▶ ready
 //
 // The node listens before the database has answered, so that /healthz and /readyz tell what it waits for; it keeps trying until
 // the database comes. Until then every other call is answered ledger-unavailable.
 //
+// There is no recovery beside this. What an earlier process acknowledged and did not settle is settled like anything else, and what had
+// been settled is recognised. It comes before the epoch, for it needs none, and before the leases are returned, so that what was spent
+// from them is booked on them while they are open. A lease that a reaper was faster to close then exposes nothing any more, and the
+// books are told so.
+//
+// A journal that is damaged keeps the node from starting: it would serve on, and not know what it owes. One for another database
+// than this one does, too, but waiting: who looks into the log can still name the right one.
+//
+// [SettleJournal] does all this for a node that will not start again, up to the return of its leases.
+//
 // # Drain
 //
-//	not ready ─▶ wait, still serving ─▶ stop taking requests ─▶ settle ─▶ return all leases ─▶ stop the loops ─▶ close
+//	not ready ─▶ wait, still serving ─▶ stop taking requests, let handlers end ─▶ return the leases, once settled
+//	     ─▶ stop the settler ─▶ stop the loops ─▶ close the journal, and the rest
 //
-// It is the start in reverse. With the database away it gives up after a bounded time; the reapers of other nodes, or this one's
-// next start, take the leases back.
+// It is the start in reverse. From the end of the wait there is one deadline for all of it, and each part gets what is left of it; with
+// the database away, the process is gone 10 s later. What is not settled by then stays in the journal, and the leases that it was spent
+// from stay open: this node's next start settles and returns them, or the reapers of other nodes take them back.
+//
+// Nothing below the handlers is stopped under one, unless it hangs.
+//
+// # Ready
+//
+// A load balancer should send requests here unless the node is starting or draining, its journal acknowledges nothing, or it has neither
+// ledger nor leases. With leases and without the ledger it can serve offers in mode fast and available, and is ready.
 //
 // # Identity
 //

@@ -22,9 +22,9 @@ func (n *Node) drain(begun <-chan struct{}) {
 	if started {
 		run.Pause(context.Background(), n.config.DrainWait)
 	}
-	<-begun
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
+	<-begun
 	n.stopServing(ctx)
 	if left := n.keeper.Drain(ctx); left > 0 {
 		n.log.Warn().Int("leases", left).Msg("leases left for the reapers")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,6 +44,11 @@ func start(t *testing.T, c Config) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, n)
+}
+
+// serve runs a node until the test ends, or stops it.
+func serve(t *testing.T, n *Node) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{Node: n, t: t, stop: stop, done: make(chan struct{})}
 	go func() {
@@ -94,19 +100,10 @@ func (r *running) call(method, path, body string, header ...string) (int, map[st
 // ready waits until /readyz answers with a status.
 func (r *running) ready(status int) {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		if got, _ := r.call("GET", "/readyz", ""); got == status {
-			return
-		}
-		select {
-		case <-deadline:
-			r.t.Fatalf("/readyz does not become %d", status)
-		case <-poll.C:
-		}
-	}
+	r.until(fmt.Sprint("/readyz ", status), func() bool {
+		got, _ := r.call("GET", "/readyz", "")
+		return got == status
+	})
 }
 
 func TestANodeServesAndGivesEverythingBack(t *testing.T) {
@@ -127,11 +124,32 @@ func TestANodeServesAndGivesEverythingBack(t *testing.T) {
 	if err := n.wait(); err != nil {
 		t.Fatal(err)
 	}
+	// Not asked of a node: its start would give back what the drain has forgotten.
+	want := models.Totals{Redeemed: 1, Refunded: 1}
+	if b := balance(t, c, "o"); b.Totals != want || b.Allocated != 0 || b.LeasesActive != 0 {
+		t.Errorf("after the drain: %+v", b)
+	}
+}
+
+// A process that was killed leaves its leases, and the next start on its folder returns them.
+func TestAStartReturnsWhatAnEarlierProcessHeld(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"strict"`)
+	n.redeem("o", "k", "ledger")
+	n.stop()
+	if err := n.wait(); err != nil {
+		t.Fatal(err)
+	}
+	left := forgotten(t, c, "o", 10)
+	if b := balance(t, c, "o"); b.LeasesActive != 1 || b.Allocated != 11 {
+		t.Fatalf("no lease was left: %+v", b)
+	}
 	again := start(t, c)
 	again.ready(200)
-	status, v = again.call("GET", "/v1/offers/o/balance", "")
-	if status != 200 || v["redeemed"] != 1.0 || v["refunded"] != 1.0 || v["allocated"] != 0.0 || v["leases_active"] != 0.0 {
-		t.Errorf("after the drain: %d %v", status, v)
+	if b := balance(t, c, "o"); b.LeasesActive != 0 || b.Allocated != 1 {
+		t.Errorf("lease %s was not returned: %+v", left, b)
 	}
 }
 
@@ -156,8 +174,20 @@ func TestANodeStartsWithoutItsDatabase(t *testing.T) {
 	}
 }
 
+func TestRunSaysWhyItHadToStop(t *testing.T) {
+	n := start(t, config(t))
+	n.ready(200)
+	if err := n.listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.wait(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it stopped with %v", err)
+	}
+}
+
 // Two processes with one identity: the one that started first finds out and stops.
 func TestANodeWhoseIdentityWasTakenStops(t *testing.T) {
+	t.Parallel()
 	c := config(t)
 	c.DSN = storetest.MySQL(t)
 	first := start(t, c)
@@ -191,6 +221,7 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		"no data directory":          func(c *Config) { c.DataDir = "" },
 		"no name":                    func(c *Config) { c.NodeName = "" },
 		"no time":                    func(c *Config) { c.RequestTimeout = 0 },
+		"too much time":              func(c *Config) { c.RequestTimeout = maxRequestTimeout + 1 },
 		"a drain for ever":           func(c *Config) { c.DrainWait = time.Hour },
 		"a DSN without a database":   func(c *Config) { c.DSN = "root@tcp(127.0.0.1:1)/" },
 		"a DSN that is none":         func(c *Config) { c.DSN = "mysql://root@127.0.0.1" },
@@ -203,10 +234,13 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		}
 	}
 	c := config(t)
-	c.Listen, c.AdminKey = "0.0.0.0:0", "secret"
+	c.Listen, c.AdminKey, c.RequestTimeout = "0.0.0.0:0", "secret", maxRequestTimeout
 	n, err := New(c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n.http.WriteTimeout < n.http.ReadTimeout+c.RequestTimeout {
+		t.Errorf("a request may take %s to arrive and %s to be decided, and its answer is cut off after %s", n.http.ReadTimeout, c.RequestTimeout, n.http.WriteTimeout)
 	}
 	n.close()
 }
