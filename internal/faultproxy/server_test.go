@@ -152,6 +152,12 @@ func dial(t *testing.T, p *Proxy) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return talk(t, conn)
+}
+
+// talk makes a client of a connection.
+func talk(t *testing.T, conn net.Conn) *client {
+	t.Helper()
 	t.Cleanup(func() { conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
