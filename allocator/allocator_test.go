@@ -102,7 +102,7 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 		for range nodes {
 			n := f.newNode()
 			loops.Go(func() { n.keeper.Run(ctx) })
-			loops.Go(func() { n.catalogue.Run(ctx) })
+			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
 		}
 		synctest.Wait()
 		test(t, f)

@@ -22,6 +22,8 @@ type Offers interface {
 const (
 	// syncEvery is how soon a change by an admin is known on every node.
 	syncEvery = 250 * time.Millisecond
+	// syncInTail is the same while a budget runs out, when a change decides whether there is something to sell.
+	syncInTail = 50 * time.Millisecond
 	// syncWindow is how far back a sync looks. A change that commits late is still found: it may take this long to.
 	syncWindow = 10 * time.Second
 	// syncAllEvery is how often all offers are read, whatever a sync may have missed.
@@ -59,9 +61,15 @@ func NewCatalogue(source Offers, now func() time.Time, logger zerolog.Logger) *C
 	return &Catalogue{source: source, now: now, logger: logger}
 }
 
-// Run keeps the catalogue up to date until ctx ends.
-func (c *Catalogue) Run(ctx context.Context) {
-	run.Every(ctx, syncEvery, func(ctx context.Context) { _ = c.Sync(ctx) }) // an outage is reported by the store
+// Run keeps the catalogue up to date until ctx ends. inTail tells whether the budget of an offer that this node serves runs out.
+func (c *Catalogue) Run(ctx context.Context, inTail func() bool) {
+	pace := func() time.Duration {
+		if inTail() {
+			return syncInTail
+		}
+		return syncEvery
+	}
+	run.Paced(ctx, pace, func(ctx context.Context) { _ = c.Sync(ctx) }) // an outage is reported by the store
 }
 
 // Sync reads what has changed; at first, now and then, and after an outage that changes may have been missed in, everything.

@@ -256,3 +256,34 @@ func TestLookUpsOfThoseWhoHaveGoneAreNotMade(t *testing.T) {
 		}
 	})
 }
+
+// While a budget runs out, what an admin changes is known sooner.
+func TestTheCatalogueHurriesInTheTail(t *testing.T) {
+	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
+		var syncs atomic.Int64
+		f.fail(func(call string) error {
+			if call == "SyncOffers" {
+				syncs.Add(1)
+			}
+			return nil
+		})
+		sellFor := func(rounds int, name string) int64 { // one unit every tenth of a second
+			syncs.Store(0)
+			for i := range rounds {
+				_, _ = f.nodes[0].redeem(fmt.Sprint(name, i), "u", 1)
+				time.Sleep(100 * time.Millisecond)
+			}
+			return syncs.Load()
+		}
+		if n := sellFor(10, "a"); n > 5 {
+			t.Errorf("%d syncs in a second with most of the budget left", n)
+		}
+		if _, err := f.nodes[0].redeem("most", "u", 60); err != nil {
+			t.Fatal(err)
+		}
+		sellFor(5, "b")
+		if n := sellFor(10, "c"); n < 15 {
+			t.Errorf("%d syncs in a second in the tail", n)
+		}
+	})
+}

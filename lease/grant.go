@@ -179,6 +179,7 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) (me
 	} else {
 		h.short = shortage{}
 	}
+	h.tail.Store(total < req.appetite.Want)
 	h.lowWater.Store(h.refillBelow(total, req.appetite.Want, unallocated))
 	if len(grant.Leases) > 0 {
 		return h.turnAway(ErrShort, unallocated)

@@ -22,6 +22,7 @@ type holding struct {
 	open     atomic.Pointer[[]*Block] // may be spent from: the pool first, then blocks as they were granted
 	lowWater atomic.Int64             // with less than this left, the next block is asked for
 	granting atomic.Bool              // a goroutine is asking for leases
+	tail     atomic.Bool              // the last grant was cut down: the budget runs out
 
 	renewing atomic.Bool // a goroutine renews leases, or waits for its turn
 	closing  atomic.Bool // the same for returning them

@@ -114,6 +114,15 @@ func (k *Keeper) Holds() (holds bool) {
 	return holds
 }
 
+// InTail reports whether the budget of an offer that this node serves is running out.
+func (k *Keeper) InTail() (tail bool) {
+	k.holdings.Range(func(_, v any) bool {
+		tail = v.(*holding).tail.Load()
+		return !tail
+	})
+	return tail
+}
+
 // Adopt takes over a block that was not granted from the budget: a refund pool.
 func (k *Keeper) Adopt(b *Block) {
 	for !k.holding(b.OfferID).adopt(b, k.cfg.Now()) {

@@ -56,7 +56,7 @@ func TestAGrantWithoutReplyIsFoundWithoutARequest(t *testing.T) {
 
 // While nobody knows, an outage tells nothing about the request that may have committed.
 func TestAGrantWithoutReplyOutlastsAnOutage(t *testing.T) {
-	inBubble(t, testOffer(1, 10), 1, func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(1, 10), func(t *testing.T, b *bench) {
 		b.loseReplies(1, true)
 		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)

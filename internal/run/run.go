@@ -13,9 +13,14 @@ import (
 // Every calls once, and again each time about interval has passed since it returned, until ctx ends.
 // The jitter of a tenth keeps nodes that started together from asking the database together for ever.
 func Every(ctx context.Context, interval time.Duration, once func(context.Context)) {
+	Paced(ctx, func() time.Duration { return interval }, once)
+}
+
+// Paced is Every with an interval that is asked for anew each time.
+func Paced(ctx context.Context, interval func() time.Duration, once func(context.Context)) {
 	for {
 		once(ctx)
-		if !Pause(ctx, jitter(interval, 10)) {
+		if !Pause(ctx, jitter(interval(), 10)) {
 			return
 		}
 	}

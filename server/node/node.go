@@ -165,7 +165,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if epoch, ok := n.begin(ctx); ok {
 			running.Go(func() { n.keeper.Run(loops) })
 			running.Go(func() { n.reaper.Run(loops) })
-			running.Go(func() { n.catalogue.Run(loops) })
+			running.Go(func() { n.catalogue.Run(loops, n.keeper.InTail) })
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })
 		}
 	})
