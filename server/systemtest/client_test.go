@@ -58,6 +58,8 @@ type redemption struct {
 	RefundedUnits  int64  `json:"refunded_units"`
 	State          string `json:"state"`
 	LeaseID        string `json:"lease_id"`
+	Recorded       string `json:"recorded"`
+	Late           bool   `json:"late"`
 }
 
 type refund struct {
@@ -77,6 +79,9 @@ type balance struct {
 	Refunded    int64 `json:"refunded"`
 	NetSpent    int64 `json:"net_spent"`
 	Overspend   int64 `json:"overspend"`
+
+	OverspendBound int64 `json:"overspend_bound"`
+	LateUnits      int64 `json:"late_units"`
 }
 
 // check looks at the identities that hold in each answer.
@@ -86,6 +91,7 @@ func (b balance) check() error {
 		b.Allocated != b.NetSpent+b.Outstanding,
 		b.NetSpent != b.Redeemed+b.Held-b.Refunded,
 		b.Overspend != max(0, b.NetSpent-b.Budget),
+		b.OverspendBound < b.Overspend, b.LateUnits < b.Overspend,
 		b.Outstanding < 0, b.Allocated < 0:
 		return fmt.Errorf("a balance that does not add up: %+v", b)
 	}
@@ -216,15 +222,21 @@ type offer struct {
 	Name                 string `json:"name"`
 	Unit                 string `json:"unit"`
 	Budget               int64  `json:"budget"`
+	Mode                 string `json:"mode"`
+	Adaptive             *bool  `json:"adaptive,omitempty"`
 	UserLimitRedemptions *int64 `json:"user_limit_redemptions,omitempty"`
 	LeaseSize            int64  `json:"lease_size,omitempty"`
 	LeaseTTLSeconds      int64  `json:"lease_ttl_seconds,omitempty"`
 }
 
-// createOffer creates o through the first node. The other nodes know it by themselves, at the latest when they are asked for it.
+// createOffer creates o through the first node, as a strict one unless it says otherwise. The other nodes know it by themselves, at
+// the latest when they are asked for it.
 func (f *fleet) createOffer(o offer) string {
 	f.t.Helper()
 	o.Name, o.Unit = "System test "+o.ID, "redemptions"
+	if o.Mode == "" {
+		o.Mode = "strict"
+	}
 	decode[offer](f.t, f.nodes[0].must(http.MethodPost, "/v1/offers", "", o), http.StatusCreated)
 	return o.ID
 }

@@ -57,7 +57,7 @@ func TestKilledNodeNeverComesBack(t *testing.T) {
 func TestFrozenNode(t *testing.T) {
 	f := newFleet(t)
 	p, dsn := f.proxy()
-	victim := f.add(dsn, "--request-timeout", "1m")
+	victim := f.add(dsn, "--request-timeout", "10s")
 	f.add(f.dsn)
 	f.add(f.dsn)
 	f.awaitReady()

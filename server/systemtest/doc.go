@@ -13,6 +13,13 @@
 // the same key, and then compares: every acknowledged redemption is in the books once, what was refused is not, each lease's
 // counters are the sums of its entries, each user's counter too, and allocated = net_spent + outstanding.
 //
+// Where a node may acknowledge before it has settled, the shop waits until the journals' backlogs are gone. Then every late entry and
+// every redemption over a user's limit has to be in the list of exceptions as it was booked, once, and nothing else; the late units are
+// the sum of the late entries; and when all nodes have ended, no lease and no exposed unit is left.
+//
+// A scenario makes sure that it took place: that something was unsettled when a node was killed, that budget was overspent, that a
+// fault struck often enough. Otherwise it would pass with nothing to find.
+//
 // # Processes
 //
 // The binary is built once per run. Each node has a data directory of its own and a port below the range of outgoing connections, so
@@ -22,5 +29,6 @@
 // # Time
 //
 // Nothing sleeps for a guess: tests wait for a condition, with a deadline. Deadlines that check a promise say so; the others are
-// only there to end a test that hangs. Scenarios come in a short version, and in a long one when TRANCHE_TEST_LONG is set.
+// only there to end a test that hangs. The scenarios of the modes fast and available mostly wait, and so run two at a time, each on a
+// database of its own. Scenarios come in a short version, and in a long one when TRANCHE_TEST_LONG is set.
 package systemtest

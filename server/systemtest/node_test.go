@@ -131,7 +131,7 @@ func (n *node) start() {
 		"--listen", fmt.Sprintf("127.0.0.1:%d", n.port),
 		"--data-dir", filepath.Join(n.dir, "data"), "--node-name", n.name, "--dsn", n.dsn,
 	}, n.flags...)...)
-	n.process.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TRANCHE_") })
+	n.process.Env = n.environment()
 	n.process.Stdout, n.process.Stderr = output, output
 	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: shared.group}
 	if err := n.process.Start(); err != nil {
@@ -142,6 +142,11 @@ func (n *node) start() {
 		_ = process.Wait()
 		close(exited)
 	}(n.process, n.exited)
+}
+
+// environment is this process's own, without what would set the program up.
+func (n *node) environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TRANCHE_") })
 }
 
 func (n *node) output() string { return filepath.Join(n.dir, "output") }

@@ -27,24 +27,24 @@ func (f *fleet) proxy() (p *faultproxy.Proxy, dsn string) {
 }
 
 // proxiedFleet starts n nodes that reach the database through one proxy.
-func proxiedFleet(t *testing.T, n int) (*fleet, *faultproxy.Proxy) {
+func proxiedFleet(t *testing.T, n int, flags ...string) (*fleet, *faultproxy.Proxy) {
 	t.Helper()
 	f := newFleet(t)
 	p, dsn := f.proxy()
 	for range n {
-		f.add(dsn)
+		f.add(dsn, flags...)
 	}
 	f.awaitReady()
 	return f, p
 }
 
 // halfProxiedFleet starts two nodes, the first behind a proxy.
-func halfProxiedFleet(t *testing.T) (*fleet, *faultproxy.Proxy) {
+func halfProxiedFleet(t *testing.T, flags ...string) (*fleet, *faultproxy.Proxy) {
 	t.Helper()
 	f := newFleet(t)
 	p, dsn := f.proxy()
-	f.add(dsn)
-	f.add(f.dsn)
+	f.add(dsn, flags...)
+	f.add(f.dsn, flags...)
 	f.awaitReady()
 	return f, p
 }

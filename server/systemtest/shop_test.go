@@ -25,7 +25,11 @@ type shop struct {
 	undecided map[string]*order        // by key
 	problems  map[string]int           // how often each problem was heard, retried ones included
 	slowest   map[string]time.Duration // the longest wait for each
+	longest   time.Duration            // the longest wait for anything, acknowledgements and lost connections included
+	lost      int                      // requests without an answer
 	malformed []error
+
+	turnedAway atomic.Int64 // orders that found the shop full
 }
 
 // door is a node with a bound on the requests that wait in front of it, as a load balancer has: a frozen node must not swallow the
@@ -45,10 +49,14 @@ type order struct {
 	doubtful bool
 }
 
+// orderID is what the shop itself calls an order.
+func (o *order) orderID() string { return "cart-of-" + o.key }
+
 type acked struct {
 	order
 	id       string
 	replayed bool
+	recorded string
 }
 
 type refusal struct {
@@ -91,19 +99,13 @@ func (s *shop) open(perSecond int, next func(i int) order) (closeShop func()) {
 	running.Go(func() { s.serve(deciding, placesPerNode*len(s.doors), orders) })
 	running.Go(func() {
 		defer close(orders)
-		tick := time.NewTicker(time.Second / time.Duration(perSecond))
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-coming.Done():
-				return
-			case <-tick.C:
-			}
+		s.arrivals(coming, perSecond, func(i int) {
 			select {
 			case orders <- next(i):
 			default:
+				s.turnedAway.Add(1)
 			}
-		}
+		})
 	})
 	return func() {
 		s.t.Helper()
@@ -112,6 +114,27 @@ func (s *shop) open(perSecond int, next func(i int) order) (closeShop func()) {
 		running.Wait()
 		tooLate.Stop()
 		giveUp()
+	}
+}
+
+// arrivals calls arrive so many times a second until ctx ends. Where the machine was too busy to keep up, the next ones come closer
+// together.
+func (s *shop) arrivals(ctx context.Context, perSecond int, arrive func(i int)) {
+	const atOnce = 16 // so that a pause does not fill the shop in one go
+	tick := time.NewTicker(max(time.Second/time.Duration(perSecond), 2*time.Millisecond))
+	defer tick.Stop()
+	opened := time.Now()
+	for i := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		due := int(time.Since(opened).Seconds() * float64(perSecond))
+		for range min(due-i, atOnce) {
+			arrive(i)
+			i++
+		}
 	}
 }
 
@@ -160,9 +183,11 @@ func (s *shop) enter(ctx context.Context) *door {
 // attempt sends an order to a node once, and reports whether that decided it.
 func (s *shop) attempt(ctx context.Context, n *node, o *order) bool {
 	sent := time.Now()
-	a, err := n.send(ctx, http.MethodPost, redemptionsOf(s.offer), o.key, map[string]any{"user_id": o.user, "units": o.units})
+	a, err := n.send(ctx, http.MethodPost, redemptionsOf(s.offer), o.key,
+		map[string]any{"user_id": o.user, "order_id": o.orderID(), "units": o.units})
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.longest = max(s.longest, time.Since(sent))
 	var broken malformed
 	switch {
 	case errors.As(err, &broken):
@@ -170,6 +195,7 @@ func (s *shop) attempt(ctx context.Context, n *node, o *order) bool {
 		return false
 	case err != nil:
 		o.doubtful = true
+		s.lost++
 		return false
 	case a.status == http.StatusCreated:
 		return s.acknowledged(o, a)
@@ -203,7 +229,13 @@ func (s *shop) acknowledged(o *order, a *answer) bool {
 	if r.IdempotencyKey != o.key || r.UserID != o.user || r.Units != o.units || r.State != "redeemed" {
 		s.malformed = append(s.malformed, fmt.Errorf("asked for %+v, got %v", *o, a))
 	}
-	s.acked[o.key] = acked{*o, r.ID, a.replayed}
+	if r.Recorded != "ledger" && r.Recorded != "journal" {
+		s.malformed = append(s.malformed, fmt.Errorf("recorded where? %v", a))
+	}
+	if before, again := s.acked[o.key]; again && before.id != r.ID {
+		s.malformed = append(s.malformed, fmt.Errorf("%s was acknowledged as %s and as %s", o.key, before.id, r.ID))
+	}
+	s.acked[o.key] = acked{*o, r.ID, a.replayed, r.Recorded}
 	delete(s.undecided, o.key)
 	return true
 }
@@ -212,6 +244,18 @@ func (s *shop) ackedCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.acked)
+}
+
+// recordedIn counts the acknowledgements that said that they are recorded there.
+func (s *shop) recordedIn(where string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.acked {
+		if a.recorded == where {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *shop) problemCount(name string) int {
@@ -235,7 +279,7 @@ func (s *shop) awaitAcked(more int, within time.Duration) {
 func (s *shop) heard() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Sprintf("%v, slowest %v", s.problems, s.slowest)
+	return fmt.Sprintf("%v, slowest %v, any answer %v, none %d times", s.problems, s.slowest, s.longest, s.lost)
 }
 
 // compare holds the shop's record against the books.
@@ -259,8 +303,9 @@ func (s *shop) compare(b *books) {
 		entries := redeems[key]
 		if len(entries) != 1 {
 			s.t.Errorf("%s was acknowledged and is in the books %d times", key, len(entries))
-		} else if e := entries[0]; e.user != a.user || e.units != a.units {
-			s.t.Errorf("%s: acknowledged %d units to %s, the books say %d to %s", key, a.units, a.user, e.units, e.user)
+		} else if e := entries[0]; e.user != a.user || e.units != a.units || e.order != a.orderID() {
+			s.t.Errorf("%s: acknowledged %d units to %s for %s, the books say %d to %s for %s",
+				key, a.units, a.user, a.orderID(), e.units, e.user, e.order)
 		}
 	}
 	for key, r := range s.refused {
