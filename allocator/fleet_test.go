@@ -1,0 +1,188 @@
+package allocator_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/internal/settle"
+	"tranche/internal/storetest"
+	"tranche/lease"
+	"tranche/models"
+	"tranche/refund"
+)
+
+// fleet is nodes on one fake store, in a bubble of its own time.
+type fleet struct {
+	t     *testing.T
+	fake  *storetest.Fake
+	fault atomic.Pointer[func(call string) error]
+	nodes []*testNode
+
+	overspent bool // the test means to spend more than the budget
+	stranded  bool // or to leave units that only the next start can decide about
+}
+
+// link is a node's way to the store, which can be cut.
+type link struct {
+	*storetest.Fake
+	cut atomic.Bool
+}
+
+func (l *link) check() error {
+	if l.cut.Load() {
+		return models.ErrLedgerUnavailable
+	}
+	return nil
+}
+
+func (l *link) Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error) {
+	if err := l.check(); err != nil {
+		return models.Grant{}, err
+	}
+	return l.Fake.Grant(ctx, req)
+}
+
+func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer string, ids []models.ID) ([]models.ID, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l.Fake.Renew(ctx, node, epoch, offer, ids)
+}
+
+func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to models.LeaseState, at *models.Micros) (models.Lease, bool, error) {
+	if err := l.check(); err != nil {
+		return models.Lease{}, false, err
+	}
+	return l.Fake.CloseLease(ctx, offer, id, to, at)
+}
+
+func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l.Fake.Settle(ctx, b)
+}
+
+// testNode is what a server puts together, without HTTP.
+type testNode struct {
+	*allocator.Allocator
+	keeper    *lease.Keeper
+	settler   *settle.Settler
+	catalogue *allocator.Catalogue
+	journal   *testJournal
+	link      *link
+}
+
+// inFleet runs a test on some nodes, with the offer "o" that change adjusts: 100 units in leases of 10.
+func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *testing.T, f *fleet)) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		offer := models.Offer{
+			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 100, BudgetTarget: 100,
+			Status: models.StatusActive, LeaseSize: 10, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
+		}
+		if change != nil {
+			change(&offer)
+		}
+		if _, _, err := f.fake.CreateOffer(t.Context(), offer); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var loops sync.WaitGroup
+		for range nodes {
+			n := f.newNode()
+			loops.Go(func() { n.keeper.Run(ctx) })
+			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
+		}
+		synctest.Wait()
+		test(t, f)
+		f.back()
+		for _, n := range f.nodes {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if left := n.keeper.Drain(ctx); left != 0 && !f.stranded {
+				t.Errorf("%d leases left", left)
+			}
+			cancel()
+			n.Wait()
+			n.settler.Stop(t.Context())
+		}
+		cancel()
+		loops.Wait()
+		if b := f.balance(); b.Outstanding != 0 && !f.stranded || b.Allocated-b.Outstanding != b.NetSpent() || b.Allocated > b.Budget && !f.overspent {
+			t.Errorf("after the drain: %+v", b)
+		}
+	})
+}
+
+func newFleet(t *testing.T) *fleet {
+	f := &fleet{t: t, fake: storetest.NewFake(time.Now)}
+	f.fake.Fail = func(call string) error {
+		if fault := f.fault.Load(); fault != nil && *fault != nil {
+			return (*fault)(call)
+		}
+		return nil
+	}
+	return f
+}
+
+func (f *fleet) newNode() *testNode {
+	id := models.NewID()
+	epoch, err := f.fake.RegisterNode(f.t.Context(), id, "n")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	link := &link{Fake: f.fake}
+	catalogue := allocator.NewCatalogue(f.fake, time.Now, zerolog.Nop())
+	keeper := lease.NewKeeper(lease.Config{
+		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: catalogue.Learn,
+	}, link)
+	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
+	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now)
+	journal := &testJournal{}
+	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), keeper, settler, catalogue, journal, link}
+	keeper.Begin(epoch)
+	f.nodes = append(f.nodes, n)
+	return n
+}
+
+func (f *fleet) fail(fault func(call string) error) { f.fault.Store(&fault) }
+
+func (f *fleet) balance() models.Balance {
+	f.t.Helper()
+	b, err := f.fake.Balance(f.t.Context(), "o")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
+func (f *fleet) change(change func(*models.Offer)) {
+	f.t.Helper()
+	if _, err := f.nodes[0].ChangeOffer(f.t.Context(), "o", nil, func(o *models.Offer) error { change(o); return nil }); err != nil {
+		f.t.Fatal(err)
+	}
+	time.Sleep(time.Second) // a sync on every node
+}
+
+func (n *testNode) redeem(key, user string, units int64) (allocator.Redeemed, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return n.Redeem(ctx, "o", allocator.RedeemRequest{Key: key, UserID: user, Units: units})
+}
+
+func (n *testNode) refund(key, refundKey string, units int64) (allocator.Refunded, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return n.Refund(ctx, models.RedemptionIDOf("o", key), allocator.RefundRequest{Key: refundKey, Units: units})
+}
+
+func limitOne(o *models.Offer) { one := int64(1); o.UserLimitRedemptions = &one }
