@@ -125,10 +125,14 @@ func (c *Catalogue) Newer(o *models.Offer) *models.Offer {
 	return o
 }
 
-// OutdatedFor reports whether this node's knowledge of an offer is older than a lease of it that was granted or renewed at an
-// instant: the node was cut off, has its lease again, and has not heard yet what an admin may have changed meanwhile.
-func (c *Catalogue) OutdatedFor(id string, renewed time.Time) bool {
-	at := renewed.Add(-4 * syncEvery)
+// OutdatedFor reports whether this node's knowledge of an offer is older than the revival of a lease of it: the node was cut off until
+// after its deadline, has its lease again, and has not heard yet what an admin may have changed meanwhile. A lease that was renewed in
+// time needs no newer knowledge: it could have been spent from a moment before.
+func (c *Catalogue) OutdatedFor(id string, revived time.Time) bool {
+	if revived.IsZero() {
+		return false
+	}
+	at := revived.Add(-4 * syncEvery)
 	if last := c.synced.Load(); last != nil && last.After(at) {
 		return false
 	}

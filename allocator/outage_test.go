@@ -448,3 +448,53 @@ func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// The database is back, a lease is renewed in time, and no sync has been made yet: that is no reason to turn anybody away.
+func TestNobodyIsTurnedAwayWhenTheDatabaseIsBack(t *testing.T) {
+	setUp := func(o *models.Offer) { fixedBlocks(models.ModeFast, 80)(o); o.Budget, o.BudgetTarget = 1000, 1000 }
+	inFleet(t, 1, setUp, func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		for i := range 400 { // 20 s away, at a third of the time to live the lease is due
+			if i == 390 {
+				f.fake.SetAvailable(true)
+				f.fail(func(call string) error {
+					if call == "SyncOffers" {
+						return models.ErrLedgerUnavailable
+					}
+					return nil
+				})
+			}
+			if i%10 == 0 || i >= 390 {
+				if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+					t.Errorf("after %d ms: %v", 50*i, err)
+				}
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+}
+
+// The first attempt ended in the dark, and the user's limit, as far as this node knows, lets no second one through: that is no refusal,
+// for the first may still be committed.
+func TestAvailableDoesNotRefuseWhatMayComeTrue(t *testing.T) {
+	limits := func(o *models.Offer) { limitOne(o); fixedBlocks(models.ModeAvailable, 25)(o) }
+	inFleet(t, 1, limits, func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		if _, err := n.redeem("first", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		f.change(func(o *models.Offer) { two := int64(2); o.UserLimitRedemptions = &two })
+		f.fail(func(call string) error {
+			if call == "Settle" {
+				return models.ErrOutcomeUnknown
+			}
+			return nil
+		})
+		f.change(func(o *models.Offer) { limitOne(o) })
+		if _, err := n.redeem("second", "u", 1); !errors.Is(err, models.ErrOutcomeUnknown) {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -62,8 +62,12 @@ func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *model
 	case err == nil && !r.Replayed:
 		e.LeaseID = r.Redemption.LeaseID
 		a.memory.settle(&e, offer.LimitsUsers())
-	case errors.Is(err, models.ErrLedgerUnavailable), errors.Is(err, models.ErrOutcomeUnknown):
+	case errors.Is(err, models.ErrLedgerUnavailable):
 		return a.outage(ctx, offer, e)
+	case errors.Is(err, models.ErrOutcomeUnknown):
+		if r, refused := a.outage(ctx, offer, e); refused == nil {
+			return r, nil
+		} // else what was tried first may still come true, so this is no answer
 	}
 	return r, err
 }
@@ -129,7 +133,7 @@ func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
 	switch {
 	case a.catalogue.Newer(offer) != offer:
 		return errTermsChanged
-	case a.catalogue.OutdatedFor(offer.ID, block.Renewed()):
+	case a.catalogue.OutdatedFor(offer.ID, block.Revived()):
 		return models.ErrLedgerUnavailable // for as long as a sync takes
 	default:
 		return nil

@@ -26,6 +26,7 @@ type Block struct {
 	deadline atomic.Int64 // nanoseconds after base
 	quiet    chan struct{}
 	isQuiet  atomic.Bool
+	revived  atomic.Pointer[time.Time]
 
 	_ [64]byte // left is written by every request, what stands around it by hardly any
 
@@ -126,10 +127,19 @@ func (b *Block) checkQuiet() {
 // ExpiredAt reports whether now is past the deadline.
 func (b *Block) ExpiredAt(now time.Time) bool { return int64(now.Sub(b.base)) > b.deadline.Load() }
 
-// Extend moves the deadline.
-func (b *Block) Extend(deadline time.Time) { b.deadline.Store(int64(deadline.Sub(b.base))) }
+// Extend moves the deadline; now is when the database's answer came.
+func (b *Block) Extend(deadline, now time.Time) {
+	if b.ExpiredAt(now) {
+		b.revived.Store(&now)
+	}
+	b.deadline.Store(int64(deadline.Sub(b.base)))
+}
 
-// Renewed is when the lease was granted or renewed last, by the deadline that it has.
-func (b *Block) Renewed() time.Time {
-	return b.base.Add(time.Duration(b.deadline.Load())).Add(Margin(b.TTL) - b.TTL)
+// Revived is when the lease was last renewed after its deadline had passed: zero if that never happened. Until then nothing was
+// spent for a while, because the database was out of reach.
+func (b *Block) Revived() time.Time {
+	if at := b.revived.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }

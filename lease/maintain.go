@@ -72,7 +72,7 @@ func (h *holding) renew(ctx context.Context, due []*heldLease) {
 			h.miss(l)
 			continue
 		}
-		l.Extend(sent.Add(l.TTL - Margin(l.TTL)))
+		l.Extend(sent.Add(l.TTL-Margin(l.TTL)), h.keeper.cfg.Now())
 		l.renewed, l.leftAt, l.grantedAt = sent, left[i], granted[i]
 		h.keeper.metrics.renewed.Inc()
 	}

@@ -50,11 +50,14 @@ func TestFastOutlastsAStoppedDatabase(t *testing.T) {
 	outlast(t, f, server.stop, server.start, 20*time.Second, 2000)
 }
 
-// outlast takes the database away under load in mode fast, for less than the leases' ttl, and gives it back. Every request is
-// redeemed, none waits for the database, and what was acknowledged meanwhile is in the ledger soon after.
+// outlast takes the database away under load in mode fast, for a third of the leases' ttl, and gives it back. Every request is
+// redeemed, none waits for the database, and what was acknowledged meanwhile is in the ledger soon after. A third is when leases are to
+// be renewed: that is the first thing that the nodes have to do when it is back.
 func outlast(t *testing.T, f *fleet, away, back func(), lasts time.Duration, perSecond int) {
 	t.Helper()
-	s := newShop(f, f.createWith("fast", offer{ID: "outlast", Budget: 1_000_000, LeaseSize: 100_000, LeaseTTLSeconds: 60}))
+	s := newShop(f, f.createWith("fast", offer{
+		ID: "outlast", Budget: 1_000_000, LeaseSize: 100_000, LeaseTTLSeconds: 3 * int64(lasts/time.Second),
+	}))
 	f.warmUp(s)
 	closeShop := s.open(perSecond, numbered)
 	s.awaitAcked(perSecond, 20*time.Second)
@@ -82,7 +85,7 @@ func outlast(t *testing.T, f *fleet, away, back func(), lasts time.Duration, per
 	if got := b.netSpent(); got != int64(len(s.acked)) {
 		t.Errorf("%d acknowledged, net spent %d", len(s.acked), got)
 	}
-	t.Logf("%d acknowledged; heard %s", len(s.acked), s.heard())
+	t.Logf("%d acknowledged, %d found the shop full; heard %s", len(s.acked), s.turnedAway.Load(), s.heard())
 	f.drainAll(s.offer)
 }
 
