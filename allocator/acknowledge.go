@@ -25,35 +25,52 @@ type Journal interface {
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
 	e.LeaseID = block.LeaseID
-	seq, err := a.append(ctx, &e)
+	record, err := encodeRecord(&e)
+	if err != nil {
+		block.Unspend(e.Units)
+		return Redeemed{}, err
+	}
+	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
+	seq, err := a.journal.Append(context.WithoutCancel(ctx), recordRedeem, record)
 	if err != nil {
 		if !errors.Is(err, models.ErrOutcomeUnknown) {
 			block.Unspend(e.Units)
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&e, counted)
-	a.settler.Book(block, offer, e, func(v models.Verdict) { a.booked(&e, seq, v) })
+	a.memory.acknowledge(&e, record, counted)
+	a.settler.Book(block, offer, e, func(v models.Verdict) {
+		a.booked(&e, record, v)
+		a.journal.Settled(seq)
+	})
 	return journaled(&e)
 }
 
-func (a *Allocator) append(ctx context.Context, e *models.Entry) (uint64, error) {
-	payload, err := encodeRecord(e)
-	if err != nil {
-		return 0, err
-	}
-	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	return a.journal.Append(context.WithoutCancel(ctx), recordRedeem, payload)
-}
-
-// booked takes in what became of an acknowledged entry.
-func (a *Allocator) booked(e *models.Entry, seq uint64, v models.Verdict) {
-	if v.Err == nil {
-		a.memory.settle(&v.Entry, false)
-	} else { // another request has the key, and the redemption is that one's
+// booked takes in what became of an acknowledged entry, whose record is in the journal.
+func (a *Allocator) booked(e *models.Entry, record []byte, v models.Verdict) {
+	if v.Err != nil { // another request has the key, and the redemption is that one's
 		a.memory.forget(e.Redemption)
 	}
-	a.journal.Settled(seq)
+	if v.Entry.ID != e.ID || v.Entry.LeaseID != e.LeaseID {
+		var err error
+		if record, err = encodeRecord(&v.Entry); err != nil {
+			return // to remember it is only to save a look-up
+		}
+	}
+	a.memory.settle(e.Redemption, record, nil)
+}
+
+// remember keeps a redemption that is in the ledger in mind for an outage, and may count it in its user's limit.
+func (a *Allocator) remember(e *models.Entry, count bool) {
+	record, err := encodeRecord(e)
+	if err != nil {
+		return
+	}
+	var counted *models.Entry
+	if count {
+		counted = e
+	}
+	a.memory.settle(e.Redemption, record, counted)
 }
 
 // journaled is the redemption that an entry in the journal makes.

@@ -13,6 +13,8 @@ import (
 //
 // It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. A request that is repeated after
 // it was forgotten is taken for a new one; settling it then finds the first, and its unit comes back.
+//
+// What it remembers are the journal's records: one pointer each for the garbage collector to follow, where an entry has a dozen.
 type memory struct {
 	shards [memoryShards]memoryShard
 	users  users
@@ -26,14 +28,14 @@ const (
 
 type memoryShard struct {
 	mu      sync.Mutex
-	known   map[models.ID]*remembered // by the hash of the redemption id, which says the offer, too
-	settled []models.ID               // a ring of the settled ones
-	oldest  int                       // the next place of the ring to use
+	known   map[models.ID]remembered // by the hash of the redemption id, which says the offer, too
+	settled []models.ID              // a ring of the settled ones
+	oldest  int                      // the next place of the ring to use
 }
 
 // remembered is one redemption of this node's.
 type remembered struct {
-	entry   models.Entry
+	record  []byte // see encodeRecord; never written to
 	settled bool
 	counted bool // in users
 }
@@ -44,46 +46,52 @@ func (m *memory) shard(hash models.ID) *memoryShard {
 
 // find gives the entry that this node remembers for a redemption, and whether that is in the ledger already.
 func (m *memory) find(hash models.ID) (e models.Entry, settled, found bool) {
+	r, found := m.look(hash)
+	if !found {
+		return models.Entry{}, false, false
+	}
+	e, err := decodeRecord(recordRedeem, r.record)
+	return e, r.settled, err == nil // it was encoded by this process
+}
+
+func (m *memory) look(hash models.ID) (remembered, bool) {
 	s := m.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, found := s.known[hash]
-	if !found {
-		return models.Entry{}, false, false
-	}
-	return r.entry, r.settled, true
+	return r, found
 }
 
-// acknowledge remembers an entry that is in the journal and not in the ledger. counted says that it was reserved in users.
-func (m *memory) acknowledge(e *models.Entry, counted bool) {
+// acknowledge remembers an entry that is in the journal as record, and not in the ledger. counted says that it was reserved in users.
+func (m *memory) acknowledge(e *models.Entry, record []byte, counted bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(e.Redemption, &remembered{entry: *e, counted: counted})
+	s.set(e.Redemption, remembered{record: record, counted: counted})
 }
 
-// settle notes that the ledger has a redemption, by the entry that it has; count says to count it in users, if it isn't.
-// Of the settled ones the oldest is forgotten.
-func (m *memory) settle(e *models.Entry, count bool) {
-	s := m.shard(e.Redemption)
+// settle notes that the ledger has a redemption, as this record; count is the entry to count in users, unless it is counted already
+// or nil. Of the settled ones the oldest is forgotten.
+func (m *memory) settle(hash models.ID, record []byte, count *models.Entry) {
+	s := m.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, known := s.known[e.Redemption]
+	r, known := s.known[hash]
 	if known && r.settled {
 		return
 	}
 	counted := known && r.counted
-	if count && !counted {
-		m.users.add(e)
+	if count != nil && !counted {
+		m.users.add(count)
 		counted = true
 	}
-	s.set(e.Redemption, &remembered{entry: *e, settled: true, counted: counted})
+	s.set(hash, remembered{record: record, settled: true, counted: counted})
 	if len(s.settled) < rememberedPerShard {
-		s.settled = append(s.settled, e.Redemption)
+		s.settled = append(s.settled, hash)
 		return
 	}
 	m.drop(s, s.settled[s.oldest])
-	s.settled[s.oldest] = e.Redemption
+	s.settled[s.oldest] = hash
 	s.oldest = (s.oldest + 1) % rememberedPerShard
 }
 
@@ -98,16 +106,18 @@ func (m *memory) forget(hash models.ID) {
 }
 
 // set and drop are called with the shard's mu held.
-func (s *memoryShard) set(hash models.ID, r *remembered) {
+func (s *memoryShard) set(hash models.ID, r remembered) {
 	if s.known == nil {
-		s.known = map[models.ID]*remembered{}
+		s.known = map[models.ID]remembered{}
 	}
 	s.known[hash] = r
 }
 
 func (m *memory) drop(s *memoryShard, hash models.ID) {
 	if r := s.known[hash]; r.counted {
-		m.users.release(&r.entry)
+		if e, err := decodeRecord(recordRedeem, r.record); err == nil {
+			m.users.release(&e)
+		}
 	}
 	delete(s.known, hash)
 }

@@ -276,6 +276,17 @@ func TestTheSameKeyOnTwoNodesIsOneRedemption(t *testing.T) {
 		if err != nil || len(exceptions) != 1 || exceptions[0].Reason != models.ReasonKeyReused {
 			t.Errorf("%+v, %v", exceptions, err)
 		}
+		// One of the two nodes has lost, and both know by now whose key it is.
+		for _, n := range f.nodes {
+			for user, want := range map[string]error{"u": nil, "v": models.ErrKeyReused} {
+				if exceptions[0].UserID == "u" {
+					want = map[string]error{"u": models.ErrKeyReused, "v": nil}[user]
+				}
+				if r, err := n.redeem("other", user, 1); !errors.Is(err, want) || err == nil && !r.Replayed {
+					t.Errorf("%s again: %v", user, err)
+				}
+			}
+		}
 		for _, n := range f.nodes {
 			if n.journal.backlog() != 0 {
 				t.Errorf("backlog %d", n.journal.backlog())

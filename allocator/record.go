@@ -1,8 +1,9 @@
 package allocator
 
 import (
-	"encoding/json"
 	"fmt"
+
+	"github.com/go-json-experiment/json"
 
 	"tranche/models"
 )
@@ -13,23 +14,23 @@ const recordRedeem byte = 1
 // record is a redemption in the journal, as JSON: it must be readable years later, by a newer program and by people.
 // A member may be added; none may change its meaning.
 type record struct {
-	OfferID        string  `json:"offer_id"`
-	EntryID        string  `json:"entry_id"`
-	UserID         string  `json:"user_id"`
-	OrderID        *string `json:"order_id,omitempty"`
-	IdempotencyKey string  `json:"idempotency_key"`
-	Units          int64   `json:"units"`
-	LeaseID        string  `json:"lease_id"`
-	NodeID         string  `json:"node_id"`
-	Metadata       *string `json:"metadata,omitempty"`
-	CreatedAt      int64   `json:"created_at_us"` // models.Micros
+	OfferID        string    `json:"offer_id"`
+	EntryID        models.ID `json:"entry_id"`
+	UserID         string    `json:"user_id"`
+	OrderID        *string   `json:"order_id,omitempty"`
+	IdempotencyKey string    `json:"idempotency_key"`
+	Units          int64     `json:"units"`
+	LeaseID        models.ID `json:"lease_id"`
+	NodeID         models.ID `json:"node_id"`
+	Metadata       *string   `json:"metadata,omitempty"`
+	CreatedAt      int64     `json:"created_at_us"` // models.Micros
 }
 
 // encodeRecord gives the journal's form of an entry that was spent from its lease.
 func encodeRecord(e *models.Entry) ([]byte, error) {
-	return json.Marshal(record{
-		OfferID: e.OfferID, EntryID: e.ID.String(), UserID: e.UserID, OrderID: e.OrderID, IdempotencyKey: e.IdempotencyKey,
-		Units: e.Units, LeaseID: e.LeaseID.String(), NodeID: e.NodeID.String(), Metadata: e.Metadata, CreatedAt: int64(e.CreatedAt),
+	return json.Marshal(&record{
+		OfferID: e.OfferID, EntryID: e.ID, UserID: e.UserID, OrderID: e.OrderID, IdempotencyKey: e.IdempotencyKey,
+		Units: e.Units, LeaseID: e.LeaseID, NodeID: e.NodeID, Metadata: e.Metadata, CreatedAt: int64(e.CreatedAt),
 	})
 }
 
@@ -42,20 +43,9 @@ func decodeRecord(kind byte, payload []byte) (models.Entry, error) {
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return models.Entry{}, fmt.Errorf("journal: %w", err)
 	}
-	e := models.Entry{
-		OfferID: r.OfferID, Redemption: models.RedemptionIDOf(r.OfferID, r.IdempotencyKey).Hash, Kind: models.KindRedeem,
+	return models.Entry{
+		OfferID: r.OfferID, ID: r.EntryID, Redemption: models.RedemptionIDOf(r.OfferID, r.IdempotencyKey).Hash, Kind: models.KindRedeem,
 		UserID: r.UserID, OrderID: r.OrderID, IdempotencyKey: r.IdempotencyKey, Units: r.Units,
-		Metadata: r.Metadata, CreatedAt: models.Micros(r.CreatedAt),
-	}
-	for _, id := range []struct {
-		text string
-		to   *models.ID
-	}{{r.EntryID, &e.ID}, {r.LeaseID, &e.LeaseID}, {r.NodeID, &e.NodeID}} {
-		parsed, err := models.ParseID(id.text)
-		if err != nil {
-			return models.Entry{}, fmt.Errorf("journal: %w", err)
-		}
-		*id.to = parsed
-	}
-	return e, nil
+		LeaseID: r.LeaseID, NodeID: r.NodeID, Metadata: r.Metadata, CreatedAt: models.Micros(r.CreatedAt),
+	}, nil
 }

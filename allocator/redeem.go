@@ -61,7 +61,7 @@ func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *model
 	switch {
 	case err == nil && !r.Replayed:
 		e.LeaseID = r.Redemption.LeaseID
-		a.memory.settle(&e, offer.LimitsUsers())
+		a.remember(&e, offer.LimitsUsers())
 	case errors.Is(err, models.ErrLedgerUnavailable):
 		return a.outage(ctx, offer, e)
 	case errors.Is(err, models.ErrOutcomeUnknown):

@@ -106,7 +106,7 @@ type Verdict struct {
 	// Else it says why not: ErrUserLimitReached, ErrKeyReused, ErrRedemptionNotFound, ErrRefundExceeds,
 	// ErrLeaseClosed beside others that were booked late, or ErrNotSettled, when nothing was decided and it may be asked for again.
 	Err        error
-	Entry      Entry      // as it is in the ledger
+	Entry      Entry      // as it is in the ledger; with ErrKeyReused, the one that has the key
 	Redemption Redemption // as it is now
 	Replayed   bool       // the request had succeeded before
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"database/sql/driver"
 	"encoding/base32"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,6 +30,26 @@ func ParseID(s string) (ID, error) {
 }
 
 func (id ID) String() string { return uuid.UUID(id).String() }
+
+// AppendText implements encoding.TextAppender: it appends what String gives.
+func (id ID) AppendText(b []byte) ([]byte, error) {
+	var text [36]byte
+	for i, at := 0, 0; i < len(id); i++ {
+		if at == 8 || at == 13 || at == 18 || at == 23 {
+			text[at] = '-'
+			at++
+		}
+		hex.Encode(text[at:], id[i:i+1])
+		at += 2
+	}
+	return append(b, text[:]...), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseID(string(text))
+	return err
+}
 
 // IsZero reports whether id names nothing.
 func (id ID) IsZero() bool { return id == ID{} }

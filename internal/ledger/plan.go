@@ -336,7 +336,7 @@ func (p *Planned) judgeRefund(wanted *models.Wanted, history []models.Entry, r m
 // replay answers a request whose key is taken by an earlier entry.
 func replay(earlier, wanted *models.Entry, r models.Redemption, same bool) models.Verdict {
 	if !same && earlier.ID != wanted.ID {
-		return models.Verdict{Err: models.ErrKeyReused, Redemption: r}
+		return models.Verdict{Err: models.ErrKeyReused, Entry: *earlier, Redemption: r}
 	}
 	return models.Verdict{Entry: *earlier, Redemption: r, Replayed: true}
 }

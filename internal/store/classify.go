@@ -30,6 +30,9 @@ const (
 	fault           // a bug, ours or the database's
 )
 
+// errOvertaken: what this transaction has planned does not fit with what others have written. It has to read that first.
+var errOvertaken = errors.New("overtaken by other entries")
+
 // errLocked: somebody in this process or beside it has the lock that we waited for.
 var errLocked = errors.New("locked by others")
 
@@ -54,6 +57,8 @@ func classify(err error) kind {
 		return unknown
 	case errors.Is(err, models.ErrLedgerUnavailable):
 		return away
+	case errors.Is(err, errOvertaken):
+		return duplicate
 	case errors.Is(err, errLocked), errors.Is(err, models.ErrBusy):
 		return lockWaited
 	case isRefusal(err):

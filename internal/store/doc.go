@@ -31,6 +31,12 @@
 // At READ COMMITTED, the default, no statement relies on what an earlier one in the transaction has read, except under a lock.
 // Races are left to unique keys and guarded updates, whose row counts are always looked at. So REPEATABLE READ does as well.
 //
+// # Looking first
+//
+// A batch of new redemptions is written without looking whether they are there: the unique key tells, and then the transaction runs
+// again and looks. After that, and after a user went over a limit (which must not be said of a redemption that is there already), the
+// next batches look first, for such requests come in swarms. Whatever continues a redemption always looks.
+//
 // # Late units
 //
 // What a node has acknowledged from its journal is booked even after its lease was reclaimed. Settle finds out in three transactions:

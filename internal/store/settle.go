@@ -47,9 +47,14 @@ var (
 )
 
 // book runs the transaction that settles a batch, and if it was fenced, the one that says why.
-func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*query, *models.Batch) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
+func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*query, *models.Batch, foresight) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
+	sight := s.collisions.foresight()
 	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
-		verdicts, err = settle(q, batch)
+		verdicts, err = settle(q, batch, sight)
+		if classify(err) == duplicate {
+			s.collisions.note()
+		}
+		sight = readAll
 		return err
 	})
 	if errors.Is(err, errFenced) {
@@ -62,8 +67,8 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*quer
 }
 
 // settle books a batch on its active lease. It locks in the order of all transactions: user counters, entries, the lease.
-func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
-	plan, err := q.write(batch, ledger.Plan)
+func (q *query) settle(batch *models.Batch, sight foresight) ([]models.Verdict, error) {
+	plan, err := q.write(batch, sight, ledger.Plan)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +76,8 @@ func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
 }
 
 // write brings a batch into the ledger: the user counters, the entries, and the list of exceptions.
-func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
-	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
+func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
+	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, sight))
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +85,12 @@ func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models
 	if err != nil {
 		return nil, err
 	}
-	if err := q.count(batch.Offer.ID, plan); err != nil {
+	refused, err := q.count(batch.Offer.ID, plan)
+	switch {
+	case err != nil:
 		return nil, err
+	case refused && sight == readNeeded:
+		return nil, errOvertaken // perhaps by the very redemption that is refused: then it is no news, and not over the limit
 	}
 	if err := q.append(plan.Appends); err != nil {
 		return nil, err
@@ -89,10 +98,15 @@ func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models
 	return plan, q.except(batch.Offer.ID, plan.Exceptions)
 }
 
-func redemptionsOf(batch *models.Batch) []models.ID {
-	ids := make([]models.ID, len(batch.Wanted))
+// redemptionsOf gives the redemptions of a batch whose entries have to be read before it can be decided.
+func redemptionsOf(batch *models.Batch, sight foresight) []models.ID {
+	ids := make([]models.ID, 0, len(batch.Wanted))
 	for i := range batch.Wanted {
-		ids[i] = batch.Wanted[i].Redemption
+		w := &batch.Wanted[i]
+		begins := w.Kind == models.KindRedeem && !w.CheckOnly
+		if sight == readAll || !begins {
+			ids = append(ids, w.Redemption)
+		}
 	}
 	slices.SortFunc(ids, compareIDs)
 	return slices.Compact(ids)
@@ -101,31 +115,31 @@ func redemptionsOf(batch *models.Batch) []models.ID {
 func compareIDs(a, b models.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
-// transactions that see the same new user one waits and then counts on top of the other.
-func (q *query) count(offerID string, plan *ledger.Planned) error {
+// transactions that see the same new user one waits and then counts on top of the other. It reports whether anything was refused.
+func (q *query) count(offerID string, plan *ledger.Planned) (refused bool, err error) {
 	users := plan.UserIDs()
 	if len(users) == 0 {
-		return nil
+		return false, nil
 	}
 	if err := q.addUsages(offerID, users, plan.Users); err != nil {
-		return err
+		return false, err
 	}
 	after, err := q.lockUsages(offerID, users)
 	if err != nil {
-		return err
+		return false, err
 	}
 	corrections, err := plan.Limit(after)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, user := range users {
 		if d, corrected := corrections[user]; corrected {
 			if err := q.addUsage(offerID, user, ledger.UserDelta{Redemptions: -d.Redemptions, Units: -d.Units}); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
-	return nil
+	return len(corrections) > 0, nil
 }
 
 // addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
@@ -162,8 +176,12 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 }
 
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	rows, err := q.exec("UPDATE usages SET redemptions = redemptions + ?, units = units + ? WHERE offer_id = ? AND user_id = ?",
-		d.Redemptions, d.Units, offerID, userID)
+	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?
+		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0`,
+		d.Redemptions, d.Units, offerID, userID, d.Redemptions, d.Units)
+	if err == nil && rows == 0 {
+		return errOvertaken // the same refund, by another node: the counters are locked before its entry would collide
+	}
 	return one(rows, err, "count user")
 }
 
@@ -216,7 +234,7 @@ func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 	case err != nil:
 		return nil, err
 	case l.Batch >= batch.Number:
-		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
+		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, readAll))
 		if err != nil {
 			return nil, err
 		}

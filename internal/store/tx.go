@@ -78,7 +78,11 @@ func (s *Store) transact(ctx context.Context, rerun again, work func(*query) err
 			dark = err
 		}
 		ended[k]++
-		if !worthAnother(ctx, k, ended, rerun) || !pause(ctx, retryPause) {
+		if !worthAnother(ctx, k, ended, rerun) {
+			return firstOf(dark, waited(ended, err))
+		}
+		first := k == duplicate && ended[duplicate] == 1 // who took the key has committed: there is nothing to wait for
+		if !first && !pause(ctx, retryPause) {
 			return firstOf(dark, waited(ended, err))
 		}
 		s.metrics.retries.Inc()

@@ -83,31 +83,8 @@ var refundTests = []test{
 		p.booked(refund(o, "big", "r", 0), redeem(o, "small", "u", 1))
 		equal(b, "net spent", b.audit(o).NetSpent(), 1)
 	}},
-	{"two refunds of all at once on two pools: one gets it", func(b *bench) {
-		o := b.offer(1000)
-		l := b.lane(o, 100)
-		pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
-		for range 8 {
-			key := models.NewID().String()
-			l.booked(redeem(o, key, "u", 5))
-			verdicts := make([]models.Verdict, len(pools))
-			var wait sync.WaitGroup
-			for i, p := range pools {
-				wait.Go(func() { verdicts[i] = settleOne(p, refund(o, key, models.NewID().String(), 0)) })
-			}
-			wait.Wait()
-			won := 0
-			for _, v := range verdicts {
-				if v.Err == nil {
-					won++
-				} else {
-					b.fails(v.Err, models.ErrRefundExceeds)
-				}
-			}
-			equal(b, "won", won, 1)
-		}
-		equal(b, "refunded", b.audit(o).Refunded, 40)
-	}},
+	{"refunds of all at once on several pools: one gets it", func(b *bench) { refundsAtOnce(b, b.offer(1000)) }},
+	{"refunds of all at once, of a user with a limit: one gets it", func(b *bench) { refundsAtOnce(b, b.offer(1000, limitUnits(5))) }},
 	{"one refund sent to two pools at once is one", func(b *bench) {
 		o := b.offer(1000)
 		l := b.lane(o, 100)
@@ -272,4 +249,30 @@ var readTests = []test{
 		equal(b, "histories", len(histories), 0)
 		equal(b, "redeemed", b.audit(o).Redeemed, 5)
 	}},
+}
+
+// refundsAtOnce sends three refunds of the same redemption at once, several times.
+func refundsAtOnce(b *bench, o *models.Offer) {
+	l := b.lane(o, 100)
+	pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
+	for range 16 {
+		key := models.NewID().String()
+		l.booked(redeem(o, key, "user of "+key, 5))
+		verdicts := make([]models.Verdict, len(pools))
+		var wait sync.WaitGroup
+		for i, p := range pools {
+			wait.Go(func() { verdicts[i] = settleOne(p, refund(o, key, models.NewID().String(), 0)) })
+		}
+		wait.Wait()
+		won := 0
+		for _, v := range verdicts {
+			if v.Err == nil {
+				won++
+			} else {
+				b.fails(v.Err, models.ErrRefundExceeds)
+			}
+		}
+		equal(b, "won", won, 1)
+	}
+	equal(b, "refunded", b.audit(o).Refunded, 80)
 }
