@@ -34,6 +34,12 @@ type buffers struct {
 	in     bytes.Buffer
 	out    bytes.Buffer
 	tokens jsontext.Decoder
+
+	// Of the busiest route.
+	redemption struct {
+		asked object
+		shown redemptionJSON
+	}
 }
 
 func newBuffers() *buffers { return new(buffers) }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,9 +23,9 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 	seen := s.metrics.of(&r)
 	return func(c *gin.Context) {
 		x := &exchange{http: c.Request, gin: c, route: &r, arrived: s.config.Now()}
-		var cancel context.CancelFunc
-		x.ctx, cancel = context.WithTimeout(c.Request.Context(), s.config.RequestTimeout)
-		defer cancel()
+		decided := &deadline{Context: c.Request.Context(), at: x.arrived.Add(s.config.RequestTimeout), now: s.config.Now}
+		defer decided.stop()
+		x.ctx = decided
 		x.buffers = s.buffers.Get().(*buffers)
 		defer s.recycle(x.buffers)
 

@@ -12,12 +12,13 @@ func (s *server) redeem(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var body object
-	key, err := x.idempotencyKey(&body)
+	body, shown := &x.buffers.redemption.asked, &x.buffers.redemption.shown
+	*body = object{}
+	key, err := x.idempotencyKey(body)
 	if err != nil {
 		return reply{}, err
 	}
-	if err := x.readObject(&body, false); err != nil {
+	if err := x.readObject(body, false); err != nil {
 		return reply{}, err
 	}
 	body.require("user_id")
@@ -35,10 +36,10 @@ func (s *server) redeem(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	shown := toRedemption(&done.Redemption)
+	*shown = toRedemption(&done.Redemption)
 	return reply{
 		status:   http.StatusCreated,
-		body:     &shown,
+		body:     shown,
 		location: "/v1/redemptions/" + shown.ID,
 		replayed: done.Replayed,
 	}, nil
