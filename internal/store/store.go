@@ -16,7 +16,7 @@ import (
 const (
 	defaultMySQLConns  = 32
 	defaultSQLiteConns = 8
-	mysqlLanes         = 4
+	mysqlLanes         = 2
 )
 
 // Config says which database to use. The zero value of each field but Path is a sane default.

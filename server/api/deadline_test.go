@@ -13,10 +13,10 @@ func TestADeadlineEndsAsItsContextWould(t *testing.T) {
 		end  func(d *deadline, hangUp context.CancelFunc)
 		want error
 	}{
-		"not yet":       {func(*deadline, context.CancelFunc) {}, nil},
-		"time is over":  {func(*deadline, context.CancelFunc) { time.Sleep(time.Second) }, context.DeadlineExceeded},
-		"client gone":   {func(_ *deadline, hangUp context.CancelFunc) { hangUp() }, context.Canceled},
-		"answered":      {func(d *deadline, _ context.CancelFunc) { d.stop() }, context.Canceled},
+		"not yet":      {func(*deadline, context.CancelFunc) {}, nil},
+		"time is over": {func(*deadline, context.CancelFunc) { time.Sleep(time.Second) }, context.DeadlineExceeded},
+		"client gone":  {func(_ *deadline, hangUp context.CancelFunc) { hangUp() }, context.Canceled},
+		"answered":     {func(d *deadline, _ context.CancelFunc) { d.stop() }, context.Canceled},
 	} {
 		for _, waits := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
