@@ -124,7 +124,7 @@ func (h *holding) request(now time.Time) *request {
 		h.unsure.again = true
 	}
 	req := h.unsure
-	req.appetite = Appetite{Lanes: h.keeper.cfg.Lanes}
+	req.appetite = Appetite{}
 	for _, w := range h.waiting {
 		w.asked = !req.again
 		req.appetite.Waiting = append(req.appetite.Waiting, w.units)
@@ -135,6 +135,7 @@ func (h *holding) request(now time.Time) *request {
 			return nil
 		}
 		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
+		req.appetite.Lanes = h.keeper.lanes(offer.Mode)
 		return Split(Size(unallocated, activeNodes, req.appetite), req.appetite)
 	}
 	return req

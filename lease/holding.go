@@ -83,8 +83,11 @@ func (h *holding) spend(n int64, now time.Time) *Block {
 	blocks := *h.open.Load()
 	var best *Block
 	var fewest, left int64
-	lanes := h.keeper.cfg.Lanes
-	for _, b := range blocks {
+	lanes := 0
+	for i, b := range blocks {
+		if i == 0 {
+			lanes = h.keeper.lanes(b.Mode)
+		}
 		rest := b.Left()
 		left += rest
 		if rest < n || lanes == 0 {
