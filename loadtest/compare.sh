@@ -1,7 +1,8 @@
 #!/bin/sh
 # Redeems over HTTP side by side with a bare Gin handler that parses the same request and writes the same reply, in turn, and
-# prints Tranche's share of its throughput. Needs wrk (apt: wrk). TRANCHE_TEST_DSN names a database server; else a private
-# MariaDB is started. ROUNDS and SECONDS_EACH change the run.
+# prints Tranche's share of its throughput; and that handler with an fsynced journal and nothing else, which is the most that mode
+# fast can reach. Needs wrk (apt: wrk). TRANCHE_TEST_DSN names a database server, with a database tranche_compare in it; else a
+# private MariaDB is started. ROUNDS and SECONDS_EACH change the run.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh
@@ -42,8 +43,13 @@ pids="$pids $!"
 floor=http://127.0.0.1:$(free_port)
 "$bin/floor" --listen "${floor#http://}" >"$work/floor.log" 2>&1 &
 pids="$pids $!"
+journal=http://127.0.0.1:$(free_port)
+mkdir "$work/journal"
+"$bin/floor" --listen "${journal#http://}" --journal "$work/journal" >"$work/journal.log" 2>&1 &
+pids="$pids $!"
 await "$node" || { cat "$work/node.log" >&2; exit 1; }
 await "$floor"
+await "$journal"
 
 offer() {
   curl -fs -o "$work/offer" "$node/v1/offers" -H 'Content-Type: application/json' \
@@ -66,14 +72,20 @@ settled() {
   echo $(($(date +%s) - start))
 }
 
-printf '%-28s %5s %12s %10s %12s %10s %7s\n' offer conns Tranche p99 floor p99 share
+printf '%-28s %5s %12s %10s %12s %10s %7s %9s\n' offer conns requests/s p99 floor p99 share 'p99 share'
+line() {
+  echo "$2 $3 $4" | awk -v what="$1" '
+    function ms(t) { return t ~ /us$/ ? t / 1000 : t ~ /ms$/ ? t + 0 : t * 1000 }
+    { printf "%-28s %5s %12s %10s %12s %10s %7.2f %9.2f\n", what, $1, $2, $3, $4, $5, $2 / $4, ms($3) / ms($5) }'
+}
 for round in $(seq "$rounds"); do
   for what in 'fast 64' 'strict 64' 'strict 256'; do
     mode=${what% *} conns=${what#* }
     base=$(measure "$floor" "$mode" "$conns")
+    [ "$what" != 'fast 64' ] || line 'floor with a journal' "$conns" "$(measure "$journal" "$mode" "$conns")" "$base"
     ours=$(measure "$node" "$mode" "$conns")
     rest=
     [ "$mode" = strict ] || rest=" (settled $(settled) s later)"
-    echo "$mode $conns $ours $base" | awk -v rest="$rest" '{ printf "%-28s %5s %12s %10s %12s %10s %7.2f\n", $1 rest, $2, $3, $4, $5, $6, $3 / $5 }'
+    line "$mode$rest" "$conns" "$ours" "$base"
   done
 done

@@ -1,18 +1,27 @@
-// Command floor is what any service in Go with Gin costs: it parses a redemption's request and writes a redemption's reply, and
-// does nothing in between. Tranche's throughput is told as a share of it.
+// Command floor is what any service in Go with Gin costs: it parses a redemption's request and writes a redemption's reply, headers
+// and all, and does nothing in between. Tranche's throughput is told as a share of it.
+//
+// With --journal it makes each request durable before it replies, as a record in Tranche's journal, and still does nothing else: that
+// is the most that any service can reach which answers only for what is on its disk.
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base32"
 	"flag"
 	"log"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/go-json-experiment/json"
+	"github.com/rs/zerolog"
+
+	"tranche/internal/journal"
 )
 
 type request struct {
@@ -41,17 +50,33 @@ type reply struct {
 	Metadata       *string   `json:"metadata"`
 }
 
+// floor answers requests; its journal is nil where nothing is to be durable.
+type floor struct {
+	journal *journal.Journal
+	count   atomic.Uint64
+}
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8090", "address")
+	dir := flag.String("journal", "", "an empty folder to keep a journal in")
 	flag.Parse()
+	var f floor
+	if *dir != "" {
+		var err error
+		f.journal, err = journal.Open(journal.Config{Dir: *dir, Now: time.Now, Logger: zerolog.Nop()})
+		if err != nil {
+			log.Fatal(err)
+		}
+		go f.journal.Run(context.Background())
+	}
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
-	engine.POST("/v1/offers/:offer/redemptions", redeem)
+	engine.POST("/v1/offers/:offer/redemptions", f.redeem)
 	engine.GET("/readyz", func(c *gin.Context) { c.Status(http.StatusOK) })
 	log.Fatal(http.ListenAndServe(*listen, engine))
 }
 
-func redeem(c *gin.Context) {
+func (f *floor) redeem(c *gin.Context) {
 	var r request
 	if err := json.UnmarshalRead(c.Request.Body, &r, json.RejectUnknownMembers(true)); err != nil {
 		c.Status(http.StatusBadRequest)
@@ -59,16 +84,23 @@ func redeem(c *gin.Context) {
 	}
 	offer, key := c.Param("offer"), c.GetHeader("Idempotency-Key")
 	sum := sha256.Sum256([]byte(offer + "\x00" + key))
+	id := offer + "." + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 	now := time.Now().UTC()
 	out, err := json.Marshal(reply{
-		ID:      offer + "." + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16])),
-		OfferID: offer, UserID: r.UserID, OrderID: r.OrderID, IdempotencyKey: key, Units: max(1, r.Units), State: "redeemed",
+		ID: id, OfferID: offer, UserID: r.UserID, OrderID: r.OrderID, IdempotencyKey: key, Units: max(1, r.Units), State: "redeemed",
 		Recorded: "journal", NodeID: "00000000-0000-0000-0000-000000000000", LeaseID: "00000000-0000-0000-0000-000000000000",
 		CreatedAt: now, ResolvedAt: now,
 	})
+	if err == nil && f.journal != nil {
+		_, err = f.journal.Append(c.Request.Context(), 1, out)
+	}
 	if err != nil {
 		c.Status(http.StatusInternalServerError)
 		return
 	}
+	c.Header("Cache-Control", "no-store")
+	c.Header("Location", "/v1/redemptions/"+id)
+	c.Header("X-Content-Type-Options", "nosniff")
+	c.Header("X-Request-Id", "floor-"+strconv.FormatUint(f.count.Add(1), 36))
 	c.Data(http.StatusCreated, "application/json", out)
 }
