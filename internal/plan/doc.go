@@ -7,7 +7,8 @@
 //   - A grant serves until its units are spent. It serves for less when they would last for longer than an idle lease lives, for a
 //     node spends from its oldest leases, and returns those that it has not come to by then.
 //   - A node asks for its next block when half of one is left. So it holds between half a block and one and a half, one on average; two
-//     at worst, where grants are so slow that it asks a whole block ahead.
+//     at worst, where grants are so slow that it asks a whole block ahead; and another one in the books, while one that nobody
+//     used is on its way back.
 //   - Nobody else can spend what a node holds. When it dies, that is stranded until its leases are reclaimed; when its customers
 //     go elsewhere, until they expire; and when it is cut off and goes on, that is what the budget can be overspent by.
 //
