@@ -24,8 +24,8 @@ lint: ## go vet, staticcheck and gofumpt; changes nothing
 bench: ## The Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-load: ## k6 against three nodes on a private MariaDB; RATE, DURATION, BUDGET, USERS and USER_LIMIT change it
-	./loadtest/run.sh
+load: ## k6 against three nodes on a private MariaDB; SCRIPT=burst and others: see loadtest/README.md
+	./loadtest/run.sh $(SCRIPT)
 
 clean: ## Remove the installed load generator
 	rm -rf .bin

@@ -21,7 +21,7 @@ type room struct {
 }
 
 var house = map[string]room{
-	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "models"}, "flags, commands, signals, exit code"},
+	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "models"}, "flags, commands, signals, exit code"},
 	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/run", "models"}, "puts the parts together, and nothing else does"},
 	"server/api":  {[]string{"allocator", "models"}, "HTTP in, HTTP out"},
 
@@ -34,6 +34,7 @@ var house = map[string]room{
 	"internal/ledger":  {[]string{"models"}, "the rules of the books, pure"},
 	"internal/journal": {nil, "records on the node's own disk; knows nothing of redemptions"},
 	"internal/datadir": {[]string{"models"}, "who this node is"},
+	"internal/plan":    {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
 	"internal/run":     {nil, "loops"},
 	"migrations":       {nil, "the tables"},
 	"models":           {nil, "the vocabulary"},

@@ -74,6 +74,7 @@ func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, er
 // testNode is what a server puts together, without HTTP.
 type testNode struct {
 	*allocator.Allocator
+	id        models.ID
 	keeper    *lease.Keeper
 	settler   *settle.Settler
 	catalogue *allocator.Catalogue
@@ -148,7 +149,7 @@ func (f *fleet) newNode() *testNode {
 	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
 	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now)
 	journal := &testJournal{}
-	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), keeper, settler, catalogue, journal, link}
+	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, catalogue, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

@@ -181,7 +181,7 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) (me
 		h.short = shortage{}
 	}
 	h.tail.Store(total < req.appetite.Want)
-	h.lowWater.Store(h.refillBelow(total, req.appetite.Want, unallocated))
+	h.lowWater.Store(RefillBelow(total, req.appetite.Want, unallocated, h.demand.ahead()))
 	if len(grant.Leases) > 0 {
 		return h.turnAway(ErrShort, unallocated)
 	}
@@ -204,15 +204,6 @@ func (h *holding) blocks(grant *models.Grant, sent time.Time) (fresh []*Block, t
 		total += l.Granted
 	}
 	return fresh, total
-}
-
-// refillBelow is how many units must be left for the next block not to be asked for yet: half of this grant, or what is spent
-// in the time of four grants. In the tail nothing is fetched ahead, since others may be waiting for those units.
-func (h *holding) refillBelow(total, want, unallocated int64) int64 {
-	if total == 0 || total < want || unallocated == 0 {
-		return 0
-	}
-	return max(total/2, min(h.demand.ahead(), total))
 }
 
 // serve hands units to those who wait, first come first, from the fresh blocks or any other. mu is held.

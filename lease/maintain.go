@@ -44,7 +44,7 @@ func (h *holding) review(now time.Time) (w work) {
 		h.publish()
 	}
 	w.held, w.ask = len(h.held), h.unsure != nil
-	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) {
+	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) && h.demand.over(now, h.spent()) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}

@@ -369,6 +369,32 @@ func TestAnEndedOfferLeavesMemory(t *testing.T) {
 	})
 }
 
+// Between two of its blocks a slow offer has nothing on the node. Its rate must not be forgotten by then, or it would lease unit by unit.
+func TestASlowOfferIsRememberedBetweenItsBlocks(t *testing.T) {
+	offer := testOffer(10_000, 1000)
+	offer.Adaptive = true
+	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+		var grants atomic.Int64
+		b.fail(func(call string) error {
+			if call == "Grant" {
+				grants.Add(1)
+			}
+			return nil
+		})
+		for range 100 {
+			if err := b.spend(1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := grants.Load(); n > 30 {
+			t.Errorf("%d grants for 100 redemptions in 100 s", n)
+		}
+		time.Sleep(3 * time.Minute)
+		b.keeper.each(func(*holding) { t.Error("nobody redeems it any more, and it is still there") })
+	})
+}
+
 // A renewal that doesn't find a lease, because this node has returned it meanwhile, is no loss.
 func TestAReturnIsNotTakenForALoss(t *testing.T) {
 	withoutLoops(t, testOffer(100, 20), func(t *testing.T, b *bench) {

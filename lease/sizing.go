@@ -54,6 +54,18 @@ func fit(waiting []int64, units int64) int64 {
 	return sum
 }
 
+// Tail is how many unallocated units the end of a budget begins at: with fewer, nodes that want that many each get less.
+func Tail(activeNodes, want int64) int64 { return shares * max(1, activeNodes) * want }
+
+// RefillBelow is how many units must be left of a grant for the next one not to be asked for yet: half of it, or what is spent in the
+// time that grants take. In the tail nothing is fetched ahead, since others may be waiting for those units.
+func RefillBelow(granted, want, unallocated, ahead int64) int64 {
+	if granted == 0 || granted < want || unallocated == 0 {
+		return 0
+	}
+	return max(granted/2, min(ahead, granted))
+}
+
 // Split spreads a grant over lanes. The first takes all that is waited for, since one redemption spends from one lease;
 // the rest is divided evenly, unless the parts would be too small to be worth it.
 func Split(total int64, a Appetite) []int64 {
@@ -74,6 +86,13 @@ func Split(total int64, a Appetite) []int64 {
 // Margin is how much earlier than the database an owner takes its lease for ended: for clocks that run at different speeds,
 // and for a spend that is on its way.
 func Margin(ttl time.Duration) time.Duration { return max(time.Second, ttl/20) }
+
+// IdleWithin is the longest that a lease is kept that nobody spends from any more: it may have been renewed once for its last spend.
+func IdleWithin(ttl time.Duration) time.Duration { return ttl/3 + ttl - Margin(ttl) + 2*maintainEvery }
+
+// ReclaimedWithin is the longest that a lease outlives its owner, while the database answers. Reapers watch it from the last quarter of
+// its time to live on, so that they have watched for long enough when its grace is over.
+func ReclaimedWithin(ttl time.Duration) time.Duration { return ttl + Grace(ttl) + 2*reapEvery }
 
 // Grace is how long past its end a lease is left to its owner.
 func Grace(ttl time.Duration) time.Duration { return max(2*time.Second, ttl/4) }

@@ -33,6 +33,17 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// The tail begins where the first grant is cut down.
+func TestTheTailIsWhereBlocksBeginToShrink(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes, want := rapid.Int64Range(0, 50).Draw(t, "nodes"), rapid.Int64Range(1, 10_000).Draw(t, "want")
+		tail, a := Tail(nodes, want), Appetite{Want: want}
+		if full, cut := Size(tail, nodes, a), Size(tail-1, nodes, a); full != want || cut >= want {
+			t.Fatalf("of %d units it grants %d, of one less %d", tail, full, cut)
+		}
+	})
+}
+
 func TestWant(t *testing.T) {
 	for _, c := range []struct {
 		adaptive bool

@@ -1,19 +1,31 @@
 #!/bin/sh
-# Runs loadtest/redeem.js against three nodes on one private MariaDB, and stops all of them afterwards.
-# The settings of redeem.js (RATE, DURATION, BUDGET, USERS, USER_LIMIT) are taken from the environment; arguments are handed to k6.
-# k6 is installed into .bin the first time.
+# Runs one of the load scripts against nodes on one private MariaDB, and stops all of them afterwards.
+#
+#   loadtest/run.sh [NAME] [argument of k6 ...]     NAME is that of a script here without .js; by default, steady
+#
+# The settings of the scripts are taken from the environment, and NODES (3; 5 for tail). In outage the database stands still for OUTAGE
+# from OUTAGE_AT (10) seconds on, and in nodeloss the last node is killed after KILL_AT (8) seconds and started again BACK_AFTER (8) seconds
+# later. The report is left in loadtest/reports. k6 is installed into .bin the first time.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh
 
 k6_version=v1.8.1
 bin=$PWD/.bin
-node_pids=
+disturber=
 work=
 
+case ${1:-} in '' | -*) name=steady ;; *) name=$1; shift ;; esac
+[ -f "loadtest/$name.js" ] || {
+  echo "run.sh: there is no loadtest/$name.js, only" loadtest/*.js >&2
+  exit 2
+}
+
 finish() {
-  for pid in $node_pids; do kill "$pid" 2>/dev/null || true; done
-  for pid in $node_pids; do wait "$pid" 2>/dev/null || true; done
+  [ -z "$disturber" ] || kill "$disturber" 2>/dev/null || true
+  [ -z "$disturber" ] || wait "$disturber" 2>/dev/null || true
+  [ -z "$mariadb_pid" ] || kill -CONT "$mariadb_pid" 2>/dev/null || true
+  for node in ${work:+"$work"/*.pid}; do [ ! -f "$node" ] || stop_node "$node"; done
   mariadb_stop
   [ -z "$work" ] || rm -rf "$work"
 }
@@ -22,27 +34,61 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# stop_node FILE ends the node whose process id is in the file: politely, and after fifteen seconds not.
+stop_node() {
+  pid=$(cat "$1")
+  kill "$pid" 2>/dev/null || return 0
+  for tick in $(seq 150); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
+  kill -KILL "$pid" 2>/dev/null || true
+}
+
+# boot NAME PORT starts a node and waits until it is ready; fails when it ended, or after half a minute.
+boot() {
+  "$bin/tranche" --listen "127.0.0.1:$2" --data-dir "$work/$1" --node-name "$1" --dsn "${MARIADB_DSN}tranche" \
+    --drain-wait 0s --log-level warn >>"$work/$1.log" 2>&1 &
+  pid=$!
+  echo "$pid" >"$work/$1.pid"
+  for tick in $(seq 300); do
+    kill -0 "$pid" 2>/dev/null || return 1
+    curl -fs -o "$work/ready" "http://127.0.0.1:$2/readyz" && return 0
+    sleep 0.1
+  done
+  return 1
+}
+
 # start_node NAME starts a node on a free port and adds its address to TARGETS.
 start_node() {
   for attempt in 1 2 3 4 5; do
     port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
-    "$bin/tranche" --listen "127.0.0.1:$port" --data-dir "$work/$1" --node-name "$1" --dsn "${MARIADB_DSN}tranche" \
-      --drain-wait 0s --log-level warn >"$work/$1.log" 2>&1 &
-    node=$!
-    for tick in $(seq 300); do
-      kill -0 "$node" 2>/dev/null || break
-      if curl -fs -o "$work/ready" "http://127.0.0.1:$port/readyz"; then
-        node_pids="$node_pids $node"
-        TARGETS=${TARGETS:+$TARGETS,}http://127.0.0.1:$port
-        return 0
-      fi
-      sleep 0.1
-    done
-    kill "$node" 2>/dev/null || true
-    wait "$node" 2>/dev/null || true
+    if boot "$1" "$port"; then
+      TARGETS=${TARGETS:+$TARGETS,}http://127.0.0.1:$port
+      return 0
+    fi
+    stop_node "$work/$1.pid"
   done
   cat "$work/$1.log" >&2
   return 1
+}
+
+# stall stops the database for a while. What is not finished then is finished afterwards.
+stall() {
+  sleep "${OUTAGE_AT:-10}"
+  echo 'run.sh: the database stands still'
+  kill -STOP "$mariadb_pid"
+  sleep "${OUTAGE%s}"
+  kill -CONT "$mariadb_pid"
+  echo 'run.sh: the database goes on'
+}
+
+# lose kills the node that was started last, and starts it again where it was.
+lose() {
+  sleep "${KILL_AT:-8}"
+  echo "run.sh: $last is killed"
+  kill -KILL "$(cat "$work/$last.pid")"
+  rm "$work/$last.pid"
+  sleep "${BACK_AFTER:-8}"
+  boot "$last" "$port"
+  echo "run.sh: $last is back"
 }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/tranche-load.XXXXXX")
@@ -53,11 +99,29 @@ mariadb_start
 mariadb --no-defaults --host=127.0.0.1 --port="$mariadb_port" --user=root --execute='CREATE DATABASE tranche'
 
 # The nodes are this run's own: nothing of a fleet in the environment may leak into them.
-unset TRANCHE_ADMIN_KEY TRANCHE_CHECKOUT_KEY TRANCHE_CONFIG
+unset TRANCHE_ADMIN_KEY TRANCHE_CHECKOUT_KEY TRANCHE_CONFIG ADMIN_KEY CHECKOUT_KEY
 TARGETS=
-for name in node-1 node-2 node-3; do start_node "$name"; done
-echo "three nodes on one MariaDB: $TARGETS"
+[ "$name" = tail ] && nodes=${NODES:-5} || nodes=${NODES:-3}
+for i in $(seq "$nodes"); do
+  last=node-$i
+  start_node "$last"
+done
+echo "$nodes nodes on one MariaDB: $TARGETS"
 
-export TARGETS
+mkdir -p loadtest/reports
+REPORT=${REPORT:-loadtest/reports/$name.html}
+OUTAGE=${OUTAGE:-15s}
+export TARGETS REPORT OUTAGE
+case $name in
+outage) stall & disturber=$! ;;
+nodeloss)
+  export K6_LOG_OUTPUT="file=$work/k6.log,level=error" # without a line for each refused connection
+  lose & disturber=$!
+  ;;
+esac
 # Not in this shell's place: it still has to stop what it started.
-K6_NO_USAGE_REPORT=true "$bin/k6" run --quiet "$@" loadtest/redeem.js
+export K6_NO_USAGE_REPORT=true
+status=0
+"$bin/k6" run --quiet "$@" "loadtest/$name.js" || status=$?
+[ ! -f "$work/k6.log" ] || cat "$work/k6.log" >&2
+exit "$status"

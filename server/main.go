@@ -43,6 +43,7 @@ type program struct {
 
 	Serve   serve           `cmd:"" default:"1" help:"Serve. That is what the program does without a command."`
 	Journal journalCommands `cmd:"" help:"Look after the journal of a node that does not run."`
+	Plan    planning        `cmd:"" help:"Foretell what an offer costs a fleet: transactions on its row, units that can be stranded or overspent, growth of the ledger."`
 }
 
 // parser reads arguments into p. hostname is what a node is called that has no other name.

@@ -1,0 +1,132 @@
+package plan
+
+import (
+	"math"
+	"time"
+
+	"tranche/internal/settle"
+	"tranche/lease"
+	"tranche/models"
+)
+
+// Lanes is how many leases a node takes at once on MySQL and MariaDB, at the most.
+const Lanes = 4
+
+// What a row takes with its share of all indexes, in bytes, on MariaDB with InnoDB's usual settings, and a record in the journal: with a
+// user, an order and a key of 20 characters each, and no metadata.
+const (
+	EntryBytes  = 700
+	LeaseBytes  = 540
+	RecordBytes = 350
+)
+
+// Fleet is what is planned for. All numbers are above zero.
+type Fleet struct {
+	Rate      float64 // redemptions of the offer per second, over all nodes, of one unit each
+	Nodes     int64
+	LeaseSize int64
+	TTL       time.Duration
+	Adaptive  bool
+	Mode      models.Mode
+	Commit    time.Duration // what a transaction takes on the database
+	Lanes     int
+}
+
+// Plan is what to expect. Units are units of the budget.
+type Plan struct {
+	Block  int64 `json:"block_units"`      // that a node leases at once
+	Leases int64 `json:"leases_per_grant"` // that a block is spread over
+
+	Grants       float64 `json:"grants_per_second"`
+	Closed       float64 `json:"closed_leases_per_second"`
+	Transactions float64 `json:"hot_row_transactions_per_second"` // one for each of these
+
+	TailUnits        int64 `json:"tail_units"`        // what is left when blocks begin to shrink
+	TailTransactions int64 `json:"tail_transactions"` // on the offer's row, from there to the last unit
+
+	NodeHolds      int64   `json:"node_holds_units"` // on average
+	NodeHoldsWorst int64   `json:"node_holds_units_worst"`
+	DeadSeconds    float64 `json:"dead_node_holds_for_seconds"` // until what a dead node held can be spent by others, at worst
+	IdleSeconds    float64 `json:"idle_node_holds_for_seconds"` // the same for a node that lives and has no requests any more
+
+	OverspendBound      int64 `json:"overspend_bound_units"` // as the balance shows it, on average
+	OverspendBoundWorst int64 `json:"overspend_bound_units_worst"`
+
+	Settles float64 `json:"settle_transactions_per_second"`
+
+	LedgerRows   int64 `json:"ledger_rows_per_day"` // entries and leases
+	LedgerBytes  int64 `json:"ledger_bytes_per_day"`
+	JournalBytes int64 `json:"journal_bytes_per_second_per_node"` // in mode available, during an outage only
+}
+
+// Of works out the plan of a fleet.
+func Of(f Fleet) Plan {
+	node := f.Rate / float64(f.Nodes)
+	var p Plan
+	p.Block = lease.Want(f.Adaptive, node, f.LeaseSize)
+	p.Leases = int64(len(f.split(p.Block)))
+	p.grants(f, node)
+	p.tail(f)
+	p.holds(f, node)
+	p.writes(f, node)
+	return p
+}
+
+// split is the leases of a grant that nobody waits for.
+func (f *Fleet) split(units int64) []int64 {
+	return lease.Split(units, lease.Appetite{Lanes: f.Lanes})
+}
+
+// grants counts what locks the offer's row far from the end of the budget. What a node doesn't spend before it would expire idle, it
+// returns; and it grants no more often than it redeems.
+func (p *Plan) grants(f Fleet, node float64) {
+	p.Grants = f.Rate / p.served(f, node)
+	p.Closed = p.Grants * float64(p.Leases)
+	p.Transactions = p.Grants + p.Closed
+}
+
+// served is how many units of a grant are redeemed.
+func (p *Plan) served(f Fleet, node float64) float64 {
+	idle := (f.TTL - lease.Margin(f.TTL)).Seconds()
+	return min(float64(p.Block), max(1, node*idle))
+}
+
+// tail plays the end of the budget through: each grant takes its share, and the last ones a unit for who waits.
+func (p *Plan) tail(f Fleet) {
+	p.TailUnits = lease.Tail(f.Nodes, p.Block)
+	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block, Lanes: f.Lanes}
+	for rest := p.TailUnits; rest > 0; {
+		granted := lease.Size(rest, f.Nodes, appetite)
+		p.TailTransactions += 1 + int64(len(lease.Split(granted, appetite)))
+		rest -= granted
+	}
+}
+
+// holds adds up what nodes keep from each other. In the books a unit is there until it is settled, and a block that nobody used, which
+// makes room for the next, until it is returned.
+func (p *Plan) holds(f Fleet, node float64) {
+	acknowledged := f.Mode == models.ModeFast
+	pending := int64(math.Ceil(node * settle.Delay(acknowledged, f.Commit).Seconds()))
+	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, p.Block, math.MaxInt64, ahead) }
+	p.NodeHolds = low(0) + (p.Block+1)/2
+	p.NodeHoldsWorst = low(p.Block) + p.Block + pending
+	if p.served(f, node) < float64(p.Block) {
+		p.NodeHoldsWorst += p.Block
+	}
+	p.DeadSeconds, p.IdleSeconds = lease.ReclaimedWithin(f.TTL).Seconds(), lease.IdleWithin(f.TTL).Seconds()
+	if f.Mode.Outlives() {
+		p.OverspendBound, p.OverspendBoundWorst = f.Nodes*p.NodeHolds, f.Nodes*p.NodeHoldsWorst
+	}
+}
+
+// writes adds up what grows on disks, and the transactions that make it.
+func (p *Plan) writes(f Fleet, node float64) {
+	const day = 24 * 60 * 60
+	p.Settles = float64(f.Nodes) * settle.Pace(node, int(p.Leases), f.Mode == models.ModeFast, f.Commit)
+	entries, leases := f.Rate*day, p.Closed*day
+	p.LedgerRows = int64(entries + leases)
+	p.LedgerBytes = int64(entries*EntryBytes + leases*LeaseBytes)
+	if f.Mode.Outlives() {
+		p.JournalBytes = int64(node * RecordBytes)
+	}
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"tranche/internal/plan"
+	"tranche/models"
+)
+
+func TestPlanPrintsTheSameAsTextAndJSON(t *testing.T) {
+	want := plan.Of(plan.Fleet{
+		Rate: 300, Nodes: 3, LeaseSize: 500, TTL: 30 * time.Second, Adaptive: true, Mode: models.ModeAvailable,
+		Commit: 5 * time.Millisecond, Lanes: plan.Lanes,
+	})
+	args := []string{"plan", "--rate", "300", "--nodes", "3", "--lease-size", "500", "--ttl", "30s", "--mode", "available"}
+	printed, err := run(t, append(args, "--json")...)
+	var got plan.Plan
+	if err != nil || json.Unmarshal([]byte(printed), &got) != nil || got != want {
+		t.Errorf("%v, want %+v: %s", err, want, printed)
+	}
+	printed, err = run(t, args...)
+	for _, figure := range []string{
+		"300 redemptions a second", "500 units ", "3 tx/s ", "500 to 1001 units", "1500 to 3003 units", "for up to 38 s", "18.3 GB a day", "35 kB/s",
+	} {
+		if err != nil || !strings.Contains(printed, figure) {
+			t.Errorf("%v, no %q in\n%s", err, figure, printed)
+		}
+	}
+}
+
+func TestAStrictOfferCantBeOverspentAndHasNoJournal(t *testing.T) {
+	printed, err := run(t, "plan", "--rate", "1", "--nodes", "1", "--mode", "strict")
+	if err != nil || !strings.Contains(printed, "0 units") || strings.Contains(printed, "journal") {
+		t.Errorf("%v:\n%s", err, printed)
+	}
+}
+
+func TestPlanRefusesWhatNoOfferCanHave(t *testing.T) {
+	for _, wrong := range []string{"--rate=0", "--rate=NaN", "--nodes=0", "--lease-size=0", "--ttl=4s", "--ttl=5500ms", "--ttl=2h", "--mode=slow", "--commit=0s"} {
+		if _, err := parse(t, "", "plan", "--rate=1", "--nodes=1", wrong); err == nil {
+			t.Errorf("%s was accepted", wrong)
+		}
+	}
+}
