@@ -135,7 +135,7 @@ func (h *holding) request(now time.Time) *request {
 			return nil
 		}
 		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
-		req.appetite.Lanes = h.keeper.lanes(offer.Mode)
+		req.appetite.Lanes = Lanes(offer.Mode, h.keeper.cfg.Lanes)
 		return Split(Size(unallocated, activeNodes, req.appetite), req.appetite)
 	}
 	return req

@@ -86,7 +86,7 @@ func (h *holding) spend(n int64, now time.Time) *Block {
 	lanes := 0
 	for i, b := range blocks {
 		if i == 0 {
-			lanes = h.keeper.lanes(b.Mode)
+			lanes = Lanes(b.Mode, h.keeper.cfg.Lanes)
 		}
 		rest := b.Left()
 		left += rest

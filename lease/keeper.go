@@ -159,15 +159,6 @@ func (k *Keeper) each(do func(h *holding)) {
 	})
 }
 
-// lanes is how many leases of one offer are spent from side by side. One is enough where nobody waits for the settling: its batches
-// are larger then, and cost less.
-func (k *Keeper) lanes(mode models.Mode) int {
-	if mode == models.ModeFast {
-		return 1
-	}
-	return k.cfg.Lanes
-}
-
 // startGrant counts one more goroutine that asks for leases, unless the node drains.
 func (k *Keeper) startGrant() bool {
 	k.mu.Lock()

@@ -3,6 +3,8 @@ package lease
 import (
 	"math"
 	"time"
+
+	"tranche/models"
 )
 
 // Appetite is what a node would like to lease of one offer.
@@ -64,6 +66,15 @@ func RefillBelow(granted, want, unallocated, ahead int64) int64 {
 		return 0
 	}
 	return max(granted/2, min(ahead, granted))
+}
+
+// Lanes is over how many leases a grant is spread, at the most. One is enough where nobody waits for the settling: its batches are
+// larger then, and cost less.
+func Lanes(mode models.Mode, most int) int {
+	if mode == models.ModeFast {
+		return 1
+	}
+	return most
 }
 
 // Split spreads a grant over lanes. The first takes all that is waited for, since one redemption spends from one lease;

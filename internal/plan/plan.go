@@ -10,7 +10,7 @@ import (
 )
 
 // Lanes is how many leases a node takes at once on MySQL and MariaDB, at the most.
-const Lanes = 4
+const Lanes = 2
 
 // What a row takes with its share of all indexes, in bytes, on MariaDB with InnoDB's usual settings, and a record in the journal: with a
 // user, an order and a key of 20 characters each, and no metadata.
@@ -74,7 +74,7 @@ func Of(f Fleet) Plan {
 
 // split is the leases of a grant that nobody waits for.
 func (f *Fleet) split(units int64) []int64 {
-	return lease.Split(units, lease.Appetite{Lanes: f.Lanes})
+	return lease.Split(units, lease.Appetite{Lanes: lease.Lanes(f.Mode, f.Lanes)})
 }
 
 // grants counts what locks the offer's row far from the end of the budget. What a node doesn't spend before it would expire idle, it
@@ -94,7 +94,7 @@ func (p *Plan) served(f Fleet, node float64) float64 {
 // tail plays the end of the budget through: each grant takes its share, and the last ones a unit for who waits.
 func (p *Plan) tail(f Fleet) {
 	p.TailUnits = lease.Tail(f.Nodes, p.Block)
-	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block, Lanes: f.Lanes}
+	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block, Lanes: lease.Lanes(f.Mode, f.Lanes)}
 	for rest := p.TailUnits; rest > 0; {
 		granted := lease.Size(rest, f.Nodes, appetite)
 		p.TailTransactions += 1 + int64(len(lease.Split(granted, appetite)))
