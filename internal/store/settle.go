@@ -70,7 +70,7 @@ func (q *query) settle(batch *models.Batch) ([]models.Verdict, error) {
 	return plan.Verdicts, q.move(batch, &plan.Lease)
 }
 
-// write brings a batch into the ledger: the user counters, the entries, and the list of exceptions.
+// write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
 func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
 	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch))
 	if err != nil {
@@ -84,6 +84,9 @@ func (q *query) write(batch *models.Batch, decide func(*models.Batch, map[models
 		return nil, err
 	}
 	if err := q.append(plan.Appends); err != nil {
+		return nil, err
+	}
+	if err := q.hold(plan); err != nil {
 		return nil, err
 	}
 	return plan, q.except(batch.Offer.ID, plan.Exceptions)
@@ -120,7 +123,7 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 	}
 	for _, user := range users {
 		if d, corrected := corrections[user]; corrected {
-			if err := q.addUsage(offerID, user, ledger.UserDelta{Redemptions: -d.Redemptions, Units: -d.Units}); err != nil {
+			if err := q.addUsage(offerID, user, d.Negated()); err != nil {
 				return err
 			}
 		}
@@ -133,9 +136,8 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) error {
 	var up []models.Usage
 	for _, user := range users {
-		d := deltas[user]
-		if d.Redemptions >= 0 && d.Units >= 0 {
-			up = append(up, models.Usage{OfferID: offerID, UserID: user, Redemptions: d.Redemptions, Units: d.Units})
+		if d := deltas[user]; !takesOff(d) {
+			up = append(up, d.ApplyTo(models.Usage{OfferID: offerID, UserID: user}))
 		}
 	}
 	incoming := q.dialect.incoming
@@ -144,6 +146,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 		DoUpdates: clause.Assignments(map[string]any{
 			"redemptions": gorm.Expr("redemptions + " + incoming("redemptions")),
 			"units":       gorm.Expr("units + " + incoming("units")),
+			"held_units":  gorm.Expr("held_units + " + incoming("held_units")),
 		}),
 	}
 	for chunk := range slices.Chunk(up, chunkSize) {
@@ -152,7 +155,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 		}
 	}
 	for _, user := range users {
-		if d := deltas[user]; d.Redemptions < 0 || d.Units < 0 {
+		if d := deltas[user]; takesOff(d) {
 			if err := q.addUsage(offerID, user, d); err != nil {
 				return err
 			}
@@ -161,9 +164,11 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	return nil
 }
 
+func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0 || d.HeldUnits < 0 }
+
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	rows, err := q.exec("UPDATE usages SET redemptions = redemptions + ?, units = units + ? WHERE offer_id = ? AND user_id = ?",
-		d.Redemptions, d.Units, offerID, userID)
+	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
+		WHERE offer_id = ? AND user_id = ?`, d.Redemptions, d.Units, d.HeldUnits, offerID, userID)
 	return one(rows, err, "count user")
 }
 
