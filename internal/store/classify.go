@@ -21,7 +21,7 @@ type kind int
 const (
 	none       kind = iota
 	refusal         // an answer in the domain's terms
-	duplicate       // a unique key is taken: somebody else was first
+	duplicate       // a unique key is taken, or what was read is outdated: somebody else was first
 	conflict        // a deadlock or the like: rolled back, worth running again
 	lockWaited      // another session kept its locks for as long as we were willing to wait
 	badConn         // the connection was dead before anything was sent on it
@@ -32,6 +32,9 @@ const (
 
 // errLocked: somebody in this process or beside it has the lock that we waited for.
 var errLocked = errors.New("locked by others")
+
+// errOutdated: what this transaction has read isn't so any more.
+var errOutdated = errors.New("outdated by others")
 
 // refusals are the errors of the domain that a store gives.
 var refusals = [...]error{
@@ -56,6 +59,8 @@ func classify(err error) kind {
 		return away
 	case errors.Is(err, errLocked), errors.Is(err, models.ErrBusy):
 		return lockWaited
+	case errors.Is(err, errOutdated):
+		return duplicate
 	case isRefusal(err):
 		return refusal
 	case errors.As(err, &inMySQL):

@@ -166,10 +166,15 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 
 func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0 || d.HeldUnits < 0 }
 
+// addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
 	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
-		WHERE offer_id = ? AND user_id = ?`, d.Redemptions, d.Units, d.HeldUnits, offerID, userID)
-	return one(rows, err, "count user")
+		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`,
+		d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits)
+	if err == nil && rows != 1 {
+		return fmt.Errorf("%w: user %q has less than %+v", errOutdated, userID, d.Negated())
+	}
+	return err
 }
 
 func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {

@@ -83,31 +83,8 @@ var refundTests = []test{
 		p.booked(refund(o, "big", "r", 0), redeem(o, "small", "u", 1))
 		equal(b, "net spent", b.audit(o).NetSpent(), 1)
 	}},
-	{"two refunds of all at once on two pools: one gets it", func(b *bench) {
-		o := b.offer(1000)
-		l := b.lane(o, 100)
-		pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
-		for range 8 {
-			key := models.NewID().String()
-			l.booked(redeem(o, key, "u", 5))
-			verdicts := make([]models.Verdict, len(pools))
-			var wait sync.WaitGroup
-			for i, p := range pools {
-				wait.Go(func() { verdicts[i] = settleOne(p, refund(o, key, models.NewID().String(), 0)) })
-			}
-			wait.Wait()
-			won := 0
-			for _, v := range verdicts {
-				if v.Err == nil {
-					won++
-				} else {
-					b.fails(v.Err, models.ErrRefundExceeds)
-				}
-			}
-			equal(b, "won", won, 1)
-		}
-		equal(b, "refunded", b.audit(o).Refunded, 40)
-	}},
+	{"two refunds of all at once on two pools: one gets it", func(b *bench) { refundAtOnce(b, b.offer(1000)) }},
+	{"the same of users whose counters they take off", func(b *bench) { refundAtOnce(b, b.offer(1000, limitUnits(50))) }},
 	{"one refund sent to two pools at once is one", func(b *bench) {
 		o := b.offer(1000)
 		l := b.lane(o, 100)
@@ -174,6 +151,31 @@ var refundTests = []test{
 		l.booked(redeem(o, "second", "u", 1))
 		b.audit(o)
 	}},
+}
+
+func refundAtOnce(b *bench, o *models.Offer) {
+	l := b.lane(o, 100)
+	pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
+	for range 8 {
+		key := models.NewID().String()
+		l.booked(redeem(o, key, "u", 5))
+		verdicts := make([]models.Verdict, len(pools))
+		var wait sync.WaitGroup
+		for i, p := range pools {
+			wait.Go(func() { verdicts[i] = settleOne(p, refund(o, key, models.NewID().String(), 0)) })
+		}
+		wait.Wait()
+		won := 0
+		for _, v := range verdicts {
+			if v.Err == nil {
+				won++
+			} else {
+				b.fails(v.Err, models.ErrRefundExceeds)
+			}
+		}
+		equal(b, "won", won, 1)
+	}
+	equal(b, "refunded", b.audit(o).Refunded, 40)
 }
 
 var readTests = []test{
