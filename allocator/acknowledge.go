@@ -38,12 +38,12 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 }
 
 func (a *Allocator) append(ctx context.Context, e *models.Entry) (uint64, error) {
-	payload, err := encodeRecord(e)
+	kind, payload, err := encodeRecord(e)
 	if err != nil {
 		return 0, err
 	}
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	return a.journal.Append(context.WithoutCancel(ctx), recordRedeem, payload)
+	return a.journal.Append(context.WithoutCancel(ctx), kind, payload)
 }
 
 // booked takes in what became of an acknowledged entry.
