@@ -10,6 +10,7 @@ const (
 	MaxKeyBytes      = 255
 	MaxMetadataBytes = 4 << 10
 	MaxReasonBytes   = 500
+	MaxHold          = 24 * time.Hour // a hold is for whole seconds, and at least one
 
 	DefaultLeaseSize = 1000
 	DefaultLeaseTTL  = 60 * time.Second
