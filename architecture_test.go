@@ -26,7 +26,7 @@ var house = map[string]room{
 	"server/api":  {[]string{"allocator", "models"}, "HTTP in, HTTP out"},
 
 	"allocator": {[]string{"lease", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
-	"refund":    {[]string{"lease", "models"}, "a refund pool is a lease"},
+	"refund":    {[]string{"lease", "internal/run", "models"}, "a refund pool is a lease"},
 	"lease":     {[]string{"internal/run", "models"}, "spends from memory; knows no SQL and no HTTP"},
 
 	"internal/settle":  {[]string{"lease", "internal/run", "models"}, "books what was spent on the lease that it was spent from"},

@@ -31,7 +31,7 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 		return Redeemed{}, err
 	}
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	seq, err := a.journal.Append(context.WithoutCancel(ctx), recordRedeem, record)
+	seq, err := a.journal.Append(context.WithoutCancel(ctx), record.kind, record.payload)
 	if err != nil {
 		if !errors.Is(err, models.ErrOutcomeUnknown) {
 			block.Unspend(e.Units)
@@ -47,7 +47,7 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 }
 
 // booked takes in what became of an acknowledged entry, whose record is in the journal.
-func (a *Allocator) booked(e *models.Entry, record []byte, v models.Verdict) {
+func (a *Allocator) booked(e *models.Entry, record encoded, v models.Verdict) {
 	if v.Err != nil { // another request has the key, and the redemption is that one's
 		a.memory.forget(e.Redemption)
 	}

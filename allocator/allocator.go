@@ -20,9 +20,9 @@ type Settler interface {
 	Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict))
 }
 
-// Refunds books refunds; see refund.Desk.
-type Refunds interface {
-	Refund(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+// Desk books refunds and what ends a hold; see refund.Desk.
+type Desk interface {
+	Book(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error)
 }
 
 // Ledger is what an Allocator itself needs of the database.
@@ -40,7 +40,7 @@ type Allocator struct {
 	catalogue *Catalogue
 	blocks    Blocks
 	settler   Settler
-	refunds   Refunds
+	desk      Desk
 	journal   Journal
 	ledger    Ledger
 	now       func() time.Time
@@ -52,9 +52,9 @@ type Allocator struct {
 }
 
 // New makes an Allocator; now needs a monotonic reading.
-func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, refunds Refunds, journal Journal, now func() time.Time) *Allocator {
+func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, desk Desk, journal Journal, now func() time.Time) *Allocator {
 	return &Allocator{
-		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, refunds: refunds, journal: journal, ledger: ledger, now: now,
+		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, desk: desk, journal: journal, ledger: ledger, now: now,
 		lookups:  lookups{source: ledger},
 		balances: balances{source: ledger, now: now},
 	}

@@ -1,17 +1,22 @@
 package allocator
 
-import "tranche/models"
+import (
+	"time"
+
+	"tranche/models"
+)
 
 // RedeemRequest asks for one redemption of an offer.
 type RedeemRequest struct {
 	Key      string // names the redemption within its offer: repeating it never redeems twice
 	UserID   string
 	OrderID  *string
-	Units    int64   // at least 1
-	Metadata *string // a JSON object, compact
+	Units    int64         // at least 1
+	HoldFor  time.Duration // whole seconds; 0: the redemption is final at once
+	Metadata *string       // a JSON object, compact
 }
 
-// Redeemed is a redemption that is in the ledger.
+// Redeemed is a redemption that is in the ledger, or in this node's journal.
 type Redeemed struct {
 	Redemption models.Redemption // as it is now
 	Replayed   bool              // an earlier request with this key had made it

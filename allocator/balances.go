@@ -31,7 +31,7 @@ type sharedBalance struct {
 	at      time.Time     // when the read began
 	done    chan struct{} // closed when it ended
 	balance models.Balance
-	release *models.Micros // when the first lease ends, if any has units
+	release *models.Micros // when the first hold ends, or the first lease that has units
 	err     error
 }
 
@@ -39,6 +39,7 @@ type sharedBalance struct {
 func (b *balances) read(s *sharedBalance, offerID string) {
 	defer close(s.done)
 	s.balance, s.err = b.source.Balance(context.Background(), offerID)
+	s.release = s.balance.NextHoldEnds
 	if s.err != nil || s.balance.Outstanding == 0 {
 		return
 	}

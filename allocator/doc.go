@@ -12,6 +12,14 @@
 // request may be the retry of a success whose answer was lost, and that must be answered with the success, however little budget
 // is left by now. Look-ups are made in batches, so that a sold-out offer under load costs few reads.
 //
+// # What follows a redemption
+//
+// Refunds, confirmations and cancellations go to the desk, on any node, also when the offer has ended. Each is committed before it is
+// answered. The redemption may be another node's and on its way from a journal into the ledger: then they wait for it, up to a second.
+//
+// A hold is a redemption in all else: in its key, which remembers for how long, in the journal, where it is a record of its own type, in
+// an outage, and when it is booked late.
+//
 // # What a node knows
 //
 // The [Catalogue] is an immutable snapshot of the offers that are not over, replaced as a whole when a sync brings changes, and of the

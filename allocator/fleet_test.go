@@ -64,6 +64,13 @@ func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to mo
 	return l.Fake.CloseLease(ctx, offer, id, to, at)
 }
 
+func (l *link) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
+	if err := l.check(); err != nil {
+		return models.ExpiredHolds{}, err
+	}
+	return l.Fake.ExpiredHolds(ctx, limit)
+}
+
 func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
 	if err := l.check(); err != nil {
 		return nil, err
@@ -77,6 +84,7 @@ type testNode struct {
 	id        models.ID
 	keeper    *lease.Keeper
 	settler   *settle.Settler
+	sweeper   *refund.Sweeper
 	catalogue *allocator.Catalogue
 	journal   *testJournal
 	link      *link
@@ -97,15 +105,19 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		var loops sync.WaitGroup
+		sweep, stopSweeping := context.WithCancel(t.Context())
+		var loops, sweeping sync.WaitGroup
 		for range nodes {
 			n := f.newNode()
+			sweeping.Go(func() { n.sweeper.Run(sweep) })
 			loops.Go(func() { n.keeper.Run(ctx) })
 			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
 		}
 		synctest.Wait()
 		test(t, f)
 		f.back()
+		stopSweeping()
+		sweeping.Wait()
 		for _, n := range f.nodes {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			if left := n.keeper.Drain(ctx); left != 0 && !f.stranded {
@@ -147,9 +159,10 @@ func (f *fleet) newNode() *testNode {
 		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: catalogue.Learn,
 	}, link)
 	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
-	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now)
+	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now, zerolog.Nop())
+	sweeper := refund.NewSweeper(id, link, catalogue, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}
-	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, catalogue, journal, link}
+	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, sweeper, catalogue, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

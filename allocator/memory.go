@@ -35,7 +35,7 @@ type memoryShard struct {
 
 // remembered is one redemption of this node's.
 type remembered struct {
-	record  []byte // see encodeRecord; never written to
+	record  encoded
 	settled bool
 	counted bool // in users
 }
@@ -50,7 +50,7 @@ func (m *memory) find(hash models.ID) (e models.Entry, settled, found bool) {
 	if !found {
 		return models.Entry{}, false, false
 	}
-	e, err := decodeRecord(recordRedeem, r.record)
+	e, err := decodeRecord(r.record.kind, r.record.payload)
 	return e, r.settled, err == nil // it was encoded by this process
 }
 
@@ -63,7 +63,7 @@ func (m *memory) look(hash models.ID) (remembered, bool) {
 }
 
 // acknowledge remembers an entry that is in the journal as record, and not in the ledger. counted says that it was reserved in users.
-func (m *memory) acknowledge(e *models.Entry, record []byte, counted bool) {
+func (m *memory) acknowledge(e *models.Entry, record encoded, counted bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +72,7 @@ func (m *memory) acknowledge(e *models.Entry, record []byte, counted bool) {
 
 // settle notes that the ledger has a redemption, as this record; count is the entry to count in users, unless it is counted already
 // or nil. Of the settled ones the oldest is forgotten.
-func (m *memory) settle(hash models.ID, record []byte, count *models.Entry) {
+func (m *memory) settle(hash models.ID, record encoded, count *models.Entry) {
 	s := m.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +115,7 @@ func (s *memoryShard) set(hash models.ID, r remembered) {
 
 func (m *memory) drop(s *memoryShard, hash models.ID) {
 	if r := s.known[hash]; r.counted {
-		if e, err := decodeRecord(recordRedeem, r.record); err == nil {
+		if e, err := decodeRecord(r.record.kind, r.record.payload); err == nil {
 			m.users.release(&e)
 		}
 	}

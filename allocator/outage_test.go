@@ -23,22 +23,27 @@ import (
 type testJournal struct {
 	mu      sync.Mutex
 	last    uint64
-	records map[uint64][]byte
+	records map[uint64]journalRecord
 	broken  error // what Append answers instead
 	keeps   bool  // whether it has written all the same
 }
 
-func (j *testJournal) Append(_ context.Context, _ byte, payload []byte) (uint64, error) {
+type journalRecord struct {
+	kind    byte
+	payload []byte
+}
+
+func (j *testJournal) Append(_ context.Context, kind byte, payload []byte) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil && !j.keeps {
 		return 0, j.broken
 	}
 	if j.records == nil {
-		j.records = map[uint64][]byte{}
+		j.records = map[uint64]journalRecord{}
 	}
 	j.last++
-	j.records[j.last] = payload
+	j.records[j.last] = journalRecord{kind, payload}
 	return j.last, j.broken
 }
 
@@ -52,15 +57,11 @@ func (j *testJournal) Settled(seqs ...uint64) {
 
 func (j *testJournal) Replay(each func(seq uint64, kind byte, payload []byte) error) error {
 	j.mu.Lock()
-	records := map[uint64][]byte{}
-	for seq, payload := range j.records {
-		records[seq] = payload
-	}
-	last := j.last
+	records, last := maps.Clone(j.records), j.last
 	j.mu.Unlock()
 	for seq := range last + 1 {
-		if payload, ok := records[seq]; ok {
-			if err := each(seq, 1, payload); err != nil {
+		if r, ok := records[seq]; ok {
+			if err := each(seq, r.kind, r.payload); err != nil {
 				return err
 			}
 		}
@@ -451,7 +452,7 @@ func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 		}
 		foreign := newFleet(t)
 		settler = settle.New(foreign.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
-		journal = &testJournal{records: map[uint64][]byte{1: []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}, last: 1}
+		journal = &testJournal{records: map[uint64]journalRecord{1: {1, []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}}, last: 1}
 		if _, err := allocator.NewRecovery(journal, foreign.fake, settler, time.Now).Run(t.Context()); err == nil {
 			t.Error("a journal of another database was taken for settled")
 		}

@@ -121,7 +121,7 @@ func TestARecordTakesWhatIsPlanned(t *testing.T) {
 		}
 		const framing = 21 + 4 // its header, and on average the padding
 		for _, record := range n.journal.copy().records {
-			near(t, "bytes of a record", float64(len(record)+framing), plan.RecordBytes, 0.1)
+			near(t, "bytes of a record", float64(len(record.payload)+framing), plan.RecordBytes, 0.1)
 		}
 	})
 }

@@ -10,7 +10,8 @@ import (
 	"tranche/models"
 )
 
-// Redeem takes units of an offer for a user. When it gives no error, the redemption is committed in the database.
+// Redeem takes units of an offer for a user, or holds them for a while. When it gives no error, the redemption is as durable as the
+// offer's mode promises.
 //
 // Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetHeld, ErrUserLimitReached, ErrKeyReused,
 // ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
@@ -40,11 +41,16 @@ func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemReques
 
 // entry is what the redemption would be in the ledger.
 func (a *Allocator) entry(id models.RedemptionID, req *RedeemRequest) models.Entry {
-	return models.Entry{
+	e := models.Entry{
 		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRedeem,
 		UserID: req.UserID, OrderID: req.OrderID, IdempotencyKey: req.Key, Units: req.Units,
 		NodeID: a.nodeID, Metadata: req.Metadata, CreatedAt: a.LedgerNow(),
 	}
+	if req.HoldFor > 0 {
+		ends := e.CreatedAt.Add(req.HoldFor)
+		e.Kind, e.HoldExpiresAt = models.KindHold, &ends
+	}
+	return e
 }
 
 // patience is how long an offer in mode available waits for the ledger before it takes it for away.
@@ -171,32 +177,4 @@ func (a *Allocator) refuse(ctx context.Context, e *models.Entry, reason error) (
 	default:
 		return Redeemed{Redemption: redemption, Replayed: true}, nil
 	}
-}
-
-// Refund gives units of a redemption back. When it gives no error, the refund is committed in the database.
-//
-// Refusals: models.ErrRedemptionNotFound, ErrRefundExceeds, ErrKeyReused. After models.ErrOutcomeUnknown the same request, with
-// the same key, finds out.
-func (a *Allocator) Refund(ctx context.Context, id models.RedemptionID, req RefundRequest) (Refunded, error) {
-	offer, err := a.catalogue.Offer(ctx, id.OfferID)
-	if errors.Is(err, models.ErrOfferNotFound) {
-		return Refunded{}, models.ErrRedemptionNotFound
-	}
-	if err != nil {
-		return Refunded{}, err
-	}
-	wanted := models.Entry{
-		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRefund,
-		IdempotencyKey: req.Key, Units: req.Units, NodeID: a.nodeID, Reason: req.Reason,
-		CreatedAt: a.LedgerNow(),
-	}
-	var verdict models.Verdict
-	err = a.onceSettled(ctx, offer, id, func() error {
-		verdict, err = a.refunds.Refund(ctx, offer, wanted)
-		return err
-	})
-	if err != nil {
-		return Refunded{}, err
-	}
-	return Refunded{Refund: verdict.Entry, Redemption: verdict.Redemption, Replayed: verdict.Replayed}, nil
 }

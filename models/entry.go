@@ -1,20 +1,30 @@
 package models
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Kind is what an entry records.
 type Kind string
 
 // The kinds of entry.
 const (
-	KindRedeem Kind = "redeem"
-	KindRefund Kind = "refund"
+	KindRedeem  Kind = "redeem"
+	KindHold    Kind = "hold"
+	KindConfirm Kind = "confirm" // of a hold, for all of its units or fewer
+	KindCancel  Kind = "cancel"  // of a hold
+	KindExpire  Kind = "expire"  // of a hold, by a sweeper
+	KindRefund  Kind = "refund"
 )
+
+// Spends reports whether an entry of this kind brings a redemption into being, and spends its units. All others follow one that did.
+func (k Kind) Spends() bool { return k == KindRedeem || k == KindHold }
 
 // Entry is a row of the ledger. It is written once, in the transaction that moves its units, and never changed.
 //
 // The entries of one redemption are numbered: Seq 0 brings it into being, each later one takes the last + 1.
-// (OfferID, Redemption, Seq) is unique, and that alone makes redemptions idempotent and refunds serial.
+// (OfferID, Redemption, Seq) is unique, and that alone makes redemptions idempotent, refunds serial, and lets a hold end once.
 type Entry struct {
 	OfferID        string `gorm:"primaryKey"`
 	ID             ID     `gorm:"primaryKey"`
@@ -23,10 +33,12 @@ type Entry struct {
 	Kind           Kind
 	UserID         string
 	OrderID        *string
-	IdempotencyKey string // of the redemption, or of the refund within it
-	Units          int64
-	LeaseID        ID // spent from, or refunded into
+	IdempotencyKey string // of the redemption, or of the refund within it; empty for what ends a hold
+	Units          int64  // of a confirmation: those that become final
+	LeaseID        ID     // spent from, or given back into
 	NodeID         ID
+
+	HoldExpiresAt *Micros // of a hold: when it may be given back, whole seconds after CreatedAt
 
 	RestoresBudget    bool // of a refund: whether the units went back to the budget
 	RestoresUserLimit bool // of a refund: whether they went back to the user's limit
@@ -42,11 +54,24 @@ func (e *Entry) RedemptionID() RedemptionID {
 	return RedemptionID{OfferID: e.OfferID, Hash: e.Redemption}
 }
 
+// HeldFor is how long the units of a hold are set aside unless it is confirmed or cancelled: 0 for what is no hold.
+func (e *Entry) HeldFor() time.Duration {
+	if e.HoldExpiresAt == nil {
+		return 0
+	}
+	return e.HoldExpiresAt.Sub(e.CreatedAt)
+}
+
 // RedemptionState is where a redemption is in its life.
 type RedemptionState string
 
-// StateRedeemed is the state of a redemption that is final; refunds don't change it.
-const StateRedeemed RedemptionState = "redeemed"
+// The states of a redemption. A held one becomes one of the others, once; those are final, and refunds don't change them.
+const (
+	StateRedeemed  RedemptionState = "redeemed"
+	StateHeld      RedemptionState = "held"
+	StateCancelled RedemptionState = "cancelled"
+	StateExpired   RedemptionState = "expired"
+)
 
 // Redemption is the user-level event, as the entries behind it tell it.
 type Redemption struct {
@@ -54,9 +79,11 @@ type Redemption struct {
 	IdempotencyKey string
 	UserID         string
 	OrderID        *string
-	Units          int64
+	Units          int64 // held, redeemed, or what a hold that came to nothing had held
+	Taken          int64 // as first asked for; Units are fewer after a confirmation of fewer
 	RefundedUnits  int64
 	State          RedemptionState
+	HoldExpiresAt  *Micros // of what is or was a hold
 	Late           bool
 	Journaled      bool // acknowledged from the node's journal, and not in the ledger yet
 	NodeID         ID
@@ -69,9 +96,34 @@ type Redemption struct {
 }
 
 // Remaining is what can still be refunded, in units.
-func (r *Redemption) Remaining() int64 { return r.Units - r.RefundedUnits }
+func (r *Redemption) Remaining() int64 {
+	if r.State != StateRedeemed {
+		return 0
+	}
+	return r.Units - r.RefundedUnits
+}
 
-// Wanted is an entry on its way into the ledger. The database decides its Seq, and the units of a refund of "all that is left".
+// Returned is how many units an entry of r has given back to the budget. Those of holds always go back, whatever the offer's refund
+// policy says: they were never redeemed.
+func (r *Redemption) Returned(e *Entry) int64 {
+	switch {
+	case e.Kind == KindConfirm:
+		return r.Taken - e.Units
+	case e.Kind == KindCancel, e.Kind == KindExpire, e.Kind == KindRefund && e.RestoresBudget:
+		return e.Units
+	default:
+		return 0
+	}
+}
+
+// Hold is a redemption that is held.
+type Hold struct {
+	OfferID    string `gorm:"primaryKey"`
+	Redemption ID     `gorm:"primaryKey"` // RedemptionID.Hash
+	ExpiresAt  Micros
+}
+
+// Wanted is an entry on its way into the ledger. The database decides its Seq, and the units where it says "all" by 0.
 type Wanted struct {
 	Entry
 
@@ -80,7 +132,7 @@ type Wanted struct {
 	CheckOnly bool
 
 	// Acknowledged says that the requester was answered from the node's journal: the entry must be booked, whatever became of its
-	// lease and of its user's limit. Only a redeem entry can be.
+	// lease and of its user's limit. Only an entry that spends can be.
 	Acknowledged bool
 }
 
@@ -104,7 +156,7 @@ func (b *Batch) Acknowledged() bool {
 type Verdict struct {
 	// Err is nil when the entry, or for a replay the one that stands in its place, is in the ledger.
 	// Else it says why not: ErrUserLimitReached, ErrKeyReused, ErrRedemptionNotFound, ErrRefundExceeds,
-	// ErrLeaseClosed beside others that were booked late, or ErrNotSettled, when nothing was decided and it may be asked for again.
+	// ErrNotConfirmed, ErrNotAHold, ErrHoldResolved, ErrConfirmExceeds, ErrLeaseClosed beside others that were booked late, or ErrNotSettled, when nothing was decided and it may be asked for again.
 	Err        error
 	Entry      Entry      // as it is in the ledger; with ErrKeyReused, the one that has the key
 	Redemption Redemption // as it is now
@@ -117,8 +169,9 @@ type Balance struct {
 	Allocated   int64
 	Outstanding int64
 	Totals
-	OverspendBound int64 // what Overspend comes to if all is booked that may have been acknowledged and is not in the ledger yet
-	LateUnits      int64 // booked late, ever
+	OverspendBound int64   // what Overspend comes to if all is booked that may have been acknowledged and is not in the ledger yet
+	LateUnits      int64   // booked late, ever
+	NextHoldEnds   *Micros // of what is held, when the first hold may be given back
 	LeasesActive   int64
 	NodesActive    int64 // with an active lease of this offer
 	AsOf           Micros

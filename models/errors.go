@@ -21,6 +21,10 @@ var (
 	ErrRequestInFlight    = errors.New("a request with this idempotency key is under way")
 	ErrRedemptionNotFound = errors.New("redemption not found")
 	ErrRefundExceeds      = errors.New("refund exceeds what is left of the redemption")
+	ErrNotConfirmed       = errors.New("only what is redeemed can be refunded, and this is or was a hold that is not confirmed")
+	ErrNotAHold           = errors.New("the redemption was never a hold")
+	ErrHoldResolved       = errors.New("the hold has ended another way")
+	ErrConfirmExceeds     = errors.New("more units are confirmed than are held")
 )
 
 // ErrRedemptionUnsettled is an ErrRedemptionNotFound that may pass: a node may have acknowledged it and not settled it yet.
@@ -98,6 +102,25 @@ func (e *RefundExceedsError) Error() string {
 	return fmt.Sprintf("%v: %d units are left", ErrRefundExceeds, e.Remaining)
 }
 func (e *RefundExceedsError) Unwrap() error { return ErrRefundExceeds }
+
+// HoldResolvedError is ErrHoldResolved with what became of the hold.
+type HoldResolvedError struct {
+	State RedemptionState
+	Units int64
+}
+
+func (e *HoldResolvedError) Error() string {
+	return fmt.Sprintf("%v: it is %s, with %d units", ErrHoldResolved, e.State, e.Units)
+}
+func (e *HoldResolvedError) Unwrap() error { return ErrHoldResolved }
+
+// ConfirmExceedsError is ErrConfirmExceeds with what can be confirmed.
+type ConfirmExceedsError struct{ Held int64 }
+
+func (e *ConfirmExceedsError) Error() string {
+	return fmt.Sprintf("%v: %d", ErrConfirmExceeds, e.Held)
+}
+func (e *ConfirmExceedsError) Unwrap() error { return ErrConfirmExceeds }
 
 // BudgetBelowSpentError is ErrBudgetBelowSpent with the lowest budget that is possible now.
 type BudgetBelowSpentError struct{ Minimum int64 }

@@ -22,7 +22,7 @@ const (
 )
 
 // Totals are the sums of the entries behind a lease, or behind all closed leases of an offer, in units.
-// They are signed: a refund is booked on the lease of the pool it flows into, not on the one it was spent from.
+// They are signed: what gives units back is booked on the lease of the pool they flow into, not on the one they were spent from.
 type Totals struct {
 	Redeemed  int64
 	Held      int64

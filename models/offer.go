@@ -10,6 +10,7 @@ const (
 	MaxKeyBytes      = 255
 	MaxMetadataBytes = 4 << 10
 	MaxReasonBytes   = 500
+	MaxHold          = 24 * time.Hour // a hold is for whole seconds, and at least one
 
 	DefaultLeaseSize = 1000
 	DefaultLeaseTTL  = 60 * time.Second
@@ -73,7 +74,7 @@ type Offer struct {
 	RefundRestoresUserLimit bool
 
 	Folded    Totals `gorm:"embedded"` // of the closed leases, late entries included
-	LateUnits int64  // of Folded.Redeemed, those booked after their lease had closed
+	LateUnits int64  // booked after their lease had closed, ever
 	Exposed   int64  // the sum of Lease.Exposed over the closed leases
 
 	Version   int64  // rises with each change by an admin, and with nothing else

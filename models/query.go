@@ -45,6 +45,12 @@ type ExpiringLeases struct {
 	Now    Micros
 }
 
+// ExpiredHolds are holds past their end, and the database's clock when they were read.
+type ExpiredHolds struct {
+	Holds []Hold
+	Now   Micros
+}
+
 // GrantRequest asks for leases of one offer, all in one transaction.
 type GrantRequest struct {
 	OfferID string

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tranche/lease"
 	"tranche/models"
 )
@@ -27,13 +29,14 @@ type Settler interface {
 	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
 }
 
-// Desk takes refunds. It is safe for concurrent use.
+// Desk books what gives units back. It is safe for concurrent use.
 type Desk struct {
 	nodeID  models.ID
 	ledger  Ledger
 	keeper  Keeper
 	settler Settler
 	now     func() time.Time
+	logger  zerolog.Logger
 
 	openings sync.WaitGroup
 
@@ -41,7 +44,7 @@ type Desk struct {
 	opening map[string]*opening // by offer id
 }
 
-// opening is the creation of a pool that several refunds wait for.
+// opening is the creation of a pool that several requests wait for.
 type opening struct {
 	done  chan struct{}
 	block *lease.Block
@@ -49,17 +52,17 @@ type opening struct {
 }
 
 // NewDesk makes a Desk; now needs a monotonic reading.
-func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time) *Desk {
+func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time, logger zerolog.Logger) *Desk {
 	return &Desk{
-		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, opening: map[string]*opening{},
+		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, logger: logger, opening: map[string]*opening{},
 	}
 }
 
-// Refund books a refund entry of an offer, whose Units are 0 for "all that is left", and gives the committed one.
+// Book books a refund of an offer, or what ends a hold, on the offer's pool, and gives the committed entry. Its Units are 0 for "all".
 //
-// Errors: models.ErrRedemptionNotFound, ErrRefundExceeds, ErrKeyReused, or those of the machinery; after ErrOutcomeUnknown the
-// same request may be repeated.
-func (d *Desk) Refund(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
+// Errors: models.ErrRedemptionNotFound; of a refund ErrRefundExceeds, ErrNotConfirmed and ErrKeyReused; of a confirm, cancel or expire
+// ErrNotAHold, ErrHoldResolved and ErrConfirmExceeds; or those of the machinery. After ErrOutcomeUnknown the same request may be repeated.
+func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
 	for {
 		pool, err := d.pool(ctx, offer)
 		if err != nil {
@@ -70,7 +73,7 @@ func (d *Desk) Refund(ctx context.Context, offer *models.Offer, entry models.Ent
 			continue
 		}
 		if pool.Left() >= offer.LeaseSize {
-			pool.Seal() // the keeper returns it; the next refund opens another
+			pool.Seal() // the keeper returns it; the next entry opens another
 		}
 		return verdict, err
 	}
@@ -104,10 +107,13 @@ func (d *Desk) pool(ctx context.Context, offer *models.Offer) (*lease.Block, err
 }
 
 // open makes the pool and tells those who wait for it. It goes on when they hang up, for others may want the pool; the ledger has
-// a deadline of its own.
+// a deadline of its own. Whatever goes wrong in it, those who wait hear of it, and the next request starts it anew.
 func (d *Desk) open(offer *models.Offer, o *opening) {
 	o.err = models.ErrLedgerUnavailable // unless the pool is there in the end
 	defer func() {
+		if r := recover(); r != nil {
+			d.logger.Error().Interface("panic", r).Str("offer_id", offer.ID).Msg("opening a refund pool panicked")
+		}
 		d.mu.Lock()
 		delete(d.opening, offer.ID)
 		d.mu.Unlock()
@@ -124,7 +130,7 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 	})
 	switch {
 	case errors.Is(err, models.ErrOutcomeUnknown):
-		return // nothing was refunded; a pool that nobody knows of is empty, and expires
+		return // nothing was booked; a pool that nobody knows of is empty, and expires
 	case err != nil:
 		o.err = err
 		return
@@ -134,5 +140,5 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 	o.block, o.err = block, nil
 }
 
-// Wait returns when no pool is being opened any more. Nothing may be refunded meanwhile.
+// Wait returns when no pool is being opened any more. Nothing may be booked meanwhile.
 func (d *Desk) Wait() { d.openings.Wait() }

@@ -1,25 +1,33 @@
-// Package refund gives redeemed units back, into the refund pool of the node that takes the refund.
+// Package refund gives units back, into the refund pool of the node that takes the request: refunds of what was redeemed, and whatever
+// ends a hold.
 //
-// A refund pool is a lease like any other, except that its units come from refunds and not from a grant: it starts with none, and
-// each refund that commits adds to it, in the database and in memory. So refunded units can be spent again at once, on this node,
-// and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has grown to the
-// offer's lease size, or when the node drains.
+// A refund pool is a lease like any other, except that its units come from refunds and holds and not from a grant: it starts with none,
+// and each entry that commits adds to it, in the database and in memory. So units that came back can be spent again at once, on this
+// node, and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has grown to
+// the offer's lease size, or when the node drains.
 //
 // # Who does what
 //
-//   - [Desk.Refund] books a refund as an entry on the pool's lease, in the same group commits as redemptions.
+//   - [Desk.Book] books an entry on the pool's lease, in the same group commits as redemptions.
 //   - [Desk] opens a pool where there is none. At most one opening per offer is under way.
+//   - [Sweeper] books the end of holds that nobody has confirmed or cancelled in time, those of dead nodes too.
 //   - The lease keeper renews and returns pools; a reaper takes back those of dead nodes.
+//
+// A confirmation of all units gives nothing back. It is booked on the pool like the others, for the block that the hold was spent from may
+// be another node's, or closed long ago; all that moves is from held to redeemed.
 //
 // # Never twice
 //
-// A refund is the next entry of its redemption. Two refunds, on any two nodes, that take the same place collide on the unique key,
-// and the loser is decided anew on top of the winner: so the sum never passes what was redeemed, and a repeated key finds
-// its first answer. Which pool the units flow into makes no difference to that.
+// A refund, or what ends a hold, is the next entry of its redemption. Two of them, on any two nodes, that take the same place collide on
+// the unique key, and the loser is decided anew on top of the winner: so the sum of refunds never passes what was redeemed, a hold ends
+// once, and a repeated request finds its first answer. Which pool the units flow into makes no difference to that.
+//
+// So sweepers need not agree on who takes which hold. They look at different moments, each takes a random part of what it sees, and
+// whoever is second hears that the hold has ended.
 //
 // # Failures
 //
-// The pool's lease may be closed while a refund is on its way to it (it expired, or this node was taken for dead). The fence refuses
-// the entry, and the refund goes to a new pool. An acknowledged refund is committed; an unknown outcome is the caller's to retry,
-// with the same key.
+// The pool's lease may be closed while an entry is on its way to it (it expired, or this node was taken for dead). The fence refuses
+// the entry, and it goes to a new pool. What is acknowledged is committed; an unknown outcome is the caller's to retry, with the same
+// request. What a sweeper could not book it finds again at its next look.
 package refund

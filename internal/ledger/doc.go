@@ -6,16 +6,29 @@
 //
 // # A redemption
 //
-// A redemption is the fold of its entries. Seq 0 (redeem) brings it into being; refunds follow, each with the last seq + 1.
-// Two writers who both take the same next seq collide on the unique key, and the loser plans anew from what it then reads.
+//	redeem ───────────────▶ redeemed ──▶ refund, refund, …
+//	hold ──▶ held ─confirm──▶ redeemed ──▶ …
+//	          ├───cancel────▶ cancelled
+//	          └───expire────▶ expired
+//
+// A redemption is the fold of its entries. Seq 0 brings it into being; others follow, each with the last seq + 1.
+// Two writers who both take the same next seq collide on the unique key, and the loser plans anew from what it then reads. So what
+// ends a hold is always its entry 1, there is one, and whoever raced for it hears which.
+//
+// Who asks for what was done is answered with it: confirm for the same units, where none said means all, and cancel. Anything else is
+// refused with what became of the hold; so is cancel after expire, for the shop should know that the units were free before it said so.
+// A hold is in time until its expire entry is there, whatever the clock says.
+//
+// A hold counts in its user's counters like a redemption, and its confirmation not again. What it gives back, of the units or whole,
+// goes to the budget and the user always: the refund policy is about what was redeemed.
 //
 // # A batch
 //
 //	histories, wanted ──Plan──▶ user deltas ──(database adds them, reads the sums back)──▶ Limit ──▶ appends, lease delta, verdicts
 //
 // Plan looks at each wanted entry in turn, as if those before it had been written. Limit then refuses what goes over a user's
-// limit; only redeem entries that were not acknowledged can be refused there. The whole batch is then gone through once more, so that what built on a refused
-// one is judged without it, and whatever takes its place has to fit as well.
+// limit; only redeem and hold entries that were not acknowledged can be refused there. The whole batch is then gone through once
+// more, so that what built on a refused one is judged without it, and whatever takes its place has to fit as well.
 //
 // An entry is known by its own id. Found in the history, it was written by an earlier attempt of the same batch; another entry
 // in its place is another request with the same idempotency key, and the verdict is a replay or a refusal.

@@ -15,8 +15,8 @@ func Fold(history []models.Entry) (models.Redemption, error) {
 		if e.Seq != int64(i) {
 			return r, fmt.Errorf("redemption %s: entry %s has seq %d, want %d", e.RedemptionID(), e.ID, e.Seq, i)
 		}
-		if (e.Kind == models.KindRedeem) != (i == 0) {
-			return r, fmt.Errorf("redemption %s: %s at seq %d", e.RedemptionID(), e.Kind, i)
+		if !follows(&r, e) {
+			return r, fmt.Errorf("redemption %s: %s of %d units at seq %d, when it is %q with %d", e.RedemptionID(), e.Kind, e.Units, i, r.State, r.Units)
 		}
 		apply(&r, e)
 	}
@@ -26,25 +26,36 @@ func Fold(history []models.Entry) (models.Redemption, error) {
 	return r, nil
 }
 
+// follows reports whether an entry may come next; r is the zero Redemption before the first.
+func follows(r *models.Redemption, e *models.Entry) bool {
+	switch e.Kind {
+	case models.KindRedeem:
+		return r.State == ""
+	case models.KindHold:
+		return r.State == "" && e.HoldExpiresAt != nil
+	case models.KindConfirm:
+		return r.State == models.StateHeld && e.Units <= r.Units
+	case models.KindCancel, models.KindExpire:
+		return r.State == models.StateHeld && e.Units == r.Units
+	case models.KindRefund:
+		return r.State == models.StateRedeemed
+	default:
+		return false
+	}
+}
+
 // apply adds one entry to the redemption it belongs to.
 func apply(r *models.Redemption, e *models.Entry) {
 	switch e.Kind {
-	case models.KindRedeem:
-		resolved := e.CreatedAt
-		*r = models.Redemption{
-			RedemptionID:   e.RedemptionID(),
-			IdempotencyKey: e.IdempotencyKey,
-			UserID:         e.UserID,
-			OrderID:        e.OrderID,
-			Units:          e.Units,
-			State:          models.StateRedeemed,
-			Late:           e.Late,
-			NodeID:         e.NodeID,
-			LeaseID:        e.LeaseID,
-			Metadata:       e.Metadata,
-			CreatedAt:      e.CreatedAt,
-			ResolvedAt:     &resolved,
-		}
+	case models.KindRedeem, models.KindHold:
+		*r = begun(e)
+	case models.KindConfirm:
+		r.Units = e.Units
+		resolve(r, e, models.StateRedeemed)
+	case models.KindCancel:
+		resolve(r, e, models.StateCancelled)
+	case models.KindExpire:
+		resolve(r, e, models.StateExpired)
 	case models.KindRefund:
 		r.RefundedUnits += e.Units
 		r.Refunds = append(r.Refunds, *e)
@@ -52,9 +63,38 @@ func apply(r *models.Redemption, e *models.Entry) {
 	r.LastSeq = e.Seq
 }
 
+// begun is the redemption that its first entry makes.
+func begun(e *models.Entry) models.Redemption {
+	r := models.Redemption{
+		RedemptionID:   e.RedemptionID(),
+		IdempotencyKey: e.IdempotencyKey,
+		UserID:         e.UserID,
+		OrderID:        e.OrderID,
+		Units:          e.Units,
+		Taken:          e.Units,
+		HoldExpiresAt:  e.HoldExpiresAt,
+		Late:           e.Late,
+		NodeID:         e.NodeID,
+		LeaseID:        e.LeaseID,
+		Metadata:       e.Metadata,
+		CreatedAt:      e.CreatedAt,
+	}
+	if e.Kind == models.KindHold {
+		r.State = models.StateHeld
+	} else {
+		resolve(&r, e, models.StateRedeemed)
+	}
+	return r
+}
+
+func resolve(r *models.Redemption, e *models.Entry, to models.RedemptionState) {
+	at := e.CreatedAt
+	r.State, r.ResolvedAt = to, &at
+}
+
 // SameRequest reports whether a repeated request asks for what e recorded.
 func SameRequest(e, repeat *models.Entry) bool {
-	return e.UserID == repeat.UserID && e.Units == repeat.Units && equal(e.OrderID, repeat.OrderID)
+	return e.UserID == repeat.UserID && e.Units == repeat.Units && e.HeldFor() == repeat.HeldFor() && equal(e.OrderID, repeat.OrderID)
 }
 
 func equal[T comparable](a, b *T) bool {
@@ -74,9 +114,7 @@ func UsageOf(histories map[models.ID][]models.Entry) (UserDelta, error) {
 		var r models.Redemption
 		for i := range history {
 			apply(&r, &history[i])
-			delta := userDelta(&history[i], &r)
-			sum.Redemptions += delta.Redemptions
-			sum.Units += delta.Units
+			sum = sum.Add(userDelta(&history[i], &r))
 		}
 	}
 	return sum, nil

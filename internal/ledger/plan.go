@@ -8,25 +8,14 @@ import (
 	"tranche/models"
 )
 
-// Delta is what a batch changes on its lease row.
-type Delta struct {
-	Granted int64 // refunds that flow into the pool
-	Spent   int64
-	models.Totals
-}
-
-// UserDelta is what a batch changes on one user's counters.
-type UserDelta struct {
-	Redemptions int64
-	Units       int64
-}
-
 // A Planned batch: what the transaction is to write, and what each requester is to hear once it has committed.
 type Planned struct {
 	Verdicts []models.Verdict // one for each wanted entry, in order
 	Appends  []models.Entry   // rows to insert, seq set
 	Lease    Delta
 	Users    map[string]UserDelta // empty when the offer limits no users
+	Held     []models.Hold        // rows to insert: holds that this batch brings
+	Ended    []models.Hold        // rows to delete then: those that it ends, perhaps its own
 
 	// Exceptions are rows to insert unless one is there with the same EntryID and Reason: the entry of a reused key may be asked
 	// for again. ID and CreatedAt are the store's to set.
@@ -72,7 +61,7 @@ func Judge(batch *models.Batch, histories map[models.ID][]models.Entry) ([]model
 
 func newPlan(batch *models.Batch, histories map[models.ID][]models.Entry, as booking) (*Planned, error) {
 	for i := range batch.Wanted {
-		if w := &batch.Wanted[i]; w.Acknowledged && w.Kind != models.KindRedeem {
+		if w := &batch.Wanted[i]; w.Acknowledged && !w.Kind.Spends() {
 			return nil, fmt.Errorf("entry %s: a %s cannot be acknowledged before it is booked", w.ID, w.Kind)
 		}
 	}
@@ -95,11 +84,9 @@ func (p *Planned) UserIDs() []string {
 func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]UserDelta, err error) {
 	planned, used, exceeded := p.Users, map[string]models.Usage{}, false
 	for user, delta := range planned {
-		usage := after[user]
-		exceeded = exceeded || p.over(usage)
+		exceeded = exceeded || p.over(after[user])
+		usage := delta.Negated().ApplyTo(after[user])
 		usage.OfferID, usage.UserID = p.batch.Offer.ID, user
-		usage.Redemptions -= delta.Redemptions
-		usage.Units -= delta.Units
 		used[user] = usage
 	}
 	if !exceeded {
@@ -112,7 +99,7 @@ func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]U
 	corrections = map[string]UserDelta{}
 	for user, delta := range planned {
 		if now := p.Users[user]; now != delta {
-			corrections[user] = UserDelta{delta.Redemptions - now.Redemptions, delta.Units - now.Units}
+			corrections[user] = delta.Add(now.Negated())
 		}
 	}
 	return corrections, nil
@@ -126,22 +113,17 @@ func (p *Planned) over(u models.Usage) bool {
 
 func past(used int64, limit *int64) bool { return limit != nil && used > *limit }
 
-// fits says whether a new entry is within its user's limits, on top of those of this batch before it. Only a redemption can be over.
+// fits says whether a new entry is within its user's limits, on top of those of this batch before it. Only one that spends can be over.
 func (p *Planned) fits(v *models.Verdict) error {
-	if p.used == nil || v.Entry.Kind != models.KindRedeem {
+	if p.used == nil || !v.Entry.Kind.Spends() {
 		return nil
 	}
 	usage, counted := p.used[v.Entry.UserID]
 	if !counted {
 		return models.ErrNotSettled // it stood behind one that was refused just now, and its user was not counted
 	}
-	delta := p.Users[v.Entry.UserID]
-	usage.Redemptions += delta.Redemptions
-	usage.Units += delta.Units
-	with := usage
-	with.Redemptions++
-	with.Units += v.Entry.Units
-	if p.over(with) {
+	usage = p.Users[v.Entry.UserID].ApplyTo(usage)
+	if p.over(userDelta(&v.Entry, &v.Redemption).ApplyTo(usage)) {
 		offer := p.batch.Offer
 		return &models.UserLimitError{
 			Usage: usage, LimitRedemptions: offer.UserLimitRedemptions, LimitUnits: offer.UserLimitUnits,
@@ -156,7 +138,8 @@ func (p *Planned) decide() error {
 	wanted := p.batch.Wanted
 	p.Verdicts = make([]models.Verdict, len(wanted))
 	p.Appends = make([]models.Entry, 0, len(wanted))
-	p.Lease, p.Users, p.Exceptions = Delta{}, map[string]UserDelta{}, nil
+	p.Lease, p.Users = Delta{}, map[string]UserDelta{}
+	p.Held, p.Ended, p.Exceptions = nil, nil, nil
 	grown := map[models.ID][]models.Entry{} // histories that this batch adds to
 
 	for _, acknowledged := range []bool{true, false} {
@@ -226,117 +209,22 @@ func (p *Planned) except(w *models.Wanted, reason models.ExceptionReason) {
 
 // append books a verdict that brings a new entry.
 func (p *Planned) append(v models.Verdict) {
-	e := v.Entry
+	e, r := v.Entry, &v.Redemption
 	p.Appends = append(p.Appends, e)
+	p.Lease = p.Lease.Add(leaseDelta(&e, r))
 	switch e.Kind {
-	case models.KindRedeem:
-		p.Lease.Spent += e.Units
-		p.Lease.Redeemed += e.Units
-	case models.KindRefund:
-		if e.RestoresBudget {
-			p.Lease.Granted += e.Units
-			p.Lease.Refunded += e.Units
-		} else {
-			p.Lease.Forfeited += e.Units
-		}
+	case models.KindHold:
+		p.Held = append(p.Held, held(r))
+	case models.KindConfirm, models.KindCancel, models.KindExpire:
+		p.Ended = append(p.Ended, held(r))
 	}
 	if p.batch.Offer.LimitsUsers() {
-		d, delta := p.Users[e.UserID], userDelta(&e, &v.Redemption)
-		if delta != (UserDelta{}) {
-			p.Users[e.UserID] = UserDelta{d.Redemptions + delta.Redemptions, d.Units + delta.Units}
+		if delta := userDelta(&e, r); delta != (UserDelta{}) {
+			p.Users[e.UserID] = p.Users[e.UserID].Add(delta)
 		}
 	}
 }
 
-// userDelta is what an entry changes on its user's counters; r is the redemption with the entry applied.
-func userDelta(e *models.Entry, r *models.Redemption) UserDelta {
-	switch {
-	case e.Kind == models.KindRedeem:
-		return UserDelta{Redemptions: 1, Units: e.Units}
-	case e.Kind == models.KindRefund && e.RestoresUserLimit:
-		d := UserDelta{Units: -e.Units}
-		if r.Remaining() == 0 { // the redemption itself comes back with its last unit
-			d.Redemptions = -1
-		}
-		return d
-	default:
-		return UserDelta{}
-	}
-}
-
-func own(history []models.Entry, id models.ID) bool {
-	return slices.ContainsFunc(history, func(e models.Entry) bool { return e.ID == id })
-}
-
-// judge decides on one wanted entry. A verdict without error and without Replayed asks for the entry to be appended.
-func (p *Planned) judge(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
-	switch {
-	case p.as == late && !wanted.Acknowledged:
-		return models.Verdict{Err: models.ErrLeaseClosed}
-	case wanted.Kind == models.KindRedeem:
-		return p.judgeRedeem(wanted, history, r)
-	case wanted.Kind == models.KindRefund:
-		return p.judgeRefund(wanted, history, r)
-	default:
-		return models.Verdict{Err: models.ErrNotSettled}
-	}
-}
-
-// asksOnly reports whether an entry that is not there must stay so.
-func (p *Planned) asksOnly(w *models.Wanted) bool {
-	return p.as == lookedUp || w.CheckOnly && !w.Acknowledged
-}
-
-func (p *Planned) judgeRedeem(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
-	if len(history) > 0 {
-		v := replay(&history[0], &wanted.Entry, r, SameRequest(&history[0], &wanted.Entry))
-		if p.as == lookedUp && wanted.Acknowledged && v.Err != nil {
-			return models.Verdict{Err: models.ErrNotSettled} // it has to be listed, and here nothing is written
-		}
-		return v
-	}
-	if p.asksOnly(wanted) {
-		return models.Verdict{Err: models.ErrNotSettled}
-	}
-	e := wanted.Entry
-	e.Seq, e.LeaseID, e.Late = 0, p.batch.LeaseID, p.as == late
-	apply(&r, &e)
-	return models.Verdict{Entry: e, Redemption: r}
-}
-
-func (p *Planned) judgeRefund(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
-	for i := range r.Refunds {
-		if earlier := &r.Refunds[i]; earlier.IdempotencyKey == wanted.IdempotencyKey {
-			all := r.Remaining() == 0 && i == len(r.Refunds)-1 // that one took all that was left
-			same := wanted.Units == earlier.Units || wanted.Units == 0 && all
-			return replay(earlier, &wanted.Entry, r, same)
-		}
-	}
-	switch {
-	case p.asksOnly(wanted):
-		return models.Verdict{Err: models.ErrNotSettled}
-	case len(history) == 0:
-		return models.Verdict{Err: models.ErrRedemptionNotFound}
-	}
-	e, offer := wanted.Entry, p.batch.Offer
-	if e.Units == 0 {
-		e.Units = r.Remaining()
-	}
-	if e.Units == 0 || e.Units > r.Remaining() {
-		return models.Verdict{Err: &models.RefundExceedsError{Remaining: r.Remaining()}, Redemption: r}
-	}
-	e.Seq, e.LeaseID = r.LastSeq+1, p.batch.LeaseID
-	e.UserID, e.OrderID = r.UserID, r.OrderID
-	e.RestoresBudget = offer.RefundRestoresBudget
-	e.RestoresUserLimit = offer.RefundRestoresUserLimit
-	apply(&r, &e)
-	return models.Verdict{Entry: e, Redemption: r}
-}
-
-// replay answers a request whose key is taken by an earlier entry.
-func replay(earlier, wanted *models.Entry, r models.Redemption, same bool) models.Verdict {
-	if !same && earlier.ID != wanted.ID {
-		return models.Verdict{Err: models.ErrKeyReused, Entry: *earlier, Redemption: r}
-	}
-	return models.Verdict{Entry: *earlier, Redemption: r, Replayed: true}
+func held(r *models.Redemption) models.Hold {
+	return models.Hold{OfferID: r.OfferID, Redemption: r.Hash, ExpiresAt: *r.HoldExpiresAt}
 }

@@ -18,13 +18,14 @@ type book struct {
 	offer     *models.Offer
 	histories map[models.ID][]models.Entry
 	usages    map[string]models.Usage
-	lease     ledger.Delta    // sums over all batches
-	late      bool            // the lease of the batches to come is closed
+	lease     ledger.Delta // sums over all batches
+	late      bool         // the lease of the batches to come is closed
+	holds     map[models.Hold]bool
 	over      map[string]bool // users who are listed for having gone over a limit
 }
 
 func newBook(offer *models.Offer) *book {
-	return &book{offer: offer, histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, over: map[string]bool{}}
+	return &book{offer: offer, histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, holds: map[models.Hold]bool{}, over: map[string]bool{}}
 }
 
 type fataler interface {
@@ -48,10 +49,7 @@ func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 	first := maps.Clone(plan.Users)
 	after := map[string]models.Usage{}
 	for user, d := range first {
-		u := b.usages[user]
-		u.Redemptions += d.Redemptions
-		u.Units += d.Units
-		after[user] = u
+		after[user] = d.ApplyTo(b.usages[user])
 	}
 	corrections, err := plan.Limit(after)
 	if err != nil {
@@ -63,9 +61,7 @@ func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 		}
 	}
 	for user, u := range after {
-		u.Redemptions -= corrections[user].Redemptions
-		u.Units -= corrections[user].Units
-		b.usages[user] = u
+		b.usages[user] = corrections[user].Negated().ApplyTo(u)
 	}
 	if !maps.EqualFunc(untouched, b.histories, func(x, y []models.Entry) bool { return slices.Equal(x, y) }) {
 		t.Fatalf("the plan changed the histories that it was given")
@@ -87,7 +83,7 @@ func clone(histories map[models.ID][]models.Entry) map[models.ID][]models.Entry 
 	return c
 }
 
-// write appends the plan's entries, as a unique key on (redemption, seq) allows, and checks that the sums are theirs.
+// write appends the plan's entries, as a unique key on (redemption, seq) allows, and checks that the sums and the list of holds are theirs.
 func (b *book) write(t fataler, plan *ledger.Planned) {
 	t.Helper()
 	var sum ledger.Delta
@@ -96,23 +92,43 @@ func (b *book) write(t fataler, plan *ledger.Planned) {
 			t.Fatalf("entry with seq %d behind %d others", e.Seq, len(b.histories[e.Redemption]))
 		}
 		b.histories[e.Redemption] = append(b.histories[e.Redemption], e)
-		switch {
-		case e.Kind == models.KindRedeem:
-			sum.Spent += e.Units
-			sum.Redeemed += e.Units
-		case e.RestoresBudget:
-			sum.Granted += e.Units
-			sum.Refunded += e.Units
-		default:
-			sum.Forfeited += e.Units
-		}
+		sum = sum.Add(moved(&e, &b.histories[e.Redemption][0]))
 	}
 	if plan.Lease != sum {
 		t.Fatalf("the lease changes by %+v, its entries by %+v", plan.Lease, sum)
 	}
-	b.lease.Granted += sum.Granted
-	b.lease.Spent += sum.Spent
-	b.lease.Totals = b.lease.Totals.Add(sum.Totals)
+	b.lease = b.lease.Add(sum)
+	for _, h := range plan.Held {
+		if b.holds[h] {
+			t.Fatalf("%+v is listed twice", h)
+		}
+		b.holds[h] = true
+	}
+	for _, h := range plan.Ended {
+		if !b.holds[h] {
+			t.Fatalf("%+v ends and is not listed", h)
+		}
+		delete(b.holds, h)
+	}
+}
+
+// moved is what an entry moves on its lease; first is the one that its redemption began with.
+func moved(e, first *models.Entry) (d ledger.Delta) {
+	switch {
+	case e.Kind == models.KindRedeem:
+		d.Spent, d.Redeemed = e.Units, e.Units
+	case e.Kind == models.KindHold:
+		d.Spent, d.Held = e.Units, e.Units
+	case e.Kind == models.KindConfirm:
+		d.Held, d.Redeemed, d.Granted = -first.Units, e.Units, first.Units-e.Units
+	case e.Kind == models.KindCancel, e.Kind == models.KindExpire:
+		d.Held, d.Granted = -e.Units, e.Units
+	case e.RestoresBudget:
+		d.Granted, d.Refunded = e.Units, e.Units
+	default:
+		d.Forfeited = e.Units
+	}
+	return d
 }
 
 // told checks a verdict against what is in the book: a success is there, a refusal is not.
@@ -186,6 +202,7 @@ func (b *book) judged(t fataler, batch *models.Batch, plan *ledger.Planned) {
 func (b *book) check(t fataler) {
 	t.Helper()
 	users := map[string]map[models.ID][]models.Entry{}
+	held := 0
 	for id, history := range b.histories {
 		r, err := ledger.Fold(history)
 		if err != nil {
@@ -194,10 +211,19 @@ func (b *book) check(t fataler) {
 		if r.Remaining() < 0 {
 			t.Fatalf("over-refunded: %+v", r)
 		}
+		if r.State == models.StateHeld {
+			held++
+			if h := (models.Hold{OfferID: "o", Redemption: id, ExpiresAt: *r.HoldExpiresAt}); !b.holds[h] {
+				t.Fatalf("not listed: %+v", h)
+			}
+		}
 		if users[r.UserID] == nil {
 			users[r.UserID] = map[models.ID][]models.Entry{}
 		}
 		users[r.UserID][id] = history
+	}
+	if held != len(b.holds) {
+		t.Fatalf("%d are held, and listed are %d", held, len(b.holds))
 	}
 	if !b.offer.LimitsUsers() {
 		return
@@ -208,7 +234,7 @@ func (b *book) check(t fataler) {
 			t.Fatalf("usage: %v", err)
 		}
 		got := b.usages[user]
-		if got.Redemptions != want.Redemptions || got.Units != want.Units {
+		if got.Redemptions != want.Redemptions || got.Units != want.Units || got.HeldUnits != want.HeldUnits {
 			t.Fatalf("user %q: counted %+v, entries say %+v", user, got, want)
 		}
 		if b.over[user] {
@@ -266,11 +292,21 @@ func TestAnyBatchesKeepTheBooks(t *testing.T) {
 
 func wanted(t *rapid.T) models.Wanted {
 	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key")
-	w := redeem(key, rapid.SampledFrom([]string{"u", "v", "w"}).Draw(t, "user"), rapid.Int64Range(1, 7).Draw(t, "units"))
-	w.Acknowledged = rapid.IntRange(0, 3).Draw(t, "acknowledged") == 0
-	if rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
+	user, units := rapid.SampledFrom([]string{"u", "v", "w"}).Draw(t, "user"), rapid.Int64Range(1, 7).Draw(t, "units")
+	var w models.Wanted
+	switch kind := rapid.SampledFrom([]models.Kind{"redeem", "redeem", "hold", "hold", "confirm", "cancel", "expire", "refund", "refund"}).Draw(t, "kind"); kind {
+	case models.KindRedeem:
+		w = redeem(key, user, units)
+	case models.KindHold:
+		w = hold(key, user, units, models.Micros(rapid.IntRange(1, 2).Draw(t, "ends")))
+	case models.KindRefund:
 		w = refund(key, rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "refund key"), rapid.Int64Range(0, 4).Draw(t, "units"))
+	case models.KindConfirm:
+		w = end(key, kind, rapid.Int64Range(0, 7).Draw(t, "units"))
+	default:
+		w = end(key, kind, 0)
 	}
+	w.Acknowledged = w.Kind.Spends() && rapid.IntRange(0, 3).Draw(t, "acknowledged") == 0
 	w.CheckOnly = rapid.IntRange(0, 9).Draw(t, "check") == 0
 	return w
 }

@@ -52,6 +52,7 @@
 //
 // # Units
 //
-// A redeem entry comes with units already spent from the lease's block. They become Settled with the entry, and are Unspent if there
-// is none, or if it was another request's. Whatever happens, exactly one of the two is called.
+// A redeem entry, or a hold, comes with units already spent from the lease's block. They become Settled with the entry, and are
+// Unspent if there is none, or if it was another request's. Whatever happens, exactly one of the two is called. What an entry of another
+// kind gives back to the budget, as far as it does, is added to the block when it is booked.
 package settle

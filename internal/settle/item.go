@@ -26,7 +26,7 @@ const (
 
 // spent is what the block of the item's lease has pending for it.
 func (it *item) spent() int64 {
-	if it.entry.Kind == models.KindRedeem {
+	if it.entry.Kind.Spends() {
 		return it.entry.Units
 	}
 	return 0
@@ -63,8 +63,8 @@ func (it *item) resolve(block *lease.Block, v models.Verdict) {
 		block.Settled(n)
 	case n > 0:
 		block.Unspend(n)
-	case booked && v.Entry.RestoresBudget:
-		block.Refund(v.Entry.Units)
+	case booked:
+		block.Refund(v.Redemption.Returned(&v.Entry))
 	}
 	it.decided(v)
 }

@@ -59,7 +59,7 @@ func (s *Settler) start() bool {
 	return !s.stopping
 }
 
-// Settle books one wanted entry on block's lease and waits for the verdict; for a redeem entry, the block owes its units.
+// Settle books one wanted entry on block's lease and waits for the verdict; for a redeem or hold entry, the block owes its units.
 //
 // The error is nil, a verdict's (see models.Verdict), or says that there is none: models.ErrLeaseClosed (try another lease),
 // ErrLedgerUnavailable, ErrBusy, ErrOverloaded or ErrDraining (nothing was booked), or ErrOutcomeUnknown. When ctx ends, the answer
@@ -96,7 +96,7 @@ func (s *Settler) Settle(
 	}
 }
 
-// Book books a redeem entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
+// Book books a redeem or hold entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
 // closed, when the entry becomes a late one. booked is called once with the verdict, by the queue, so it must not wait; it is not
 // called when the Settler stops first.
 //

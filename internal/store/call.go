@@ -114,7 +114,7 @@ func (s *Store) logTransitions(cause error) {
 var callNames = [...]string{
 	"RegisterNode", "Heartbeat", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
-	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "LeasesOfNode", "Leases", "ActiveLeases",
+	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
 	"LeaseStates", "Acquit",
 	"Settle", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }

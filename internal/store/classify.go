@@ -21,7 +21,7 @@ type kind int
 const (
 	none       kind = iota
 	refusal         // an answer in the domain's terms
-	duplicate       // a unique key is taken: somebody else was first
+	duplicate       // a unique key is taken, or what was read is outdated: somebody else was first
 	conflict        // a deadlock or the like: rolled back, worth running again
 	lockWaited      // another session kept its locks for as long as we were willing to wait
 	badConn         // the connection was dead before anything was sent on it

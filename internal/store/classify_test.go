@@ -38,6 +38,7 @@ func TestErrorsAreClassifiedHoweverTheyAreWrapped(t *testing.T) {
 		{context.DeadlineExceeded, away},
 		{context.Canceled, away},
 		{fmt.Errorf("%w: %w", models.ErrOutcomeUnknown, mysql.ErrInvalidConn), unknown},
+		{errOvertaken, duplicate},
 		{models.ErrOfferNotFound, refusal},
 		{&models.BudgetBelowSpentError{Minimum: 1}, refusal},
 		{errors.New("something else"), fault},

@@ -24,7 +24,7 @@
 // closings by the lease's state, …) run again then, a few times. A settle does not: its caller does, with the same
 // batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
 //
-// Locks are taken in one order: user counters, entries, exceptions, leases, the offer, and rows in the order of their keys.
+// Locks are taken in one order: user counters, entries, holds, exceptions, leases, the offer, and rows in the order of their keys.
 // A grant locks the offer first, because its leases are new and nobody else can hold them. Sessions end after five seconds of
 // silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
 //
@@ -43,7 +43,7 @@
 // the usual one is fenced; a locking read sees that the lease is closed and at the batch before; then the entries are booked as late.
 // Closed leases never open again, so only another attempt of the same batch can come between, and the row's number tells: late
 // batches are fenced as the others are. The lease is folded into its offer already, so this transaction corrects the fold: allocated and
-// redeemed grow by as much, and the books add up with more allocated than there is budget.
+// what is redeemed or held grow by as much, and the books add up with more allocated than there is budget.
 //
 // A reclaimed lease of such a mode *exposes* its rest: so much may still come. Exposed units are kept on the lease, to know how much of
 // them a late batch or an acquittal takes back, and their sum on the offer, in transactions that lock the offer's row anyway. An

@@ -31,14 +31,15 @@ func (q *query) settleLate(batch *models.Batch, sight foresight) ([]models.Verdi
 // moveLate takes a closed lease, whose row is locked, on to its next batch. A batch that adds nothing leaves the hot row alone.
 func (q *query) moveLate(l *models.Lease, d *ledger.Delta) error {
 	n, covered := d.Spent, ledger.Covered(l, d)
-	rows, err := q.exec(`UPDATE leases SET spent = spent + ?, redeemed = redeemed + ?, exposed = exposed - ?, batch = batch + 1
+	rows, err := q.exec(`UPDATE leases SET spent = spent + ?, redeemed = redeemed + ?, held = held + ?, exposed = exposed - ?, batch = batch + 1
 		WHERE offer_id = ? AND id = ? AND state <> 'active' AND batch = ? AND spent + ? <= granted`,
-		n, n, covered, l.OfferID, l.ID, l.Batch, n)
+		n, d.Redeemed, d.Held, covered, l.OfferID, l.ID, l.Batch, n)
 	if err := one(rows, err, "settle late"); err != nil || n == 0 {
 		return err
 	}
-	rows, err = q.exec(`UPDATE offers SET allocated = allocated + ?, redeemed = redeemed + ?, late_units = late_units + ?, exposed = exposed - ?
-		WHERE id = ?`, n, n, n, covered, l.OfferID)
+	rows, err = q.exec(`UPDATE offers SET allocated = allocated + ?, redeemed = redeemed + ?, held = held + ?,
+			late_units = late_units + ?, exposed = exposed - ?
+		WHERE id = ?`, n, d.Redeemed, d.Held, n, covered, l.OfferID)
 	return one(rows, err, "fold late units")
 }
 

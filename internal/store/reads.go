@@ -102,14 +102,19 @@ func (s *Store) Usage(ctx context.Context, offerID, userID string) (usage models
 	return usage, err
 }
 
-// usageFromEntries counts as package ledger does: a refund that restores the limit takes its units off, and if it was the one
-// that took the last unit, the redemption too.
+// usageFromEntries counts as package ledger does: a hold counts until it is cancelled or expires, and as much of it as was confirmed;
+// a refund that restores the limit takes its units off, and if it was the one that took the last unit, the redemption too.
 const usageFromEntries = `
-SELECT COALESCE(SUM(CASE WHEN units_left = 0 AND last_restoring = last_seq THEN 0 ELSE 1 END), 0) AS redemptions,
-       COALESCE(SUM(units_used), 0) AS units
+SELECT COALESCE(SUM(CASE WHEN ended = 1 OR final = refunded AND last_restoring = last_seq THEN 0 ELSE 1 END), 0) AS redemptions,
+       COALESCE(SUM(CASE WHEN ended = 1 THEN 0 ELSE final - restored END), 0) AS units,
+       COALESCE(SUM(CASE WHEN hold = 1 AND confirmed IS NULL AND ended = 0 THEN final ELSE 0 END), 0) AS held_units
 FROM (
-  SELECT SUM(CASE WHEN kind = 'redeem' THEN units ELSE -units END) AS units_left,
-         SUM(CASE WHEN kind = 'redeem' THEN units WHEN restores_user_limit THEN -units ELSE 0 END) AS units_used,
+  SELECT COALESCE(MAX(CASE WHEN kind = 'confirm' THEN units END), MAX(CASE WHEN seq = 0 THEN units END)) AS final,
+         MAX(CASE WHEN kind = 'confirm' THEN units END) AS confirmed,
+         MAX(CASE WHEN kind = 'hold' THEN 1 ELSE 0 END) AS hold,
+         MAX(CASE WHEN kind IN ('cancel', 'expire') THEN 1 ELSE 0 END) AS ended,
+         SUM(CASE WHEN kind = 'refund' THEN units ELSE 0 END) AS refunded,
+         SUM(CASE WHEN kind = 'refund' AND restores_user_limit THEN units ELSE 0 END) AS restored,
          MAX(CASE WHEN kind = 'refund' AND restores_user_limit THEN seq ELSE -1 END) AS last_restoring,
          MAX(seq) AS last_seq
   FROM entries WHERE offer_id = ? AND user_id = ?
@@ -128,7 +133,8 @@ func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, 
 				o.redeemed + COALESCE(l.redeemed, 0) AS redeemed, o.held + COALESCE(l.held, 0) AS held,
 				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
 				o.exposed + COALESCE(l.exposable, 0) AS overspend_bound,
-				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active, `+q.dialect.now+` AS as_of
+				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active,
+				(SELECT MIN(expires_at) FROM holds WHERE offer_id = o.id) AS next_hold_ends, `+q.dialect.now+` AS as_of
 			FROM offers o LEFT JOIN (
 				SELECT offer_id, SUM(granted - spent) AS outstanding, SUM(redeemed) AS redeemed, SUM(held) AS held,
 					SUM(refunded) AS refunded, SUM(forfeited) AS forfeited,

@@ -75,7 +75,7 @@ func (q *query) settle(batch *models.Batch, sight foresight) ([]models.Verdict, 
 	return plan.Verdicts, q.move(batch, &plan.Lease)
 }
 
-// write brings a batch into the ledger: the user counters, the entries, and the list of exceptions.
+// write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
 func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
 	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, sight))
 	if err != nil {
@@ -95,6 +95,9 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 	if err := q.append(plan.Appends); err != nil {
 		return nil, err
 	}
+	if err := q.hold(plan); err != nil {
+		return nil, err
+	}
 	return plan, q.except(batch.Offer.ID, plan.Exceptions)
 }
 
@@ -103,7 +106,7 @@ func redemptionsOf(batch *models.Batch, sight foresight) []models.ID {
 	ids := make([]models.ID, 0, len(batch.Wanted))
 	for i := range batch.Wanted {
 		w := &batch.Wanted[i]
-		begins := w.Kind == models.KindRedeem && !w.CheckOnly
+		begins := w.Kind.Spends() && !w.CheckOnly
 		if sight == readAll || !begins {
 			ids = append(ids, w.Redemption)
 		}
@@ -134,7 +137,7 @@ func (q *query) count(offerID string, plan *ledger.Planned) (refused bool, err e
 	}
 	for _, user := range users {
 		if d, corrected := corrections[user]; corrected {
-			if err := q.addUsage(offerID, user, ledger.UserDelta{Redemptions: -d.Redemptions, Units: -d.Units}); err != nil {
+			if err := q.addUsage(offerID, user, d.Negated()); err != nil {
 				return false, err
 			}
 		}
@@ -147,9 +150,8 @@ func (q *query) count(offerID string, plan *ledger.Planned) (refused bool, err e
 func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) error {
 	var up []models.Usage
 	for _, user := range users {
-		d := deltas[user]
-		if d.Redemptions >= 0 && d.Units >= 0 {
-			up = append(up, models.Usage{OfferID: offerID, UserID: user, Redemptions: d.Redemptions, Units: d.Units})
+		if d := deltas[user]; !takesOff(d) {
+			up = append(up, d.ApplyTo(models.Usage{OfferID: offerID, UserID: user}))
 		}
 	}
 	incoming := q.dialect.incoming
@@ -158,6 +160,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 		DoUpdates: clause.Assignments(map[string]any{
 			"redemptions": gorm.Expr("redemptions + " + incoming("redemptions")),
 			"units":       gorm.Expr("units + " + incoming("units")),
+			"held_units":  gorm.Expr("held_units + " + incoming("held_units")),
 		}),
 	}
 	for chunk := range slices.Chunk(up, chunkSize) {
@@ -166,7 +169,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 		}
 	}
 	for _, user := range users {
-		if d := deltas[user]; d.Redemptions < 0 || d.Units < 0 {
+		if d := deltas[user]; takesOff(d) {
 			if err := q.addUsage(offerID, user, d); err != nil {
 				return err
 			}
@@ -175,14 +178,17 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	return nil
 }
 
+func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0 || d.HeldUnits < 0 }
+
+// addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?
-		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0`,
-		d.Redemptions, d.Units, offerID, userID, d.Redemptions, d.Units)
-	if err == nil && rows == 0 {
-		return errOvertaken // the same refund, by another node: the counters are locked before its entry would collide
+	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
+		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`,
+		d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits)
+	if err == nil && rows != 1 {
+		return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
 	}
-	return one(rows, err, "count user")
+	return err
 }
 
 func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {

@@ -35,6 +35,7 @@ type shelf struct {
 	usages    map[string]models.Usage      // by user, while the offer limits users
 
 	exceptions []models.Exception // in the order of their commits
+	holds      map[models.Hold]bool
 }
 
 // NewFake makes an empty store whose database clock is now.
@@ -145,6 +146,11 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		}
 		b.LeasesActive++
 		nodes[l.NodeID] = true
+	}
+	for h := range s.holds {
+		if b.NextHoldEnds == nil || h.ExpiresAt < *b.NextHoldEnds {
+			b.NextHoldEnds = &h.ExpiresAt
+		}
 	}
 	b.OverspendBound += b.Overspend()
 	b.NodesActive = int64(len(nodes))

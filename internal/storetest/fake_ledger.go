@@ -202,18 +202,16 @@ func (s *shelf) plan(batch *models.Batch, decide func(*models.Batch, map[models.
 	}
 	after := map[string]models.Usage{}
 	for user, d := range plan.Users {
-		u := s.usages[user]
-		u.Redemptions += d.Redemptions
-		u.Units += d.Units
-		after[user] = u
+		after[user] = d.ApplyTo(s.usages[user])
 	}
 	_, err = plan.Limit(after)
 	return plan, err
 }
 
-// write appends the plan's entries, counts them, and lists its exceptions.
+// write appends the plan's entries, counts them, and lists its holds and exceptions.
 func (s *shelf) write(plan *ledger.Planned, now models.Micros) {
 	s.except(plan.Exceptions, now)
+	s.hold(plan)
 	for _, e := range plan.Appends {
 		if e.Seq != int64(len(s.histories[e.Redemption])) {
 			panic(fmt.Sprintf("offer %q: entry %s has seq %d", s.offer.ID, e.ID, e.Seq))
@@ -222,11 +220,9 @@ func (s *shelf) write(plan *ledger.Planned, now models.Micros) {
 		s.entries = append(s.entries, e)
 	}
 	for user, d := range plan.Users {
-		u := s.usages[user]
+		u := d.ApplyTo(s.usages[user])
 		u.OfferID, u.UserID = s.offer.ID, user
-		u.Redemptions += d.Redemptions
-		u.Units += d.Units
-		if u.Redemptions < 0 || u.Units < 0 {
+		if u.Redemptions < 0 || u.Units < 0 || u.HeldUnits < 0 {
 			panic(fmt.Sprintf("offer %q: user %q has used %+v", s.offer.ID, user, u))
 		}
 		s.usages[user] = u

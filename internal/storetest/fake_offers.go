@@ -81,7 +81,7 @@ func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer) (models.Offe
 		}
 		f.offers[o.ID] = &shelf{
 			offer: o, leases: map[models.ID]*models.Lease{},
-			histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{},
+			histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, holds: map[models.Hold]bool{},
 		}
 		isNew = true
 		return o, nil

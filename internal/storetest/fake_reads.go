@@ -79,7 +79,9 @@ func (f *Fake) Usage(ctx context.Context, offerID, userID string) (models.Usage,
 		}
 		usage := models.Usage{OfferID: offerID, UserID: userID}
 		if s.offer.LimitsUsers() {
-			usage.Redemptions, usage.Units = s.usages[userID].Redemptions, s.usages[userID].Units
+			if counted, ok := s.usages[userID]; ok {
+				usage = counted
+			}
 			return usage, nil
 		}
 		own := map[models.ID][]models.Entry{}
@@ -89,8 +91,7 @@ func (f *Fake) Usage(ctx context.Context, offerID, userID string) (models.Usage,
 			}
 		}
 		sum, err := ledger.UsageOf(own)
-		usage.Redemptions, usage.Units = sum.Redemptions, sum.Units
-		return usage, err
+		return sum.ApplyTo(usage), err
 	})
 }
 

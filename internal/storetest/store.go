@@ -31,6 +31,8 @@ type Store interface {
 	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
 
+	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
+
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)

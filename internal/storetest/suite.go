@@ -16,7 +16,7 @@ import (
 // Run puts a store, empty and migrated, through the conformance suite. open is called once; each subtest makes offers of its own.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	s := open(t)
-	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests, modeTests, lateTests, exposureTests} {
+	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests, modeTests, lateTests, exposureTests, holdTests, holdRaceTests} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(newBench(t, s)) })
 		}
@@ -229,23 +229,18 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 	balance := b.balance(o)
 	entries := b.allEntries(o.ID)
 	deltas, histories, late := map[models.ID]ledger.Delta{}, map[models.ID][]models.Entry{}, int64(0)
-	for _, e := range entries {
+	firsts := map[models.ID]*models.Entry{}
+	for i, e := range entries {
+		if e.Seq == 0 {
+			firsts[e.Redemption] = &entries[i]
+		}
 		if e.Late {
 			late += e.Units
 		}
-		d := deltas[e.LeaseID]
-		switch {
-		case e.Kind == models.KindRedeem:
-			d.Spent += e.Units
-			d.Redeemed += e.Units
-		case e.RestoresBudget:
-			d.Granted += e.Units
-			d.Refunded += e.Units
-		default:
-			d.Forfeited += e.Units
-		}
-		deltas[e.LeaseID] = d
 		histories[e.Redemption] = append(histories[e.Redemption], e)
+	}
+	for _, e := range entries {
+		deltas[e.LeaseID] = deltas[e.LeaseID].Add(moved(&e, firsts[e.Redemption]))
 	}
 	var sum models.Totals
 	bound := balance.Overspend()
@@ -266,7 +261,27 @@ func (b *bench) audit(o *models.Offer) models.Balance {
 	equal(b, "late units", balance.LateUnits, late)
 	equal(b, "overspend bound", balance.OverspendBound, bound)
 	b.auditUsers(o, histories)
+	b.auditHolds(o, histories)
 	return balance
+}
+
+// moved is what an entry moves on its lease; first is the one that its redemption began with.
+func moved(e, first *models.Entry) (d ledger.Delta) {
+	switch {
+	case e.Kind == models.KindRedeem:
+		d.Spent, d.Redeemed = e.Units, e.Units
+	case e.Kind == models.KindHold:
+		d.Spent, d.Held = e.Units, e.Units
+	case e.Kind == models.KindConfirm:
+		d.Held, d.Redeemed, d.Granted = -first.Units, e.Units, first.Units-e.Units
+	case e.Kind == models.KindCancel, e.Kind == models.KindExpire:
+		d.Held, d.Granted = -e.Units, e.Units
+	case e.RestoresBudget:
+		d.Granted, d.Refunded = e.Units, e.Units
+	default:
+		d.Forfeited = e.Units
+	}
+	return d
 }
 
 // auditUsers holds the counters of all users against the entries.
@@ -290,7 +305,7 @@ func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Ent
 		b.ok(err)
 		got, err := b.Usage(b.ctx, o.ID, user)
 		b.ok(err)
-		equal(b, fmt.Sprintf("usage of %q", user), ledger.UserDelta{Redemptions: got.Redemptions, Units: got.Units}, want)
+		equal(b, fmt.Sprintf("usage of %q", user), ledger.UserDelta{Redemptions: got.Redemptions, Units: got.Units, HeldUnits: got.HeldUnits}, want)
 		if over[user] {
 			continue
 		}

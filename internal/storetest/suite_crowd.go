@@ -192,21 +192,22 @@ func (w *worker) open() error {
 	return nil
 }
 
-// settle books a few random redemptions, as far as the stock goes, and refunds if it is the pool.
+// settle books a few random redemptions and holds, as far as the stock goes, and what gives units back if it is the pool.
 func (w *worker) settle(from *stock) error {
 	var wanted []models.Wanted
 	left := from.left
 	for range 1 + w.rng.IntN(12) {
 		key := fmt.Sprintf("key-%d", w.rng.IntN(w.keys))
 		if from == w.pool && w.rng.IntN(2) == 0 {
-			wanted = append(wanted, refund(w.offer, key, fmt.Sprint(w.rng.IntN(3)), w.rng.Int64N(3)))
+			wanted = append(wanted, w.giveBack(key))
 			continue
 		}
 		units := 1 + w.rng.Int64N(8)
 		if left -= units; left < 0 {
 			break
 		}
-		wanted = append(wanted, redeem(w.offer, key, fmt.Sprintf("user-%d", w.rng.IntN(6)), units))
+		take := []func(*models.Offer, string, string, int64) models.Wanted{redeem, hold}[w.rng.IntN(2)]
+		wanted = append(wanted, take(w.offer, key, fmt.Sprintf("user-%d", w.rng.IntN(6)), units))
 	}
 	verdicts, err := again(func() ([]models.Verdict, error) { return w.Settle(w.ctx, from.next(wanted...)) })
 	if err != nil {
@@ -215,10 +216,10 @@ func (w *worker) settle(from *stock) error {
 	from.batch++
 	for i, v := range verdicts {
 		switch {
-		case v.Err == nil && v.Entry.ID == wanted[i].ID && v.Entry.Kind == models.KindRedeem:
+		case v.Err == nil && v.Entry.ID == wanted[i].ID && v.Entry.Kind.Spends():
 			from.left -= v.Entry.Units
 		case v.Err == nil && v.Entry.ID == wanted[i].ID:
-			from.left += v.Entry.Units
+			from.left += v.Redemption.Returned(&v.Entry)
 		case v.Err != nil && !expected(v.Err):
 			return fmt.Errorf("verdict: %w", v.Err)
 		}
@@ -226,9 +227,24 @@ func (w *worker) settle(from *stock) error {
 	return nil
 }
 
+// giveBack is something random that ends a hold or refunds a redemption.
+func (w *worker) giveBack(key string) models.Wanted {
+	switch w.rng.IntN(5) {
+	case 0:
+		return confirm(w.offer, key, w.rng.Int64N(4))
+	case 1:
+		return cancel(w.offer, key)
+	case 2:
+		return expire(w.offer, key)
+	default:
+		return refund(w.offer, key, fmt.Sprint(w.rng.IntN(3)), w.rng.Int64N(3))
+	}
+}
+
 func expected(err error) bool {
 	for _, e := range []error{
 		models.ErrUserLimitReached, models.ErrKeyReused, models.ErrRedemptionNotFound, models.ErrRefundExceeds, models.ErrNotSettled,
+		models.ErrNotAHold, models.ErrHoldResolved, models.ErrConfirmExceeds, models.ErrNotConfirmed,
 	} {
 		if errors.Is(err, e) {
 			return true

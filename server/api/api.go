@@ -29,7 +29,7 @@ type Config struct {
 // Keys are the bearer keys. With both empty, the API is open to this machine only.
 type Keys struct {
 	Admin    string // may do everything
-	Checkout string // may redeem, refund, and read offers, balances and users
+	Checkout string // may redeem, hold, refund, and read offers, balances and users
 }
 
 // Services are what the handlers call. All of it is safe for concurrent use.
@@ -44,6 +44,9 @@ type Services struct {
 type Allocator interface {
 	Redeem(ctx context.Context, offerID string, req allocator.RedeemRequest) (allocator.Redeemed, error)
 	Refund(ctx context.Context, id models.RedemptionID, req allocator.RefundRequest) (allocator.Refunded, error)
+	// Confirm makes a hold final, for so many units; 0: all. Cancel gives it back.
+	Confirm(ctx context.Context, id models.RedemptionID, units int64) (models.Redemption, error)
+	Cancel(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// Redemption finds one in the ledger or in this node's journal.
 	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// CreateOffer gives isNew=false when the same offer was there already.

@@ -95,6 +95,7 @@ func toRedemption(r *models.Redemption) redemptionJSON {
 		Units:          r.Units,
 		RefundedUnits:  r.RefundedUnits,
 		State:          string(r.State),
+		HoldExpiresAt:  (*instantJSON)(r.HoldExpiresAt),
 		Recorded:       recorded(r),
 		Late:           r.Late,
 		NodeID:         idJSON(r.NodeID),

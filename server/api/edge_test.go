@@ -38,7 +38,7 @@ func TestBadBodiesAreRefusedAndNothingIsSpent(t *testing.T) {
 		"deep":                        {`{"user_id":"u","metadata":` + strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 33), "body depth"},
 		"very deep":                   {`{"user_id":"u","metadata":` + deep[:60_000], "body depth"},
 		"very deep arrays":            {`{"user_id":"u","metadata":` + strings.Repeat("[", 60_000), "body depth"},
-		"unknown member":              {`{"user_id":"u","hold_seconds":60}`, "hold_seconds unknown"},
+		"unknown member":              {`{"user_id":"u","cart_id":60}`, "cart_id unknown"},
 		"unknown member, other case":  {`{"user_id":"u","Units":2}`, "Units unknown"},
 		"many unknown members":        {`{"user_id":"u"` + many(70) + `}`, "body json"},
 		"no user":                     {`{}`, "user_id required"},
@@ -196,7 +196,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w.createOffer("o", "")
 	for _, target := range []string{
 		"/", "/v1", "/v1/", "/v1/offers/", "/v1/offers/o/", "//v1/offers", "/v1/offers/o/history", "/v1/offers/o/recall", "/v1/carts",
-		"/v1/audit", "/v1/redemptions/x/confirm", "/favicon.ico", "/v1/offers/..", "/V1/offers", "/v1/offers/o/users/a/b",
+		"/v1/audit", "/v1/redemptions/x/expire", "/favicon.ico", "/v1/offers/..", "/V1/offers", "/v1/offers/o/users/a/b",
 	} {
 		if target == "/v1/offers/.." {
 			w.call("GET", target, "").is(400, "invalid-request") // an id of dots, not a way up

@@ -280,7 +280,7 @@ type desk struct {
 	leases  map[string]*models.Lease
 	fail    error // what the calls that change something answer with
 	block   bool  // whether they wait for the end of their context
-	calls   int   // of Redeem and Refund
+	calls   int   // of Redeem, Refund, Confirm and Cancel
 	pending []allocator.Pending
 	// journaled says that redemptions have been acknowledged from the journal, whatever has become of their lease.
 	journaled bool
@@ -323,35 +323,52 @@ func (d *desk) Redeem(ctx context.Context, offerID string, req allocator.RedeemR
 	if err != nil {
 		return allocator.Redeemed{}, err
 	}
-	verdict, err := d.settle(ctx, &offer, lease, models.Entry{
+	entry := models.Entry{
 		OfferID: offerID, ID: models.NewID(), Redemption: models.RedemptionIDOf(offerID, req.Key).Hash, Kind: models.KindRedeem,
 		UserID: req.UserID, OrderID: req.OrderID, IdempotencyKey: req.Key, Units: req.Units, Metadata: req.Metadata,
 		NodeID: d.node, LeaseID: lease.ID, CreatedAt: d.LedgerNow(),
-	})
+	}
+	if req.HoldFor > 0 {
+		ends := entry.CreatedAt.Add(req.HoldFor)
+		entry.Kind, entry.HoldExpiresAt = models.KindHold, &ends
+	}
+	verdict, err := d.settle(ctx, &offer, lease, entry)
 	verdict.Redemption.Journaled = d.journaled
 	return allocator.Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, err
 }
 
 func (d *desk) Refund(ctx context.Context, id models.RedemptionID, req allocator.RefundRequest) (allocator.Refunded, error) {
+	verdict, err := d.giveBack(ctx, id, models.Entry{Kind: models.KindRefund, IdempotencyKey: req.Key, Units: req.Units, Reason: req.Reason})
+	return allocator.Refunded{Refund: verdict.Entry, Redemption: verdict.Redemption, Replayed: verdict.Replayed}, err
+}
+
+func (d *desk) Confirm(ctx context.Context, id models.RedemptionID, units int64) (models.Redemption, error) {
+	verdict, err := d.giveBack(ctx, id, models.Entry{Kind: models.KindConfirm, Units: units})
+	return verdict.Redemption, err
+}
+
+func (d *desk) Cancel(ctx context.Context, id models.RedemptionID) (models.Redemption, error) {
+	verdict, err := d.giveBack(ctx, id, models.Entry{Kind: models.KindCancel})
+	return verdict.Redemption, err
+}
+
+func (d *desk) giveBack(ctx context.Context, id models.RedemptionID, e models.Entry) (models.Verdict, error) {
 	d.calls++
 	if err := d.refusal(ctx); err != nil {
-		return allocator.Refunded{}, err
+		return models.Verdict{}, err
 	}
 	offer, err := d.Offer(ctx, id.OfferID)
 	if err != nil {
-		return allocator.Refunded{}, err
+		return models.Verdict{}, err
 	}
 	pool, err := d.OpenPool(ctx, models.Lease{
 		OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: 60,
 	})
 	if err != nil {
-		return allocator.Refunded{}, err
+		return models.Verdict{}, err
 	}
-	verdict, err := d.settle(ctx, &offer, &pool, models.Entry{
-		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRefund, IdempotencyKey: req.Key,
-		Units: req.Units, Reason: req.Reason, NodeID: d.node, LeaseID: pool.ID, CreatedAt: d.LedgerNow(),
-	})
-	return allocator.Refunded{Refund: verdict.Entry, Redemption: verdict.Redemption, Replayed: verdict.Replayed}, err
+	e.OfferID, e.ID, e.Redemption, e.NodeID, e.LeaseID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, d.node, pool.ID, d.LedgerNow()
+	return d.settle(ctx, &offer, &pool, e)
 }
 
 func (d *desk) Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error) {
@@ -396,7 +413,7 @@ func (d *desk) reclaim(offerID string) {
 
 func (d *desk) settle(ctx context.Context, offer *models.Offer, lease *models.Lease, e models.Entry) (models.Verdict, error) {
 	lease.Batch++
-	wanted := models.Wanted{Entry: e, Acknowledged: d.journaled && e.Kind == models.KindRedeem}
+	wanted := models.Wanted{Entry: e, Acknowledged: d.journaled && e.Kind.Spends()}
 	verdicts, err := d.Settle(ctx, models.Batch{Offer: offer, LeaseID: lease.ID, Number: lease.Batch, Wanted: []models.Wanted{wanted}})
 	if err != nil {
 		return models.Verdict{}, err

@@ -54,6 +54,12 @@ type refundable struct {
 	RemainingUnits int64 `json:"remaining_units"`
 }
 
+// resolution is what has become of a hold.
+type resolution struct {
+	State string `json:"state"`
+	Units int64  `json:"units"`
+}
+
 type leastBudget struct {
 	Minimum int64 `json:"minimum"`
 }
@@ -118,6 +124,9 @@ func (p *problem) explain(err error, now models.Micros) {
 	} else if e, ok := errors.AsType[*models.RefundExceedsError](err); ok {
 		p.Detail = e.Error()
 		p.figures(refundable{e.Remaining})
+	} else if e, ok := errors.AsType[*models.HoldResolvedError](err); ok {
+		p.Detail = e.Error()
+		p.figures(resolution{string(e.State), e.Units})
 	} else if e, ok := errors.AsType[*models.BudgetBelowSpentError](err); ok {
 		p.Detail = e.Error()
 		p.figures(leastBudget{e.Minimum})

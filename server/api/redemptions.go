@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"tranche/allocator"
 	"tranche/models"
@@ -27,6 +28,7 @@ func (s *server) redeem(x *exchange) (reply, error) {
 		UserID:   body.subject("user_id", notNull).value,
 		OrderID:  body.subject("order_id", orNull).pointer(),
 		Units:    body.integer("units", notNull, 1, models.MaxInteger).or(1),
+		HoldFor:  time.Duration(body.integer("hold_seconds", notNull, 1, seconds(models.MaxHold)).or(0)) * time.Second,
 		Metadata: body.document("metadata", models.MaxMetadataBytes).pointer(),
 	}
 	if err := body.close(); err != nil {

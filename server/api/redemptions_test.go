@@ -72,9 +72,9 @@ func TestAnIdempotencyKeyIsNeededAndChecked(t *testing.T) {
 
 func TestAllFaultsAreToldAtOnce(t *testing.T) {
 	w := newWorld(t)
-	a := w.call("POST", "/v1/offers/o/redemptions", `{"order_id":"","units":0,"metadata":[],"hold_seconds":60}`, "Idempotency-Key: a b").
+	a := w.call("POST", "/v1/offers/o/redemptions", `{"order_id":"","units":0,"metadata":[],"hold_seconds":0,"hold":60}`, "Idempotency-Key: a b").
 		is(400, "invalid-request")
-	const want = "Idempotency-Key format, user_id required, order_id length, units range, metadata type, hold_seconds unknown"
+	const want = "Idempotency-Key format, user_id required, order_id length, units range, hold_seconds range, metadata type, hold unknown"
 	if a.faults() != want {
 		t.Errorf("faults %q, want %q", a.faults(), want)
 	}

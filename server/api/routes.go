@@ -50,6 +50,8 @@ func routes() []route {
 		{post, "/v1/offers/{offer}/redemptions", scopeCheckout, (*server).redeem, writes | sampled},
 		{get, "/v1/redemptions", scopeCheckout, (*server).listRedemptions, queries},
 		{get, "/v1/redemptions/{redemption}", scopeCheckout, (*server).getRedemption, 0},
+		{post, "/v1/redemptions/{redemption}/confirm", scopeCheckout, (*server).confirmHold, writes},
+		{post, "/v1/redemptions/{redemption}/cancel", scopeCheckout, (*server).cancelHold, writes},
 		{post, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).refund, writes},
 		{get, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).listRefunds, queries},
 		{get, "/v1/offers/{offer}/users/{user}", scopeCheckout, (*server).getUsage, 0},

@@ -20,7 +20,7 @@
 //
 // # Drain
 //
-//	not ready ─▶ wait, still serving ─▶ stop taking requests, let handlers end ─▶ return the leases, once settled
+//	not ready, stop sweeping ─▶ wait, still serving ─▶ stop taking requests, let handlers end ─▶ return the leases, once settled
 //	     ─▶ stop the settler ─▶ stop the loops ─▶ close the journal, and the rest
 //
 // It is the start in reverse. From the end of the wait there is one deadline for all of it, and each part gets what is left of it; with

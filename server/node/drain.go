@@ -25,6 +25,7 @@ func (n *Node) drain(begun <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
 	<-begun
+	n.sweeping.Wait()
 	n.stopServing(ctx)
 	if left := n.keeper.Drain(ctx); left > 0 {
 		n.log.Warn().Int("leases", left).Msg("leases left for the reapers")

@@ -29,6 +29,8 @@ type Node struct {
 	catalogue *allocator.Catalogue
 	keeper    *lease.Keeper
 	reaper    *lease.Reaper
+	sweeper   *refund.Sweeper
+	sweeping  sync.WaitGroup // the sweeper's run
 	handlers  handlers
 	http      *http.Server
 	listener  net.Listener
@@ -92,7 +94,8 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 		NodeID: n.dir.NodeID, Lanes: n.store.Lanes(), Now: now, Logger: n.log, Metrics: registry, Learned: n.catalogue.Learn,
 	}, n.store)
 	n.reaper = lease.NewReaper(n.store, now, n.log, registry)
-	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, now)
+	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, now, n.log)
+	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.store, n.catalogue, desk, now, n.log, registry)
 	alloc := allocator.New(n.dir.NodeID, n.catalogue, n.store, n.keeper, n.settler, desk, acknowledgements{n.journal}, now)
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},
@@ -165,6 +168,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if epoch, ok := n.begin(ctx); ok {
 			running.Go(func() { n.keeper.Run(loops) })
 			running.Go(func() { n.reaper.Run(loops) })
+			n.sweeping.Go(func() { n.sweeper.Run(ctx) }) // it books as requests do, and ends with them
 			running.Go(func() { n.catalogue.Run(loops, n.keeper.InTail) })
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })
 		}

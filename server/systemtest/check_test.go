@@ -7,13 +7,8 @@ import (
 
 // netSpent is how much of the budget is gone, by the entries alone.
 func (b *books) netSpent() (n int64) {
-	for _, e := range b.entries {
-		switch {
-		case e.kind == "redeem":
-			n += e.units
-		case e.restoresBudget:
-			n -= e.units
-		}
+	for _, m := range b.sumByLease(func(string, ...any) {}) {
+		n += m.spent - m.granted
 	}
 	return n
 }
@@ -44,16 +39,16 @@ func (b *books) problems() (problems []string) {
 	var closed sums
 	for id, l := range b.leases {
 		got := byLease[id]
-		if l.sums != got {
-			wrong("lease %s says %+v, its entries say %+v", id, l.sums, got)
+		if l.sums != got.sums {
+			wrong("lease %s says %+v, its entries say %+v", id, l.sums, got.sums)
 		}
-		if l.spent != got.redeemed {
-			wrong("lease %s has spent %d, its entries %d", id, l.spent, got.redeemed)
+		if l.spent != got.spent {
+			wrong("lease %s has spent %d, its entries %d", id, l.spent, got.spent)
 		}
 		if l.kind == "refund_pool" {
 			pooled += l.granted
-			if l.granted != got.refunded {
-				wrong("pool %s was granted %d, the refunds into it are %d", id, l.granted, got.refunded)
+			if l.granted != got.granted {
+				wrong("pool %s was granted %d, what came back into it is %d", id, l.granted, got.granted)
 			}
 		}
 		if l.exposed != 0 && (l.state != "reclaimed" || !l.outlives() || l.exposed > l.granted-l.spent) {
@@ -88,25 +83,48 @@ func (b *books) problems() (problems []string) {
 	return problems
 }
 
+// moved is what entries have moved on a lease.
+type moved struct {
+	sums
+	spent, granted int64
+}
+
 // sumByLease adds up the entries by lease, looking at each on the way.
-func (b *books) sumByLease(wrong func(string, ...any)) map[string]sums {
-	byLease := map[string]sums{}
+func (b *books) sumByLease(wrong func(string, ...any)) map[string]moved {
+	byLease, taken := map[string]moved{}, map[string]int64{}
+	for _, e := range b.entries {
+		if e.seq == 0 {
+			taken[e.redemption] = e.units
+		}
+	}
 	for _, e := range b.entries {
 		if b.leases[e.lease] == nil {
 			wrong("%s %s: booked on lease %s, which does not exist", e.kind, e.key, e.lease)
 		}
-		s := byLease[e.lease]
+		m := byLease[e.lease]
 		switch {
 		case e.kind == "redeem":
-			s.redeemed += e.units
+			m.spent += e.units
+			m.redeemed += e.units
+		case e.kind == "hold":
+			m.spent += e.units
+			m.held += e.units
+		case e.kind == "confirm":
+			m.granted += taken[e.redemption] - e.units
+			m.held -= taken[e.redemption]
+			m.redeemed += e.units
+		case e.kind == "cancel", e.kind == "expire":
+			m.granted += e.units
+			m.held -= e.units
 		case e.kind == "refund" && e.restoresBudget:
-			s.refunded += e.units
+			m.granted += e.units
+			m.refunded += e.units
 		case e.kind == "refund":
-			s.forfeited += e.units
+			m.forfeited += e.units
 		default:
 			wrong("an entry of kind %q", e.kind)
 		}
-		byLease[e.lease] = s
+		byLease[e.lease] = m
 	}
 	return byLease
 }
@@ -129,7 +147,7 @@ func (b *books) checkLate(wrong func(string, ...any)) {
 			continue
 		}
 		lateUnits += e.units
-		if l := b.leases[e.lease]; l != nil && (l.state == "active" || !l.outlives()) || e.kind != "redeem" {
+		if l := b.leases[e.lease]; l != nil && (l.state == "active" || !l.outlives()) || e.seq != 0 {
 			wrong("%s %s: late, on a lease that is %s, %s", e.kind, e.key, l.mode, l.state)
 		}
 		if listed[e.as("late")] == 0 {
@@ -150,30 +168,44 @@ func (b *books) checkLate(wrong func(string, ...any)) {
 	}
 }
 
-// checkUsers counts each user's redemptions, those refunded as a whole taken off, and holds them against limit and counter. Nobody is
-// over the limit by more than what is listed.
-func (b *books) checkUsers(wrong func(string, ...any)) {
+// usedByUsers counts each user's redemptions and holds, those of which nothing is left taken off.
+func (b *books) usedByUsers() map[string]usageRow {
+	ends := map[string]*entryRow{} // of holds
+	for i, e := range b.entries {
+		if e.kind == "confirm" || e.kind == "cancel" || e.kind == "expire" {
+			ends[e.redemption] = &b.entries[i]
+		}
+	}
 	users, left := map[string]usageRow{}, map[string]int64{}
 	for _, e := range b.entries {
-		u := users[e.user]
+		end, u := ends[e.redemption], users[e.user]
 		switch {
 		case e.kind == "redeem":
-			u.redemptions++
-			u.units += e.units
+			left[e.redemption] += e.units
+		case e.kind == "hold" && end == nil:
+			left[e.redemption] += e.units
+			u.held += e.units
+		case e.kind == "confirm":
 			left[e.redemption] += e.units
 		case e.restoresLimit:
-			u.units -= e.units
 			left[e.redemption] -= e.units
 		}
 		users[e.user] = u
 	}
 	for _, e := range b.entries {
-		if e.kind == "redeem" && left[e.redemption] == 0 {
+		if e.seq == 0 && left[e.redemption] > 0 {
 			u := users[e.user]
-			u.redemptions--
+			u.redemptions++
+			u.units += left[e.redemption]
 			users[e.user] = u
 		}
 	}
+	return users
+}
+
+// checkUsers holds what users have used against limit and counter. Nobody is over the limit by more than what is listed.
+func (b *books) checkUsers(wrong func(string, ...any)) {
+	users := b.usedByUsers()
 	if !b.userLimit.Valid {
 		return
 	}

@@ -192,6 +192,18 @@ func (n *node) redeem(offer, key, user string, units int64) *answer {
 	return n.must(http.MethodPost, redemptionsOf(offer), key, map[string]any{"user_id": user, "units": units})
 }
 
+// hold asks for units to be held.
+func (n *node) hold(offer, key, user string, units, seconds int64) *answer {
+	n.t.Helper()
+	return n.must(http.MethodPost, redemptionsOf(offer), key, map[string]any{"user_id": user, "units": units, "hold_seconds": seconds})
+}
+
+// resolve confirms or cancels a hold.
+func (n *node) resolve(id, how string) *answer {
+	n.t.Helper()
+	return n.must(http.MethodPost, "/v1/redemptions/"+url.PathEscape(id)+"/"+how, "", nil)
+}
+
 // refund asks for units back; 0: all that is left.
 func (n *node) refund(id, key string, units int64) *answer {
 	n.t.Helper()

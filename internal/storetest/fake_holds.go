@@ -1,0 +1,40 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"tranche/internal/ledger"
+	"tranche/models"
+)
+
+// ExpiredHolds lists holds past their end, oldest first.
+func (f *Fake) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
+	return do(ctx, f, "ExpiredHolds", func(now models.Micros) (models.ExpiredHolds, error) {
+		var list []models.Hold
+		for _, s := range f.offers {
+			for h := range s.holds {
+				if h.ExpiresAt <= now {
+					list = append(list, h)
+				}
+			}
+		}
+		slices.SortFunc(list, func(a, b models.Hold) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+		return models.ExpiredHolds{Holds: head(list, limit), Now: now}, nil
+	})
+}
+
+// hold keeps the list of holds that have not ended.
+func (s *shelf) hold(plan *ledger.Planned) {
+	for _, h := range plan.Held {
+		s.holds[h] = true
+	}
+	for _, h := range plan.Ended {
+		if !s.holds[h] {
+			panic(fmt.Sprintf("offer %q: %+v ends and was not held", s.offer.ID, h))
+		}
+		delete(s.holds, h)
+	}
+}
