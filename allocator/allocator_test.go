@@ -411,7 +411,7 @@ func TestAChangeSaysWhoMayNotHaveHeardOfIt(t *testing.T) {
 		if _, err := f.nodes[1].redeem("a", "u", 1); err != nil {
 			t.Fatal(err)
 		}
-		applied, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil })
+		applied, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }, models.Audit{})
 		if err != nil || len(applied.Applied) != 1 || len(applied.Pending) != 1 {
 			t.Fatal(applied, err)
 		}
@@ -451,7 +451,7 @@ func TestAnOfferMadeOnAnotherNodeIsKnownAtOnce(t *testing.T) {
 			ID: "new", Name: "N", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 5, BudgetTarget: 5,
 			Status: models.StatusActive, LeaseSize: 10, LeaseTTLSeconds: 60,
 		}
-		if _, isNew, err := f.nodes[0].CreateOffer(t.Context(), offer); err != nil || !isNew {
+		if _, isNew, err := f.nodes[0].CreateOffer(t.Context(), offer, models.Audit{}); err != nil || !isNew {
 			t.Fatal(isNew, err)
 		}
 		if _, err := f.nodes[1].Redeem(t.Context(), "new", allocator.RedeemRequest{Key: "k", UserID: "u", Units: 5}); err != nil {

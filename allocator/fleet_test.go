@@ -92,7 +92,7 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 		if change != nil {
 			change(&offer)
 		}
-		if _, _, err := f.fake.CreateOffer(t.Context(), offer); err != nil {
+		if _, _, err := f.fake.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -167,7 +167,7 @@ func (f *fleet) balance() models.Balance {
 
 func (f *fleet) change(change func(*models.Offer)) {
 	f.t.Helper()
-	if _, err := f.nodes[0].ChangeOffer(f.t.Context(), "o", nil, func(o *models.Offer) error { change(o); return nil }); err != nil {
+	if _, err := f.nodes[0].ChangeOffer(f.t.Context(), "o", nil, func(o *models.Offer) error { change(o); return nil }, models.Audit{}); err != nil {
 		f.t.Fatal(err)
 	}
 	time.Sleep(time.Second) // a sync on every node

@@ -147,7 +147,7 @@ func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.AfterFunc(time.Second, func() {
-			opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+			opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 				OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {

@@ -308,7 +308,7 @@ func TestThePoolIsSpentFirst(t *testing.T) {
 		if err := b.spend(10); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {

@@ -94,7 +94,7 @@ func (f *fleet) lease(name string, ttl int64) *Block {
 	f.t.Helper()
 	o := testOffer(100_000, 1000)
 	o.ID, o.LeaseTTLSeconds = name, ttl
-	created, _, err := f.CreateOffer(f.t.Context(), o)
+	created, _, err := f.CreateOffer(f.t.Context(), o, models.Audit{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestReturningStopsAtTheFirstLeaseThatFails(t *testing.T) {
 		defer stop()
 		f.lock("locked")
 		for range 10 {
-			pool, err := f.OpenPool(t.Context(), models.Lease{
+			pool, _, err := f.OpenPool(t.Context(), models.Lease{
 				OfferID: "locked", ID: models.NewID(), NodeID: f.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {
@@ -239,7 +239,7 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 		if err := b.spend(500); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {
@@ -358,7 +358,7 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
 	inBubble(t, testOffer(10, 10), 1, func(t *testing.T, b *bench) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }
-		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end); err != nil {
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.spend(1); err == nil {

@@ -121,6 +121,8 @@ type Balance struct {
 	LateUnits      int64 // booked late, ever
 	LeasesActive   int64
 	NodesActive    int64 // with an active lease of this offer
+	Recall         int64 // the offer's number
+	Recalled       int64 // of Outstanding, the units in recalled leases
 	AsOf           Micros
 }
 

@@ -54,7 +54,7 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 		t.Fatal(err)
 	}
 	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
-	if _, _, err := s.CreateOffer(ctx, terms); err != nil {
+	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
 		t.Fatal(err)
 	}
 	undo := []string{
