@@ -50,9 +50,9 @@ func (l *link) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 	return l.Fake.Grant(ctx, req)
 }
 
-func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer string, ids []models.ID) ([]models.ID, error) {
+func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer string, ids []models.ID) ([]models.ID, models.Offer, error) {
 	if err := l.check(); err != nil {
-		return nil, err
+		return nil, models.Offer{}, err
 	}
 	return l.Fake.Renew(ctx, node, epoch, offer, ids)
 }
@@ -62,6 +62,27 @@ func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to mo
 		return models.Lease{}, false, err
 	}
 	return l.Fake.CloseLease(ctx, offer, id, to, at)
+}
+
+func (l *link) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
+	if err := l.check(); err != nil {
+		return models.Snapshot{}, err
+	}
+	return l.Fake.SyncOffers(ctx, window)
+}
+
+func (l *link) Balance(ctx context.Context, offer string) (models.Balance, error) {
+	if err := l.check(); err != nil {
+		return models.Balance{}, err
+	}
+	return l.Fake.Balance(ctx, offer)
+}
+
+func (l *link) Recall(ctx context.Context, offer string, from int64) (models.Offer, error) {
+	if err := l.check(); err != nil {
+		return models.Offer{}, err
+	}
+	return l.Fake.Recall(ctx, offer, from)
 }
 
 func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
@@ -141,12 +162,14 @@ func (f *fleet) newNode() *testNode {
 	}
 	registry := prometheus.NewRegistry()
 	link := &link{Fake: f.fake}
-	catalogue := allocator.NewCatalogue(f.fake, time.Now, zerolog.Nop())
+	var catalogue *allocator.Catalogue
 	keeper := lease.NewKeeper(lease.Config{
-		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: catalogue.Learn,
+		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		Learned: func(o models.Offer) { catalogue.Learn(o) },
 	}, link)
+	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())
 	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
-	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now)
+	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), keeper, settler, catalogue, journal, link}
 	keeper.Begin(epoch)

@@ -118,7 +118,7 @@ func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
 		if _, _, err := source.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
-		c := allocator.NewCatalogue(source, time.Now, zerolog.Nop())
+		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
 		if err := c.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
 func TestASlowAnswerDoesNotSetTheKnownClockBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &heldSync{Fake: storetest.NewFake(time.Now)}
-		c := allocator.NewCatalogue(source, time.Now, zerolog.Nop())
+		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
 		if err := c.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -169,13 +169,13 @@ func TestANodeThatWasCutOffHearsOfAChangeBeforeItGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		cut.link.cut.Store(true)
 		applied, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }, models.Audit{})
 		if err != nil || len(applied.Pending) != 1 {
 			t.Fatal(applied, err)
 		}
-		f.away() // before the next sync
-		time.Sleep(11 * time.Second)
-		f.back()
+		time.Sleep(10 * time.Second)
+		cut.link.cut.Store(false)
 		for i := range 20 {
 			if _, err := cut.redeem(fmt.Sprint("after", i), "u", 1); err == nil && models.MicrosOf(time.Now()) > applied.Pending[0].Until {
 				t.Errorf("redeemed %s after pending.until", models.MicrosOf(time.Now()).Sub(applied.Pending[0].Until))

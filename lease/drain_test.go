@@ -153,7 +153,7 @@ func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)))
+			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)), b.offer)
 			b.settle(block, 1)
 		})
 		if left, _ := drain(t, b.keeper); left != 0 {
@@ -178,9 +178,9 @@ func TestADrainAgainstRequests(t *testing.T) {
 			})
 		}
 		k.Drain(t.Context())
-		if k.startGrant() { // as a request that spends below low water would
+		if k.start() { // as a request that spends below low water would
 			t.Error("a grant starts after the drain has waited for them")
-			k.grants.Done()
+			k.running.Done()
 		}
 		wg.Wait()
 	}

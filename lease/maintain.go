@@ -60,19 +60,21 @@ func (h *holding) renew(ctx context.Context, due []*heldLease) {
 	for i, l := range due {
 		ids[i], left[i], granted[i] = l.LeaseID, l.Left(), l.granted.Load()
 	}
-	renewed, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
+	renewed, offer, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
 	h.report(&h.troubles.renew, err, "leases not renewed")
 	if err != nil {
 		return
 	}
+	h.keeper.learn(&offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.callBack(offer.Recall)
 	for i, l := range due {
 		if !slices.Contains(renewed, l.LeaseID) {
 			h.miss(l)
 			continue
 		}
-		l.Extend(sent.Add(l.TTL-Margin(l.TTL)), h.keeper.cfg.Now())
+		l.Extend(sent.Add(l.TTL - Margin(l.TTL)))
 		l.renewed, l.leftAt, l.grantedAt = sent, left[i], granted[i]
 		h.keeper.metrics.renewed.Inc()
 	}
@@ -142,7 +144,7 @@ func (h *holding) drop(l *heldLease, reclaimed bool) {
 		h.held = slices.Delete(h.held, i, i+1)
 		h.gone += l.Spent()
 	}
-	h.short = shortage{}
+	h.short.until = time.Time{}
 }
 
 // report logs that something has begun to fail for this offer, once until it works again. That the database is away concerns all

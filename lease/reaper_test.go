@@ -197,7 +197,7 @@ func TestALeaseThatIsRenewedAtTheLastMomentIsNotReclaimed(t *testing.T) {
 func TestMoreExpiredLeasesThanOneLookFinds(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
 		for range reapAtOnce + 100 {
-			_, _, _, err := e.fake.OpenPool(t.Context(), models.Lease{
+			_, _, err := e.fake.OpenPool(t.Context(), models.Lease{
 				OfferID: "o", ID: models.NewID(), NodeID: e.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {

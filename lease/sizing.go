@@ -39,9 +39,11 @@ func Size(unallocated, activeNodes int64, a Appetite) int64 {
 	if unallocated <= 0 {
 		return 0
 	}
-	share := unallocated / (shares * max(1, activeNodes))
-	return max(fit(a.Waiting, unallocated), min(a.Want, share))
+	return max(fit(a.Waiting, unallocated), min(a.Want, Share(unallocated, activeNodes)))
 }
+
+// Share is the most that a node gets for the time to come. Where that is less than it wants, the budget is in its tail.
+func Share(unallocated, activeNodes int64) int64 { return unallocated / (shares * max(1, activeNodes)) }
 
 // fit adds up the requests that can be served, each in turn, out of units.
 func fit(waiting []int64, units int64) int64 {

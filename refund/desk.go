@@ -12,14 +12,14 @@ import (
 
 // Ledger is what a Desk needs of the database.
 type Ledger interface {
-	OpenPool(ctx context.Context, l models.Lease) (models.Lease, error)
+	OpenPool(ctx context.Context, l models.Lease) (models.Lease, models.Offer, error)
 }
 
 // Keeper holds the pools of the node.
 type Keeper interface {
 	Epoch() int64
 	Pool(offerID string) *lease.Block
-	Adopt(b *lease.Block)
+	Adopt(b *lease.Block, offer *models.Offer)
 }
 
 // Settler books entries on a lease; see settle.Settler.
@@ -33,6 +33,7 @@ type Desk struct {
 	ledger  Ledger
 	keeper  Keeper
 	settler Settler
+	newest  func(*models.Offer) *models.Offer
 	now     func() time.Time
 
 	openings sync.WaitGroup
@@ -48,10 +49,12 @@ type opening struct {
 	err   error
 }
 
-// NewDesk makes a Desk; now needs a monotonic reading.
-func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time) *Desk {
+// NewDesk makes a Desk. newest gives an offer as this node knows it by now; now needs a monotonic reading.
+func NewDesk(
+	nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, newest func(*models.Offer) *models.Offer, now func() time.Time,
+) *Desk {
 	return &Desk{
-		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, opening: map[string]*opening{},
+		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, newest: newest, now: now, opening: map[string]*opening{},
 	}
 }
 
@@ -65,6 +68,7 @@ func (d *Desk) Refund(ctx context.Context, offer *models.Offer, entry models.Ent
 		if err != nil {
 			return models.Verdict{}, err
 		}
+		offer = d.newest(offer) // a pool brings the offer as it was when the pool was there
 		verdict, err := d.settler.Settle(ctx, pool, offer, entry, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
@@ -118,9 +122,9 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		return
 	}
 	sent := d.now()
-	opened, err := d.ledger.OpenPool(context.Background(), models.Lease{
+	opened, current, err := d.ledger.OpenPool(context.Background(), models.Lease{
 		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
-		Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: offer.LeaseTTLSeconds,
+		TTLSeconds: offer.LeaseTTLSeconds,
 	})
 	switch {
 	case errors.Is(err, models.ErrOutcomeUnknown):
@@ -130,7 +134,7 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		return
 	}
 	block := lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
-	d.keeper.Adopt(block)
+	d.keeper.Adopt(block, &current)
 	o.block, o.err = block, nil
 }
 
