@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/storetest"
 	"tranche/lease"
@@ -95,6 +96,7 @@ func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, er
 // testNode is what a server puts together, without HTTP.
 type testNode struct {
 	*allocator.Allocator
+	id        models.ID
 	keeper    *lease.Keeper
 	settler   *settle.Settler
 	catalogue *allocator.Catalogue
@@ -122,6 +124,9 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 			n := f.newNode()
 			loops.Go(func() { n.keeper.Run(ctx) })
 			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
+			loops.Go(func() {
+				run.Every(ctx, models.NodeSilence/3, func(ctx context.Context) { _ = f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch()) })
+			})
 		}
 		synctest.Wait()
 		test(t, f)
@@ -171,7 +176,7 @@ func (f *fleet) newNode() *testNode {
 	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
 	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now)
 	journal := &testJournal{}
-	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), keeper, settler, catalogue, journal, link}
+	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, catalogue, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

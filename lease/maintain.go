@@ -44,11 +44,20 @@ func (h *holding) review(now time.Time) (w work) {
 		h.publish()
 	}
 	w.held, w.ask = len(h.held), h.unsure != nil
-	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) {
+	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && h.idle(now) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}
 	return w
+}
+
+// rememberFor is how long it is remembered how fast an offer was redeemed here, and that it is sold out. A node that redeems seldom
+// would else lease unit by unit, and one that is asked for a sold-out offer would have its row locked in vain.
+const rememberFor = time.Minute
+
+// idle reports whether nobody has wanted anything for a while. mu is held.
+func (h *holding) idle(now time.Time) bool {
+	return now.Sub(h.demand.measured) >= rememberFor && now.Sub(h.short.until) >= rememberFor
 }
 
 // renew lengthens leases. Those that the database does not know as active any more were reclaimed: what was spent from them and

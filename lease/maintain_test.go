@@ -364,7 +364,7 @@ func TestAnEndedOfferLeavesMemory(t *testing.T) {
 		if err := b.spend(1); err == nil {
 			t.Fatal("it has ended")
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * rememberFor)
 		b.keeper.each(func(*holding) { t.Error("still there") })
 	})
 }
