@@ -34,7 +34,8 @@ type fleet struct {
 // link is a node's way to the store, which can be cut.
 type link struct {
 	*storetest.Fake
-	cut atomic.Bool
+	cut  atomic.Bool
+	deaf atomic.Bool // it only doesn't sync
 }
 
 func (l *link) check() error {
@@ -66,8 +67,8 @@ func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to mo
 }
 
 func (l *link) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
-	if err := l.check(); err != nil {
-		return models.Snapshot{}, err
+	if err := l.check(); err != nil || l.deaf.Load() {
+		return models.Snapshot{}, models.ErrLedgerUnavailable
 	}
 	return l.Fake.SyncOffers(ctx, window)
 }
