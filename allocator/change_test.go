@@ -118,7 +118,7 @@ func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 func TestABudgetLoweredUnderLoadComesDownAsLeasesReturn(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
-			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 1000 }
+			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 5000 }
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)
