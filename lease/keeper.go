@@ -124,10 +124,11 @@ func (k *Keeper) Holds() (holds bool) {
 	return holds
 }
 
-// InTail reports whether the budget of an offer that this node serves is running out.
+// InTail reports whether the budget of an offer that this node has leases of is running out.
 func (k *Keeper) InTail() (tail bool) {
 	k.holdings.Range(func(_, v any) bool {
-		tail = v.(*holding).tail.Load()
+		h := v.(*holding)
+		tail = h.tail.Load() && h.count() > 0 // with nothing to give back, there is no hurry to hear of a recall
 		return !tail
 	})
 	return tail

@@ -76,6 +76,31 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 	}
 }
 
+func TestTheRecallMigrationThatDiedHalfWayIsContinued(t *testing.T) {
+	dsn, ctx := storetest.MySQL(t), context.Background()
+	s := open(t, store.Config{DSN: dsn})
+	undo := []string{
+		"DROP TABLE audits", "DROP INDEX offers_open ON offers", "ALTER TABLE leases DROP COLUMN recall", "ALTER TABLE offers DROP COLUMN recall",
+	}
+	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
+	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(undo) + 1 {
+		for _, statement := range append(undo[:n:n], "DELETE FROM goose_db_version WHERE version_id > 3") {
+			inDatabase(t, dsn, statement)
+		}
+		if err := s.Migrate(ctx); err != nil {
+			t.Fatalf("after %q: %v", undo[:n], err)
+		}
+		budget := int64(11 + n)
+		change := func(o *models.Offer) error { o.BudgetTarget = budget; return nil }
+		if changed, err := s.ChangeOffer(ctx, "o", nil, change, models.Audit{}); err != nil || changed.Recall == 0 {
+			t.Fatalf("after %q: %+v, %v", undo[:n], changed, err)
+		}
+	}
+}
+
 // inDatabase runs a statement in the database of a DSN.
 func inDatabase(t *testing.T, dsn, statement string) {
 	t.Helper()
