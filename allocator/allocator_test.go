@@ -265,6 +265,37 @@ func TestRefunds(t *testing.T) {
 	})
 }
 
+// What an offer's policy says comes back with a refund does, and nothing else.
+func TestTheRefundPolicyIsKept(t *testing.T) {
+	for _, policy := range []struct{ budget, limit bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
+		setUp := func(o *models.Offer) {
+			limitOne(o)
+			o.Budget, o.BudgetTarget, o.RefundRestoresBudget, o.RefundRestoresUserLimit = 1, 1, policy.budget, policy.limit
+		}
+		inFleet(t, 2, setUp, func(t *testing.T, f *fleet) {
+			if _, err := f.nodes[0].redeem("a", "u", 1); err != nil {
+				t.Fatal(err)
+			}
+			r, err := f.nodes[1].refund("a", "r", 0)
+			if err != nil || r.Refund.RestoresBudget != policy.budget || r.Refund.RestoresUserLimit != policy.limit {
+				t.Errorf("%+v: refunded %+v, %v", policy, r.Refund, err)
+			}
+			_, err = f.nodes[1].redeem("again", "u", 1)
+			switch {
+			case !policy.budget && !errors.Is(err, models.ErrBudgetExhausted):
+				t.Errorf("%+v: a unit that the budget did not get back: %v", policy, err)
+			case policy.budget && !policy.limit && !errors.Is(err, models.ErrUserLimitReached):
+				t.Errorf("%+v: a limit that the user did not get back: %v", policy, err)
+			case policy.budget && policy.limit && err != nil:
+				t.Errorf("%+v: %v", policy, err)
+			}
+			if b := f.balance(); !policy.budget && (b.Forfeited != 1 || b.NetSpent() != 1) {
+				t.Errorf("%+v: %+v", policy, b)
+			}
+		})
+	}
+}
+
 func TestAPoolThatWasReclaimedIsReplaced(t *testing.T) {
 	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
 		n := f.nodes[0]

@@ -355,6 +355,24 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 	})
 }
 
+// Between two redemptions the node has nothing of the offer; it must not forget meanwhile how often they come.
+func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
+	offer := testOffer(1000, 100)
+	offer.Adaptive = true
+	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+		for range 100 {
+			if err := b.spend(1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		leases, err := b.fake.Leases(t.Context(), "o", 1000, models.ID{})
+		if err != nil || len(leases) > 40 {
+			t.Errorf("%d leases for 100 redemptions, %v", len(leases), err)
+		}
+	})
+}
+
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
 	inBubble(t, testOffer(10, 10), 1, func(t *testing.T, b *bench) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }

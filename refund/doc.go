@@ -3,13 +3,15 @@
 // A refund pool is a lease like any other, except that its units come from refunds and not from a grant: it starts with none, and
 // each refund that commits adds to it, in the database and in memory. So refunded units can be spent again at once, on this node,
 // and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has grown to the
-// offer's lease size, or when the node drains.
+// offer's lease size, when the offer's leases are recalled, or when the node drains.
 //
 // # Who does what
 //
 //   - [Desk.Refund] books a refund as an entry on the pool's lease, in the same group commits as redemptions.
 //   - [Desk] opens a pool where there is none. At most one opening per offer is under way.
 //   - The lease keeper renews and returns pools; a reaper takes back those of dead nodes.
+//   - A pool brings the offer as it was when the pool was there, and a refund is booked on the newest terms that the node knows: so
+//     no later than with the next pool, a node refunds on the terms that the pool was opened on.
 //
 // # Never twice
 //
