@@ -188,7 +188,7 @@ func (c *Catalogue) replace(offers []models.Offer, all bool) (news []*models.Off
 			next[id] = k
 		}
 	}
-	for i := range offers {
+	for i := range offers { // those that have not changed, and may have been known for long
 		if k, ok := old[offers[i].ID]; ok {
 			next[offers[i].ID] = k
 		}

@@ -175,7 +175,7 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unsure = nil
-	h.callBack(grant.Offer.Recall)
+	h.recall = max(h.recall, grant.Offer.Recall)
 	fresh, total := h.blocks(grant, req.sent)
 	h.demand.took(now.Sub(sent))
 	h.keeper.metrics.granted(total)
@@ -183,7 +183,7 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) {
 	for _, b := range fresh {
 		h.add(b, req.sent)
 	}
-	h.callBack(grant.Offer.Recall)
+	h.callBack(h.recall)
 	if status := grant.Offer.StatusAt(grant.Now); status != models.StatusActive && total == 0 {
 		h.turnAway(&models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt})
 	}

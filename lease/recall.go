@@ -140,8 +140,19 @@ func (h *holding) returnSoon(ctx context.Context, leases []*heldLease) {
 		case <-ctx.Done():
 			return
 		}
-		if err := h.closeQuiet(ctx); err != nil { // it has been reported
+		if !h.closeInTurn(ctx) {
 			return
 		}
+	}
+}
+
+// closeInTurn is closeQuiet among the bounded number of offers that leases are returned of side by side.
+func (h *holding) closeInTurn(ctx context.Context) bool {
+	select {
+	case h.keeper.closings <- struct{}{}:
+		defer func() { <-h.keeper.closings }()
+		return h.closeQuiet(ctx) == nil // it reports its errors
+	case <-ctx.Done():
+		return false
 	}
 }
