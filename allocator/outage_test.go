@@ -193,7 +193,12 @@ func TestALeaseKeepsItsMode(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeStrict, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
 		hold(t, n, "a")
-		f.change(func(o *models.Offer) { o.Mode = models.ModeFast })
+		fast, err := f.fake.Offer(t.Context(), "o")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fast.Mode, fast.Version = models.ModeFast, fast.Version+1
+		n.catalogue.Learn(fast) // and the leases are not back yet
 		if r, err := n.redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
 			t.Errorf("%+v, %v", r, err)
 		}

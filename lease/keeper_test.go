@@ -63,7 +63,7 @@ func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer, lanes int)
 	if err != nil {
 		t.Fatal(err)
 	}
-	created, _, err := fake.CreateOffer(t.Context(), offer)
+	created, _, err := fake.CreateOffer(t.Context(), offer, models.Audit{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +387,7 @@ func TestAShortageIsNotBelievedForLong(t *testing.T) {
 			t.Errorf("%d grants were asked of a sold-out offer at one moment", grants.Load())
 		}
 		raise := func(o *models.Offer) error { o.BudgetTarget += 5; return nil }
-		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, raise); err != nil {
+		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, raise, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(shortFor)
@@ -435,7 +435,7 @@ func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
 func TestAPausedOfferIsGrantedNothing(t *testing.T) {
 	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
 		pause := func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }
-		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, pause); err != nil {
+		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, pause, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		var inactive *models.NotActiveError

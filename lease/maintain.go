@@ -44,11 +44,20 @@ func (h *holding) review(now time.Time) (w work) {
 		h.publish()
 	}
 	w.held, w.ask = len(h.held), h.unsure != nil
-	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) && h.demand.over(now, h.spent()) {
+	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && h.idle(now) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}
 	return w
+}
+
+// rememberFor is how long it is remembered how fast an offer was redeemed here, and that it is sold out. A node that redeems seldom
+// would else lease unit by unit, and one that is asked for a sold-out offer would have its row locked in vain.
+const rememberFor = time.Minute
+
+// idle reports whether nobody has wanted anything for a while. mu is held.
+func (h *holding) idle(now time.Time) bool {
+	return now.Sub(h.demand.measured) >= rememberFor && now.Sub(h.short.until) >= rememberFor
 }
 
 // renew lengthens leases. Those that the database does not know as active any more were reclaimed: what was spent from them and
@@ -60,19 +69,21 @@ func (h *holding) renew(ctx context.Context, due []*heldLease) {
 	for i, l := range due {
 		ids[i], left[i], granted[i] = l.LeaseID, l.Left(), l.granted.Load()
 	}
-	renewed, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
+	renewed, offer, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
 	h.report(&h.troubles.renew, err, "leases not renewed")
 	if err != nil {
 		return
 	}
+	h.keeper.learn(&offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.callBack(offer.Recall)
 	for i, l := range due {
 		if !slices.Contains(renewed, l.LeaseID) {
 			h.miss(l)
 			continue
 		}
-		l.Extend(sent.Add(l.TTL-Margin(l.TTL)), h.keeper.cfg.Now())
+		l.Extend(sent.Add(l.TTL - Margin(l.TTL)))
 		l.renewed, l.leftAt, l.grantedAt = sent, left[i], granted[i]
 		h.keeper.metrics.renewed.Inc()
 	}
@@ -142,7 +153,7 @@ func (h *holding) drop(l *heldLease, reclaimed bool) {
 		h.held = slices.Delete(h.held, i, i+1)
 		h.gone += l.Spent()
 	}
-	h.short = shortage{}
+	h.short.until = time.Time{}
 }
 
 // report logs that something has begun to fail for this offer, once until it works again. That the database is away concerns all

@@ -94,7 +94,7 @@ func (f *fleet) lease(name string, ttl int64) *Block {
 	f.t.Helper()
 	o := testOffer(100_000, 1000)
 	o.ID, o.LeaseTTLSeconds = name, ttl
-	created, _, err := f.CreateOffer(f.t.Context(), o)
+	created, _, err := f.CreateOffer(f.t.Context(), o, models.Audit{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -143,14 +143,14 @@ func TestReturningStopsAtTheFirstLeaseThatFails(t *testing.T) {
 		defer stop()
 		f.lock("locked")
 		for range 10 {
-			pool, err := f.OpenPool(t.Context(), models.Lease{
+			pool, _, err := f.OpenPool(t.Context(), models.Lease{
 				OfferID: "locked", ID: models.NewID(), NodeID: f.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			block := NewBlock(&pool, time.Now().Add(time.Minute))
-			f.keeper.Adopt(block)
+			f.keeper.Adopt(block, &models.Offer{ID: block.OfferID})
 			block.Seal()
 		}
 		time.Sleep(3 * time.Second)
@@ -239,14 +239,14 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 		if err := b.spend(500); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(57*time.Second))
-		b.keeper.Adopt(pool)
+		b.keeper.Adopt(pool, b.offer)
 		for range 20 {
 			pool.Refund(1)
 			if !pool.Spend(1, time.Now()) {
@@ -355,16 +355,34 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 	})
 }
 
+// Between two redemptions the node has nothing of the offer; it must not forget meanwhile how often they come.
+func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
+	offer := testOffer(1000, 100)
+	offer.Adaptive = true
+	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+		for range 100 {
+			if err := b.spend(1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		leases, err := b.fake.Leases(t.Context(), "o", 1000, models.ID{})
+		if err != nil || len(leases) > 40 {
+			t.Errorf("%d leases for 100 redemptions, %v", len(leases), err)
+		}
+	})
+}
+
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
 	inBubble(t, testOffer(10, 10), 1, func(t *testing.T, b *bench) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }
-		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end); err != nil {
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.spend(1); err == nil {
 			t.Fatal("it has ended")
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * rememberFor)
 		b.keeper.each(func(*holding) { t.Error("still there") })
 	})
 }

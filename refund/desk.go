@@ -14,14 +14,14 @@ import (
 
 // Ledger is what a Desk needs of the database.
 type Ledger interface {
-	OpenPool(ctx context.Context, l models.Lease) (models.Lease, error)
+	OpenPool(ctx context.Context, l models.Lease) (models.Lease, models.Offer, error)
 }
 
 // Keeper holds the pools of the node.
 type Keeper interface {
 	Epoch() int64
 	Pool(offerID string) *lease.Block
-	Adopt(b *lease.Block)
+	Adopt(b *lease.Block, offer *models.Offer)
 }
 
 // Settler books entries on a lease; see settle.Settler.
@@ -35,6 +35,7 @@ type Desk struct {
 	ledger  Ledger
 	keeper  Keeper
 	settler Settler
+	newest  func(*models.Offer) *models.Offer
 	now     func() time.Time
 	logger  zerolog.Logger
 
@@ -51,10 +52,12 @@ type opening struct {
 	err   error
 }
 
-// NewDesk makes a Desk; now needs a monotonic reading.
-func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time, logger zerolog.Logger) *Desk {
+// NewDesk makes a Desk. newest gives an offer as this node knows it by now; now needs a monotonic reading.
+func NewDesk(
+	nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, newest func(*models.Offer) *models.Offer, now func() time.Time, logger zerolog.Logger,
+) *Desk {
 	return &Desk{
-		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, logger: logger, opening: map[string]*opening{},
+		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, newest: newest, now: now, logger: logger, opening: map[string]*opening{},
 	}
 }
 
@@ -68,6 +71,7 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 		if err != nil {
 			return models.Verdict{}, err
 		}
+		offer = d.newest(offer) // a pool brings the offer as it was when the pool was there
 		verdict, err := d.settler.Settle(ctx, pool, offer, entry, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
@@ -124,9 +128,9 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		return
 	}
 	sent := d.now()
-	opened, err := d.ledger.OpenPool(context.Background(), models.Lease{
+	opened, current, err := d.ledger.OpenPool(context.Background(), models.Lease{
 		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
-		Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: offer.LeaseTTLSeconds,
+		TTLSeconds: offer.LeaseTTLSeconds,
 	})
 	switch {
 	case errors.Is(err, models.ErrOutcomeUnknown):
@@ -136,7 +140,7 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		return
 	}
 	block := lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
-	d.keeper.Adopt(block)
+	d.keeper.Adopt(block, &current)
 	o.block, o.err = block, nil
 }
 

@@ -42,7 +42,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 		created, _, err := b.fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 1000, BudgetTarget: 1000,
 			Status: models.StatusActive, LeaseSize: 60, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-		})
+		}, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 			NodeID: b.node, Lanes: 1, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(models.Offer) {},
 		}, b.fake)
 		b.settler = settle.New(b.fake, time.Now, zerolog.Nop(), registry)
-		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, time.Now, zerolog.Nop())
+		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, func(o *models.Offer) *models.Offer { return o }, time.Now, zerolog.Nop())
 		b.keeper.Begin(b.epoch)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup

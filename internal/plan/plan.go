@@ -107,7 +107,7 @@ func (p *Plan) tail(f Fleet) {
 func (p *Plan) holds(f Fleet, node float64) {
 	acknowledged := f.Mode == models.ModeFast
 	pending := int64(math.Ceil(node * settle.Delay(acknowledged, f.Commit).Seconds()))
-	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, p.Block, math.MaxInt64, ahead) }
+	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, ahead) }
 	p.NodeHolds = low(0) + (p.Block+1)/2
 	p.NodeHoldsWorst = low(p.Block) + p.Block + pending
 	if p.served(f, node) < float64(p.Block) {

@@ -115,7 +115,7 @@ var callNames = [...]string{
 	"RegisterNode", "Heartbeat", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
-	"LeaseStates", "Acquit",
+	"LeaseStates", "Acquit", "Recall", "Audits",
 	"Settle", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }
 

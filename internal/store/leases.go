@@ -84,41 +84,48 @@ func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64,
 	return seen.Nodes, sameEpoch(req.NodeID, req.Epoch, seen.Newest)
 }
 
-// OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch, Mode and TTLSeconds. Durable on return,
-// idempotent by id. ErrOfferNotFound, ErrEpochSuperseded.
+// OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch and TTLSeconds. It gives the offer, too, as it was after the
+// pool was there: who recalls the offer's leases later sees the pool among them. Durable on return, idempotent by id.
+// ErrOfferNotFound, ErrEpochSuperseded.
 //
 // It inserts before it looks: to look for a row that isn't there first, and lock the gap, would make two openers block each other.
-func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, err error) {
+func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, offer models.Offer, err error) {
 	err = s.write(ctx, "OpenPool", onUnknown, func(q *query) error {
-		var at struct {
-			Now    models.Micros
-			Newest int64
-			Offers int64
-		}
-		err := q.scan(&at, "SELECT "+q.dialect.now+` AS now,
-			COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest,
-			(SELECT COUNT(*) FROM offers WHERE id = ?) AS offers`, lease.NodeID, lease.OfferID)
-		if err != nil {
-			return err
-		}
-		if at.Offers == 0 {
-			return notFound(lease.OfferID)
-		}
-		if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
-			return err
-		}
-		opened = ledger.NewPool(lease, at.Now)
-		err = q.Create(&opened).Error
-		if classify(err) != duplicate {
-			return err
-		}
-		opened, err = q.lockLease(lease.OfferID, lease.ID)
+		opened, err = q.openPool(&lease)
 		return err
 	})
+	if err == nil {
+		offer, err = s.Offer(ctx, lease.OfferID)
+	}
 	if err != nil {
+		return models.Lease{}, models.Offer{}, err
+	}
+	return opened, offer, nil
+}
+
+func (q *query) openPool(lease *models.Lease) (models.Lease, error) {
+	var at struct {
+		models.Offer
+		Now    models.Micros
+		Newest int64
+	}
+	result := q.Raw("SELECT o.*, "+q.dialect.now+` AS now, COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest
+		FROM offers o WHERE o.id = ?`, lease.NodeID, lease.OfferID).Scan(&at)
+	if result.Error != nil {
+		return models.Lease{}, result.Error
+	}
+	if result.RowsAffected == 0 {
+		return models.Lease{}, notFound(lease.OfferID)
+	}
+	if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
 		return models.Lease{}, err
 	}
-	return opened, nil
+	opened := ledger.NewPool(*lease, &at.Offer, at.Now)
+	err := q.Create(&opened).Error
+	if classify(err) != duplicate {
+		return opened, err
+	}
+	return q.lockLease(lease.OfferID, lease.ID)
 }
 
 // lockLease reads a lease and keeps its row until the transaction ends.
@@ -130,9 +137,12 @@ func (q *query) lockLease(offerID string, id models.ID) (l models.Lease, err err
 	return l, err
 }
 
-// Renew lets those of the node's leases that are still active expire a ttl from now, and gives their ids. Durable on return.
-// ErrEpochSuperseded.
-func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
+// Renew lets those of the node's leases that are still active expire a ttl from now, and gives their ids. It gives the offer, too, as
+// it was afterwards: whatever lengthens a lease tells its owner of a recall. Durable on return. ErrOfferNotFound, ErrEpochSuperseded.
+//
+// The offer is read after the commit, without a lock. A recall before that read is in the answer; who recalls after it sees when the
+// renewed leases expire.
+func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error) {
 	err = s.write(ctx, "Renew", onUnknown, func(q *query) error {
 		renewed = nil
 		if err := q.newest(nodeID, epoch); err != nil {
@@ -147,10 +157,13 @@ func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerI
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		offer, err = s.Offer(ctx, offerID)
 	}
-	return renewed, nil
+	if err != nil {
+		return nil, models.Offer{}, err
+	}
+	return renewed, offer, nil
 }
 
 func (q *query) renew(nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {

@@ -50,9 +50,9 @@ type Allocator interface {
 	// Redemption finds one in the ledger or in this node's journal.
 	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// CreateOffer gives isNew=false when the same offer was there already.
-	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
+	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)
 	// ChangeOffer may run change more than once; an error of change comes back wrapped.
-	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (allocator.Applied, error)
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (allocator.Applied, error)
 	// LedgerNow is the database's clock, estimated.
 	LedgerNow() models.Micros
 }
@@ -67,6 +67,8 @@ type Books interface {
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
 	Exceptions(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Exception, error)
 	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
+	// Audits are of one offer, or with an empty id of all.
+	Audits(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Audit, error)
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 }
 

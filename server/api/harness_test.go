@@ -361,8 +361,8 @@ func (d *desk) giveBack(ctx context.Context, id models.RedemptionID, e models.En
 	if err != nil {
 		return models.Verdict{}, err
 	}
-	pool, err := d.OpenPool(ctx, models.Lease{
-		OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: 60,
+	pool, _, err := d.OpenPool(ctx, models.Lease{
+		OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, TTLSeconds: 60,
 	})
 	if err != nil {
 		return models.Verdict{}, err
@@ -421,17 +421,19 @@ func (d *desk) settle(ctx context.Context, offer *models.Offer, lease *models.Le
 	return verdicts[0], verdicts[0].Err
 }
 
-func (d *desk) CreateOffer(ctx context.Context, offer models.Offer) (models.Offer, bool, error) {
+func (d *desk) CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (models.Offer, bool, error) {
 	if err := d.refusal(ctx); err != nil {
 		return models.Offer{}, false, err
 	}
-	return d.Fake.CreateOffer(ctx, offer)
+	by.NodeID = d.node
+	return d.Fake.CreateOffer(ctx, offer, by)
 }
 
-func (d *desk) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (allocator.Applied, error) {
+func (d *desk) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (allocator.Applied, error) {
 	if err := d.refusal(ctx); err != nil {
 		return allocator.Applied{}, err
 	}
-	offer, err := d.Fake.ChangeOffer(ctx, id, ifVersion, change)
+	by.NodeID = d.node
+	offer, err := d.Fake.ChangeOffer(ctx, id, ifVersion, change, by)
 	return allocator.Applied{Offer: offer, Applied: []models.ID{d.node}, Pending: d.pending}, err
 }
