@@ -86,7 +86,9 @@ func (f *fleet) ids(nodes ...*testNode) (ids []models.ID) {
 func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
-			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 1000 }
+			setUp := func(o *models.Offer) {
+				o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 1000
+			}
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)
@@ -118,7 +120,9 @@ func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 func TestABudgetLoweredUnderLoadComesDownAsLeasesReturn(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
-			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 5000 }
+			setUp := func(o *models.Offer) {
+				o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 5000
+			}
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)

@@ -36,7 +36,7 @@ type shelf struct {
 
 	exceptions []models.Exception // in the order of their commits
 	holds      map[models.Hold]bool
-	audits     []models.Audit     // so, too
+	audits     []models.Audit // so, too
 }
 
 // NewFake makes an empty store whose database clock is now.
