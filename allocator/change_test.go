@@ -86,7 +86,9 @@ func (f *fleet) ids(nodes ...*testNode) (ids []models.ID) {
 func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
-			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 1000 }
+			setUp := func(o *models.Offer) {
+				o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 1000
+			}
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)
@@ -118,7 +120,9 @@ func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 func TestABudgetLoweredUnderLoadComesDownAsLeasesReturn(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
-			setUp := func(o *models.Offer) { o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 5000 }
+			setUp := func(o *models.Offer) {
+				o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize = mode, 1_000_000, 1_000_000, 5000
+			}
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)
@@ -185,7 +189,12 @@ func TestAChangeReachesAllNodes(t *testing.T) {
 				t.Errorf("on the old terms: %+v", l)
 			}
 		}
-		if recalled := f.patch(func(o *models.Offer) { o.Recall++ }); len(recalled.Pending) > 0 || f.balance().LeasesActive != 0 || recalled.Offer.Version != applied.Offer.Version {
+		start := time.Now()
+		renamed := f.patch(func(o *models.Offer) { o.Name = "other" }) // which concerns no lease
+		if len(renamed.Pending) > 0 || len(renamed.Applied) != 3 || f.balance().LeasesActive != 3 || time.Since(start) > 0 {
+			t.Errorf("after %s: %+v", time.Since(start), renamed)
+		}
+		if recalled := f.patch(func(o *models.Offer) { o.Recall++ }); len(recalled.Pending) > 0 || f.balance().LeasesActive != 0 || recalled.Offer.Version != renamed.Offer.Version {
 			t.Errorf("a recall: %+v", recalled)
 		}
 	})

@@ -17,9 +17,9 @@ import (
 // of the busy node need on top. Until the nodes know their rates, their blocks are smaller.
 func TestTwentyNodesWithUnevenTrafficSellAll(t *testing.T) {
 	const nodes, budget, rate = 20, 20_000, 20 // units, and units a second
-	const want = rate * 9 / 10 * 10             // what the busy node uses in ten seconds
-	const tailAt = 4 * nodes * want             // unallocated units
-	const perNode = time.Second * 5             // a transaction
+	const want = rate * 9 / 10 * 10            // what the busy node uses in ten seconds
+	const tailAt = 4 * nodes * want            // unallocated units
+	const perNode = time.Second * 5            // a transaction
 	const learning = 4 * nodes
 	tail := 4 * nodes * (1 + math.Log(want))
 	for _, mode := range modes {
