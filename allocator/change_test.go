@@ -189,7 +189,12 @@ func TestAChangeReachesAllNodes(t *testing.T) {
 				t.Errorf("on the old terms: %+v", l)
 			}
 		}
-		if recalled := f.patch(func(o *models.Offer) { o.Recall++ }); len(recalled.Pending) > 0 || f.balance().LeasesActive != 0 || recalled.Offer.Version != applied.Offer.Version {
+		start := time.Now()
+		renamed := f.patch(func(o *models.Offer) { o.Name = "other" }) // which concerns no lease
+		if len(renamed.Pending) > 0 || len(renamed.Applied) != 3 || f.balance().LeasesActive != 3 || time.Since(start) > 0 {
+			t.Errorf("after %s: %+v", time.Since(start), renamed)
+		}
+		if recalled := f.patch(func(o *models.Offer) { o.Recall++ }); len(recalled.Pending) > 0 || f.balance().LeasesActive != 0 || recalled.Offer.Version != renamed.Offer.Version {
 			t.Errorf("a recall: %+v", recalled)
 		}
 	})
