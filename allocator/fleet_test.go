@@ -59,11 +59,11 @@ func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer str
 	return l.Fake.Renew(ctx, node, epoch, offer, ids)
 }
 
-func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to models.LeaseState, at *models.Micros) (models.Lease, bool, error) {
+func (l *link) ReturnLeases(ctx context.Context, offer string, ids []models.ID) ([]models.Lease, error) {
 	if err := l.check(); err != nil {
-		return models.Lease{}, false, err
+		return nil, err
 	}
-	return l.Fake.CloseLease(ctx, offer, id, to, at)
+	return l.Fake.ReturnLeases(ctx, offer, ids)
 }
 
 func (l *link) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {

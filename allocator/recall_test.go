@@ -124,14 +124,14 @@ func TestASoldOutOfferIsLeftAlone(t *testing.T) {
 		if _, err := f.nodes[0].redeem("all", "u", 100); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(15 * time.Second) // until what is used up has been returned
 		number := f.balance().Recall
 		for _, n := range f.nodes { // each finds out
 			if _, err := n.redeem("more", "u", 1); !errors.Is(err, models.ErrBudgetExhausted) {
 				t.Fatal(err)
 			}
 		}
-		hot := f.count("Grant", "Recall", "CloseLease")
+		hot := f.count("Grant", "Recall", "ReturnLeases")
 		for i := range 200 {
 			if _, err := f.nodes[i%3].redeem(fmt.Sprint(i), "u", 1); !errors.Is(err, models.ErrBudgetExhausted) {
 				t.Fatal(err)

@@ -28,7 +28,7 @@ func TestTwentyNodesWithUnevenTrafficSellAll(t *testing.T) {
 				o.Mode, o.Budget, o.BudgetTarget, o.LeaseSize, o.Adaptive = mode, budget, budget, 1000, true
 			}
 			inFleet(t, nodes, setUp, func(t *testing.T, f *fleet) {
-				hot := f.count("Grant", "Recall", "CloseLease")
+				hot := f.count("Grant", "Recall", "ReturnLeases")
 				start, shop := time.Now(), &shop{f: f}
 				for i := 0; !shop.soldOut.Load(); i++ {
 					node := 0

@@ -102,6 +102,9 @@ func (b *Block) Sealed() bool { return b.left.Load() < 0 }
 // Left is what can still be spent, in units: zero once sealed.
 func (b *Block) Left() int64 { return max(0, b.left.Load()) }
 
+// Unspent is what was not spent, in units, sealed or not.
+func (b *Block) Unspent() int64 { return b.granted.Load() - b.Spent() }
+
 // Spent is what was spent, settled or not, in units. While others spend, it is a good guess, as Pending is.
 func (b *Block) Spent() int64 {
 	left := b.left.Load()

@@ -91,7 +91,7 @@ func TestADrainReturnsTheLeasesOfManyOffersSideBySide(t *testing.T) {
 			blocks = append(blocks, f.lease(fmt.Sprint("o", i), 60))
 		}
 		f.Fail = func(call string) error {
-			if call == "CloseLease" {
+			if call == "ReturnLeases" {
 				time.Sleep(time.Second)
 			}
 			return nil

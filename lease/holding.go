@@ -48,6 +48,7 @@ type heldLease struct {
 	grantedAt int64     // units granted, then: a pool that grew is in use too
 	lost      bool      // somebody else has closed it
 	recalled  bool      // it is being returned, because the offer's leases were called back
+	quietAt   time.Time // when maintenance first saw that nothing was pending on it any more
 }
 
 // waiter is a request that waits for a grant.

@@ -21,7 +21,7 @@ var ErrShort = errors.New("not enough units to lease")
 type Ledger interface {
 	Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error)
 	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, models.Offer, error)
-	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
 	Balance(ctx context.Context, offerID string) (models.Balance, error)
 	Recall(ctx context.Context, offerID string, from int64) (models.Offer, error)

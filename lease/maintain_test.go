@@ -74,8 +74,8 @@ func newFleet(t *testing.T) (f *fleet, stop func()) {
 	return f, func() { cancel(); loop.Wait() }
 }
 
-// CloseLease waits for a lock as a database does, and in vain.
-func (f *fleet) CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error) {
+// ReturnLeases waits for a lock as a database does, and in vain.
+func (f *fleet) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error) {
 	f.mu.Lock()
 	locked := f.locked[offerID]
 	if locked {
@@ -84,9 +84,9 @@ func (f *fleet) CloseLease(ctx context.Context, offerID string, id models.ID, to
 	f.mu.Unlock()
 	if locked {
 		time.Sleep(4 * time.Second)
-		return models.Lease{}, false, models.ErrBusy
+		return nil, models.ErrBusy
 	}
-	return f.Fake.CloseLease(ctx, offerID, id, to, ifExpiresAt)
+	return f.Fake.ReturnLeases(ctx, offerID, ids)
 }
 
 // lease makes an offer and has the keeper lease a block of it.
@@ -203,7 +203,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 		defer stop()
 		f.lock("locked")
 		time.Sleep(time.Minute)
-		if n := f.log.count("lease not returned"); n != 1 {
+		if n := f.log.count("leases not returned"); n != 1 {
 			t.Errorf("logged %d times in a minute", n)
 		}
 		f.mu.Lock()
@@ -212,7 +212,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		f.lock("other") // the log of one offer says nothing of another
 		time.Sleep(10 * time.Second)
-		if n := f.log.count("lease not returned"); n != 2 {
+		if n := f.log.count("leases not returned"); n != 2 {
 			t.Errorf("logged %d times for two offers", n)
 		}
 	})

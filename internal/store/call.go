@@ -114,7 +114,7 @@ func (s *Store) logTransitions(cause error) {
 var callNames = [...]string{
 	"RegisterNode", "Heartbeat", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
-	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
+	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
 	"LeaseStates", "Acquit", "Recall", "Audits",
 	"Settle", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }

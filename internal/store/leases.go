@@ -197,32 +197,96 @@ func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to
 	return closed, did, nil
 }
 
+// ReturnLeases closes the owner's leases of one offer, in one transaction on the offer's row, and gives them as they are now, by id. One that was
+// closed before stays as it is. Durable on return, idempotent. One that was never granted: ErrLeaseClosed, and nothing is changed.
+func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) (closed []models.Lease, err error) {
+	sorted := slices.Clone(ids)
+	slices.SortFunc(sorted, compareIDs)
+	err = s.write(ctx, "ReturnLeases", onUnknown, func(q *query) error {
+		closed = nil
+		for chunk := range slices.Chunk(sorted, chunkSize) {
+			var some []models.Lease
+			if err := q.locking().Where("offer_id = ? AND id IN ?", offerID, chunk).Order("id").Find(&some).Error; err != nil {
+				return err
+			}
+			closed = append(closed, some...)
+		}
+		if len(closed) != len(ids) {
+			return fmt.Errorf("%w: only %d of %d leases of offer %q were ever granted", models.ErrLeaseClosed, len(closed), len(ids), offerID)
+		}
+		return q.returnLeases(offerID, closed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return closed, nil
+}
+
+func (q *query) returnLeases(offerID string, leases []models.Lease) error {
+	now, err := q.now()
+	if err != nil {
+		return err
+	}
+	var sum fold
+	for i := range leases {
+		if leases[i].State != models.LeaseActive {
+			continue
+		}
+		f, err := q.close(&leases[i], models.LeaseReturned, now)
+		if err != nil {
+			return err
+		}
+		sum = sum.add(f)
+	}
+	return q.foldInto(offerID, sum)
+}
+
 // closeLease closes a lease whose row is locked, and then takes the offer's.
 func (q *query) closeLease(l *models.Lease, to models.LeaseState) error {
 	now, err := q.now()
 	if err != nil {
 		return err
 	}
-	rest, sums := l.Outstanding(), l.Totals
-	ledger.Close(l, to, now)
-	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ?, exposed = ? WHERE offer_id = ? AND id = ? AND state = 'active'",
-		l.State, l.ClosedAt, l.Exposed, l.OfferID, l.ID)
-	if err := one(rows, err, "close lease"); err != nil {
+	f, err := q.close(l, to, now)
+	if err != nil {
 		return err
 	}
-	if rest == 0 && sums == (models.Totals{}) {
-		return nil // nothing to fold: leave the hot row alone
+	return q.foldInto(l.OfferID, f)
+}
+
+// fold is what closing leases changes in their offer.
+type fold struct {
+	rest, exposed int64
+	sums          models.Totals
+}
+
+func (f fold) add(g fold) fold {
+	return fold{f.rest + g.rest, f.exposed + g.exposed, f.sums.Add(g.sums)}
+}
+
+func (q *query) close(l *models.Lease, to models.LeaseState, now models.Micros) (fold, error) {
+	f := fold{rest: l.Outstanding(), sums: l.Totals}
+	ledger.Close(l, to, now)
+	f.exposed = l.Exposed
+	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ?, exposed = ? WHERE offer_id = ? AND id = ? AND state = 'active'",
+		l.State, l.ClosedAt, l.Exposed, l.OfferID, l.ID)
+	return f, one(rows, err, "close lease")
+}
+
+func (q *query) foldInto(offerID string, f fold) error {
+	if f == (fold{}) {
+		return nil // leave the hot row alone
 	}
 	// The budget is assigned first: MySQL would let it see the new value of allocated, SQLite the old one.
-	rows, err = q.exec(`UPDATE offers SET
+	rows, err := q.exec(`UPDATE offers SET
 			budget = CASE
 				WHEN budget <= budget_target OR budget <= allocated - ? THEN budget
 				WHEN allocated - ? > budget_target THEN allocated - ?
 				ELSE budget_target END,
 			allocated = allocated - ?, redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?,
 			exposed = exposed + ?
-		WHERE id = ?`, rest, rest, rest, rest, sums.Redeemed, sums.Held, sums.Refunded, sums.Forfeited, l.Exposed, l.OfferID)
-	return one(rows, err, "fold lease")
+		WHERE id = ?`, f.rest, f.rest, f.rest, f.rest, f.sums.Redeemed, f.sums.Held, f.sums.Refunded, f.sums.Forfeited, f.exposed, offerID)
+	return one(rows, err, "fold leases")
 }
 
 // ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.

@@ -71,14 +71,42 @@ func (f *Fake) CloseLease(ctx context.Context, offerID string, id models.ID, to 
 		if l.State != models.LeaseActive || ifExpiresAt != nil && *ifExpiresAt != l.ExpiresAt {
 			return *l, nil
 		}
-		s.fold(l)
-		ledger.Close(l, to, now)
-		s.offer.Exposed += l.Exposed
+		s.close(l, to, now)
 		did = true
 		s.check()
 		return *l, nil
 	})
 	return closed, did && err == nil, err
+}
+
+// ReturnLeases closes leases together.
+func (f *Fake) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error) {
+	return do(ctx, f, "ReturnLeases", func(now models.Micros) (closed []models.Lease, err error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", models.ErrLeaseClosed, err)
+		}
+		for _, id := range ids {
+			if s.leases[id] == nil {
+				return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
+			}
+		}
+		for _, id := range slices.Backward(slices.SortedFunc(slices.Values(ids), newestFirst)) {
+			l := s.leases[id]
+			if l.State == models.LeaseActive {
+				s.close(l, models.LeaseReturned, now)
+			}
+			closed = append(closed, *l)
+		}
+		s.check()
+		return closed, nil
+	})
+}
+
+func (s *shelf) close(l *models.Lease, to models.LeaseState, now models.Micros) {
+	s.fold(l)
+	ledger.Close(l, to, now)
+	s.offer.Exposed += l.Exposed
 }
 
 // fold moves the totals of a closing lease into the offer.

@@ -25,6 +25,7 @@ type Store interface {
 	OpenPool(ctx context.Context, lease models.Lease) (models.Lease, models.Offer, error)
 	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error)
+	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
 	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error)
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
