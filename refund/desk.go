@@ -76,7 +76,7 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
-		if pool.Left() >= offer.LeaseSize {
+		if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
 			pool.Seal() // the keeper returns it; the next entry opens another
 		}
 		return verdict, err
@@ -139,7 +139,11 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		o.err = err
 		return
 	}
-	block := lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
+	deadline := sent.Add(opened.TTL() - lease.Margin(opened.TTL()))
+	if current.Allocated > current.BudgetTarget {
+		deadline = sent.Add(-time.Second) // more is out than there should be: nothing that comes back is spent again
+	}
+	block := lease.NewBlock(&opened, deadline)
 	d.keeper.Adopt(block, &current)
 	o.block, o.err = block, nil
 }

@@ -209,6 +209,40 @@ func TestAPoolThatIsFullIsReturnedAndAnotherOpened(t *testing.T) {
 	})
 }
 
+// After a budget was lowered below what is out, nothing that comes back is spent again.
+func TestWhatComesBackToALoweredBudgetIsNotSpentAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		other := models.NewID()
+		epoch, err := b.fake.RegisterNode(t.Context(), other, "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.fake.Grant(t.Context(), models.GrantRequest{
+			OfferID: "o", NodeID: other, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
+			Size: func(*models.Offer, int64, int64) []int64 { return []int64{500} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.take("k", 50, 0)
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.BudgetTarget = 200; return nil }, models.Audit{}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if _, err := b.book("k", models.KindRefund, 10); err != nil {
+				t.Fatal(i, err)
+			}
+			if pool := b.keeper.Pool("o"); pool != nil {
+				t.Errorf("%d units may be spent again", pool.Left())
+			}
+		}
+		time.Sleep(15 * time.Second)
+		if balance, err := b.fake.Balance(t.Context(), "o"); err != nil || balance.Allocated != 500 || balance.Budget != 500 {
+			t.Errorf("%+v, %v", balance, err)
+		}
+	})
+}
+
 // The pool was reclaimed while this node thought that it had it.
 func TestAnEntryForAClosedPoolGoesToANewOne(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
