@@ -50,7 +50,7 @@ func SameTerms(a, b *models.Offer) bool {
 // InUse says what an offer's books hold when it is changed.
 type InUse struct {
 	NetSpent int64
-	Started  bool // it has an active lease, or was ever redeemed
+	Started  bool // it has an active lease, or one that exposes units, or was ever redeemed or held
 }
 
 // Change applies an admin's change to an offer whose row is locked. The change works on a copy; what is not an admin's to set

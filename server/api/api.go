@@ -38,6 +38,8 @@ type Services struct {
 	Books     Books
 	// Ready says whether this node can serve, and why, or why not, in words.
 	Ready func() (ready bool, detail string)
+	// Started says whether the others may be called: before, the ledger may not even have its tables.
+	Started func() bool
 }
 
 // Allocator does what changes the books. Its errors are those of package models; the context carries the request's deadline.
@@ -88,8 +90,8 @@ type server struct {
 
 // New builds the handler of the whole API.
 func New(config Config, services Services) (http.Handler, error) {
-	if config.RequestTimeout <= 0 || config.Now == nil || services.Ready == nil {
-		return nil, errors.New("api: a request timeout, a clock and a readiness are needed")
+	if config.RequestTimeout <= 0 || config.Now == nil || services.Ready == nil || services.Started == nil {
+		return nil, errors.New("api: a request timeout, a clock, a readiness and a start are needed")
 	}
 	m, err := newMetrics(config.Registerer)
 	if err != nil {

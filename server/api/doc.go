@@ -3,7 +3,7 @@
 //
 // # The way of a request
 //
-//	route table ─▶ endpoint: request id ─▶ same-host check ─▶ key and scope ─▶ query ─▶ handler ─▶ encode ─▶ write ─▶ log, metrics
+//	route table ─▶ endpoint: request id ─▶ same-host check ─▶ key and scope ─▶ started? ─▶ query ─▶ handler ─▶ encode ─▶ write ─▶ log, metrics
 //
 // Handlers are functions from an [exchange] to a reply or an error. One place encodes and writes, so each answer has the same
 // headers, and an error is translated in one table (errors.go), logged once, and never both logged and passed on.

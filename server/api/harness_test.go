@@ -42,13 +42,14 @@ type world struct {
 	log     *bytes.Buffer
 	config  Config
 	ready   bool
+	begun   bool
 	doc     routers.Router
 	clock   time.Time
 }
 
 func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, log: new(bytes.Buffer), ready: true, doc: contract(t)}
+	w := &world{t: t, log: new(bytes.Buffer), ready: true, begun: true, doc: contract(t)}
 	w.clock = time.Date(2026, 11, 27, 8, 0, 0, 123456000, time.UTC)
 	now := func() time.Time { return w.clock }
 	w.desk = newDesk(now)
@@ -64,7 +65,11 @@ func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 	for _, a := range adjust {
 		a(&w.config)
 	}
-	handler, err := New(w.config, Services{Allocator: w.desk, Books: w.desk.Fake, Ready: func() (bool, string) { return w.ready, "as told" }})
+	handler, err := New(w.config, Services{
+		Allocator: w.desk, Books: w.desk.Fake,
+		Ready:   func() (bool, string) { return w.ready, "as told" },
+		Started: func() bool { return w.begun },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,10 +174,38 @@ func TestMetricsAreByRouteAndNotByPath(t *testing.T) {
 	}
 }
 
+// Of every call that asks the ledger, by the route table.
+func TestUntilTheNodeHasStartedNothingIsAskedOfTheLedger(t *testing.T) {
+	w := newWorld(t)
+	path := strings.NewReplacer("{offer}", "o", "{user}", "alice", "{redemption}", "o.abcdefghijklmnopqrstuvwxyz")
+	asks := func(begun bool, each func(r route, a *answer)) {
+		w.begun = begun
+		for _, r := range routes() {
+			if r.scope >= scopeCheckout {
+				each(r, w.call(r.method, path.Replace(r.path), ""))
+			}
+		}
+	}
+	asks(false, func(r route, a *answer) {
+		outcome := "(absent)"
+		if r.is(writes) {
+			outcome = "not_redeemed"
+		}
+		a.is(503, "ledger-unavailable").has(map[string]any{"outcome": outcome, "retryable": true})
+	})
+	w.call("GET", "/readyz", "").is(200, "")
+	w.call("GET", "/v1/offers", "", "-Authorization").is(401, "unauthenticated")
+	asks(true, func(r route, a *answer) {
+		if a.Code == 503 {
+			t.Errorf("%s %s: %s", r.method, r.path, a.Body)
+		}
+	})
+}
+
 func TestTwoNodesFitInOneProcessAndOneRegistryTakesOne(t *testing.T) {
 	newWorld(t)
 	w := newWorld(t)
-	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }}); err == nil {
+	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }, Started: func() bool { return true }}); err == nil {
 		t.Error("two on one registry")
 	}
 	if _, err := New(Config{Registerer: prometheus.NewRegistry()}, Services{}); err == nil {

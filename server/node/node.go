@@ -103,7 +103,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},
 		RequestTimeout: n.config.RequestTimeout, Now: now, Logger: n.log, Registerer: registry, Gatherer: registry,
-	}, api.Services{Allocator: alloc, Books: n.store, Ready: n.Ready})
+	}, api.Services{Allocator: alloc, Books: n.store, Ready: n.Ready, Started: n.started})
 }
 
 // server gives a request the time to arrive, to be decided, and to be answered, one after the other.
@@ -139,6 +139,9 @@ func (n *Node) Ready() (ready bool, detail string) {
 		return false, "the ledger is away, and no leases are held"
 	}
 }
+
+// started reports whether the start has come to its end, ever.
+func (n *Node) started() bool { return n.keeper.Epoch() != 0 }
 
 // startingOn says what the start waits for.
 func (n *Node) startingOn() string {
