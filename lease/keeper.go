@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,10 +116,11 @@ func (k *Keeper) Hear(offer *models.Offer) {
 	}
 }
 
-// Holds reports whether the node has any lease.
+// Holds reports whether the node has any lease that there is something to spend from, not past its deadline.
 func (k *Keeper) Holds() (holds bool) {
+	now := k.cfg.Now()
 	k.holdings.Range(func(_, v any) bool {
-		holds = v.(*holding).count() > 0
+		holds = slices.ContainsFunc(*v.(*holding).open.Load(), func(b *Block) bool { return b.Left() > 0 && !b.ExpiredAt(now) })
 		return !holds
 	})
 	return holds

@@ -21,7 +21,8 @@
 //
 // The clock of a request starts when it arrives here. Its context ends RequestTimeout later; whoever is called must by then have
 // decided or dropped it. A call that ends with nothing but the context's own error is answered as "outcome unknown", which is
-// true in any case. A client that hung up gets no answer; the log shows status 499. Slow senders are the http.Server's business.
+// true in any case. A client that hung up gets no answer; the log shows status 499. Slow senders are the http.Server's business;
+// one whose body is not there in time is told so.
 //
 // # Keys
 //

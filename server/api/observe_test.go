@@ -1,8 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +141,33 @@ func TestAClientThatHungUpGetsNoAnswer(t *testing.T) {
 	event := w.lines()[0]
 	if event["status"] != float64(statusClientGone) || event["level"] != "info" {
 		t.Errorf("logged %v", event)
+	}
+}
+
+func TestAClientThatIsTooSlowWithItsBodyIsTold(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := request("POST", "/v1/offers/o/redemptions", "", aKey)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n", r.URL.Path)
+	if err := r.Header.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "\r\n{")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != 400 || answer.Header.Get("Content-Type") != typeProblem || !answer.Close {
+		t.Errorf("answered %d %v", answer.StatusCode, answer.Header)
 	}
 }
 
