@@ -50,7 +50,7 @@ func SameTerms(a, b *models.Offer) bool {
 // InUse says what an offer's books hold when it is changed.
 type InUse struct {
 	NetSpent int64
-	Started  bool // it has an active lease, or was ever redeemed
+	Started  bool // it has an active lease, or an entry in the ledger
 }
 
 // Change applies an admin's change to an offer whose row is locked. The change works on a copy; what is not an admin's to set
@@ -58,6 +58,8 @@ type InUse struct {
 //
 // New terms recall the leases that were granted on the old ones, and so does a change that raises Recall itself, whatever else it
 // does. Only the name concerns no lease.
+//
+// Limits can be added only while nobody has redeemed or held anything uncounted, or may have: what a lease exposes may be such entries.
 //
 // A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated; but it never rises
 // to that, where late units have taken what was allocated past it.
@@ -92,7 +94,7 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	if err := possible(&after); err != nil {
 		return before, false, err
 	}
-	if use.Started && after.LimitsUsers() && !before.LimitsUsers() {
+	if (use.Started || before.Exposed > 0) && after.LimitsUsers() && !before.LimitsUsers() {
 		return before, false, models.ErrLimitAfterStart
 	}
 	if changed {

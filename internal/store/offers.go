@@ -188,17 +188,17 @@ func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, ch
 	}
 }
 
-// inUse adds up what active leases say. The offer's row is locked, so none of them can be folded into it meanwhile.
+// inUse adds up what active leases say, and looks for entries. The offer's row is locked, so no lease can be folded into it meanwhile.
 func (q *query) inUse(o *models.Offer) (ledger.InUse, error) {
 	var active struct {
 		models.Totals
-		Leases int64
+		Started bool
 	}
 	err := q.scan(&active, `SELECT COALESCE(SUM(redeemed), 0) AS redeemed, COALESCE(SUM(held), 0) AS held,
-			COALESCE(SUM(refunded), 0) AS refunded, COALESCE(SUM(forfeited), 0) AS forfeited, COUNT(*) AS leases
-		FROM leases WHERE offer_id = ? AND state = 'active'`, o.ID)
-	sum := o.Folded.Add(active.Totals)
-	return ledger.InUse{NetSpent: sum.NetSpent(), Started: active.Leases > 0 || sum.Redeemed > 0}, err
+			COALESCE(SUM(refunded), 0) AS refunded, COALESCE(SUM(forfeited), 0) AS forfeited,
+			COUNT(*) > 0 OR EXISTS (SELECT 1 FROM entries WHERE offer_id = ?) AS started
+		FROM leases WHERE offer_id = ? AND state = 'active'`, o.ID, o.ID)
+	return ledger.InUse{NetSpent: o.Folded.Add(active.Totals).NetSpent(), Started: active.Started}, err
 }
 
 // Recall calls the leases of an offer back, if its number still is from: of many who saw the same books, one does. It gives the offer

@@ -157,7 +157,7 @@ func (f *Fake) ChangeOffer(ctx context.Context, id string, ifVersion *int64, cha
 			return models.Offer{}, fmt.Errorf("%w: it is at version %d", models.ErrStaleVersion, s.offer.Version)
 		}
 		b := s.balance(now)
-		use := ledger.InUse{NetSpent: b.NetSpent(), Started: b.LeasesActive > 0 || b.Redeemed > 0}
+		use := ledger.InUse{NetSpent: b.NetSpent(), Started: b.LeasesActive > 0 || len(s.entries) > 0}
 		after, differs, err := ledger.Change(s.offer, use, now, change)
 		if err != nil || !differs {
 			return after, err
