@@ -81,8 +81,8 @@ func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *model
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	now := a.now()
 	for {
-		if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
-			return a.refuse(ctx, &e, &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt})
+		if err := a.active(offer, now); err != nil {
+			return a.refuse(ctx, &e, err)
 		}
 		r, err := a.spend(ctx, f, offer, e, now)
 		switch {
@@ -104,6 +104,14 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		}
 		now, offer = a.now(), a.catalogue.Newer(offer)
 	}
+}
+
+// active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
+func (a *Allocator) active(offer *models.Offer, now time.Time) error {
+	if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
+		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
+	}
+	return nil
 }
 
 // errTermsChanged: the offer is not as it was when the request was admitted.
