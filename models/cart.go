@@ -37,6 +37,15 @@ func ParseCartID(s string) (CartID, error) {
 
 func (id CartID) String() string { return base32Lower.EncodeToString(id[:]) }
 
+// AppendText implements encoding.TextAppender: it appends what String gives.
+func (id CartID) AppendText(b []byte) ([]byte, error) { return base32Lower.AppendEncode(b, id[:]), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *CartID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseCartID(string(text))
+	return err
+}
+
 // Value implements driver.Valuer.
 func (id CartID) Value() (driver.Value, error) { return ID(id).Value() }
 

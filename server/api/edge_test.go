@@ -195,7 +195,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
 	for _, target := range []string{
-		"/", "/v1", "/v1/", "/v1/offers/", "/v1/offers/o/", "//v1/offers", "/v1/offers/o/history", "/v1/offers/o/recall", "/v1/carts",
+		"/", "/v1", "/v1/", "/v1/offers/", "/v1/offers/o/", "//v1/offers", "/v1/offers/o/history", "/v1/offers/o/recall", "/v1/carts/",
 		"/v1/audit", "/v1/redemptions/x/expire", "/favicon.ico", "/v1/offers/..", "/V1/offers", "/v1/offers/o/users/a/b",
 	} {
 		if target == "/v1/offers/.." {
