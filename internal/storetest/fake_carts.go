@@ -32,15 +32,17 @@ func (f *Fake) SettleCart(ctx context.Context, cart models.Cart, items []models.
 		}
 		for i, p := range plans {
 			s := f.offers[items[i].Offer.ID]
-			if l := s.leases[items[i].LeaseID]; p.Lease != (ledger.Delta{}) {
-				l.Granted += p.Lease.Granted
-				l.Spent += p.Lease.Spent
-				l.Totals = l.Totals.Add(p.Lease.Totals)
+			if p.Lease == (ledger.Delta{}) {
+				continue // nothing is to be written
 			}
+			l := s.leases[items[i].LeaseID]
+			l.Granted += p.Lease.Granted
+			l.Spent += p.Lease.Spent
+			l.Totals = l.Totals.Add(p.Lease.Totals)
 			s.write(p, now)
 			s.check()
 		}
-		if isNew {
+		if !found {
 			f.carts[cart.ID] = cart
 		}
 		return verdicts, nil

@@ -137,6 +137,11 @@ var cartTests = []test{
 			equal(b, "entry", v.Entry.ID, first[1-i].Entry.ID)
 		}
 		equal(b, "refunded by now", again[1].Redemption.RefundedUnits, 1)
+		read, err := b.Cart(b.ctx, c.ID)
+		b.ok(err)
+		if !slices.Equal(read.OfferIDs, c.OfferIDs) {
+			b.Fatalf("the cart's row has changed: %+v", read)
+		}
 		b.has(l[0].offer, books{redeemed: 2, refunded: 1, outstanding: 9})
 		b.has(l[1].offer, books{redeemed: 2, outstanding: 8})
 		b.uses(l[1].offer, "u", 1, 2, 0)
