@@ -17,17 +17,20 @@ type Blocks interface {
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
 	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error)
 	Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict))
 }
 
 // Desk books refunds and what ends a hold; see refund.Desk.
 type Desk interface {
 	Book(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error)
+	BookCart(ctx context.Context, cart models.Cart, offers []*models.Offer, entries []models.Entry) ([]models.Verdict, error)
 }
 
 // Ledger is what an Allocator itself needs of the database.
 type Ledger interface {
 	Histories
+	Carts
 	Balances
 	Admin
 	// Available is false while calls are not even tried, because the database is away.

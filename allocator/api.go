@@ -16,6 +16,36 @@ type RedeemRequest struct {
 	Metadata *string       // a JSON object, compact
 }
 
+// CartRequest asks for a redemption of each of several offers: of all or none.
+type CartRequest struct {
+	Key      string // names the cart, and its redemption within each of its offers
+	UserID   string
+	OrderID  *string
+	Items    []CartItem    // 1 to models.MaxCartItems, each of another offer
+	HoldFor  time.Duration // of all items; as for one redemption
+	Metadata *string       // of each of the redemptions
+}
+
+// CartItem is what a cart asks of one offer.
+type CartItem struct {
+	OfferID string
+	Units   int64 // at least 1
+}
+
+// Carted is a cart that is in the ledger.
+type Carted struct {
+	ID          models.CartID
+	Redemptions []models.Redemption // one per item, as they are now
+	Replayed    bool                // an earlier request with this key had made it
+}
+
+// CartRefunded is a refund of a whole cart that is in the ledger.
+type CartRefunded struct {
+	ID       models.CartID
+	Refunds  []models.Entry // one per item of which something was left
+	Replayed bool           // an earlier request with this key had made them
+}
+
 // Redeemed is a redemption that is in the ledger, or in this node's journal.
 type Redeemed struct {
 	Redemption models.Redemption // as it is now

@@ -12,6 +12,18 @@
 // request may be the retry of a success whose answer was lost, and that must be answered with the success, however little budget
 // is left by now. Look-ups are made in batches, so that a sold-out offer under load costs few reads.
 //
+// # Carts
+//
+// A cart takes units of several offers, of all or of none, under one key, which names the redemption within each:
+//
+//	RedeemCart ─▶ flights of all items ─▶ keeper.Spend, item by item ─▶ settler.SettleCart ─▶ answer
+//	                                              │                         │
+//	                                              └──── one is refused ─────┘ all units go back, and the key is looked up in each offer
+//
+// Whatever a cart waits for several of, it waits for in the order of its offers: so two carts don't wait for each other. Once all units are
+// there, all offers are looked at again, for the last may have taken a while. It is committed when it is answered, also where an offer is
+// fast, and never goes to the journal: one disk can't promise what several leases have to hold.
+//
 // # What follows a redemption
 //
 // Refunds, confirmations and cancellations go to the desk, on any node, also when the offer has ended. Each is committed before it is

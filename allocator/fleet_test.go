@@ -25,6 +25,7 @@ type fleet struct {
 	t     *testing.T
 	fake  *storetest.Fake
 	fault atomic.Pointer[func(call string) error]
+	loss  atomic.Pointer[func(call string) error]
 	nodes []*testNode
 
 	overspent bool // the test means to spend more than the budget
@@ -101,6 +102,13 @@ func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, er
 	return l.Fake.Settle(ctx, b)
 }
 
+func (l *link) SettleCart(ctx context.Context, c models.Cart, items []models.Batch) ([]models.Verdict, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l.Fake.SettleCart(ctx, c, items)
+}
+
 // testNode is what a server puts together, without HTTP.
 type testNode struct {
 	*allocator.Allocator
@@ -163,13 +171,17 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 
 func newFleet(t *testing.T) *fleet {
 	f := &fleet{t: t, fake: storetest.NewFake(time.Now)}
-	f.fake.Fail = func(call string) error {
-		if fault := f.fault.Load(); fault != nil && *fault != nil {
-			return (*fault)(call)
+	f.fake.Fail, f.fake.After = asked(&f.fault), asked(&f.loss)
+	return f
+}
+
+func asked(fault *atomic.Pointer[func(call string) error]) func(call string) error {
+	return func(call string) error {
+		if f := fault.Load(); f != nil && *f != nil {
+			return (*f)(call)
 		}
 		return nil
 	}
-	return f
 }
 
 func (f *fleet) newNode() *testNode {
@@ -198,9 +210,17 @@ func (f *fleet) newNode() *testNode {
 
 func (f *fleet) fail(fault func(call string) error) { f.fault.Store(&fault) }
 
+// lose loses the answers of calls that have succeeded.
+func (f *fleet) lose(loss func(call string) error) { f.loss.Store(&loss) }
+
 func (f *fleet) balance() models.Balance {
 	f.t.Helper()
-	b, err := f.fake.Balance(f.t.Context(), "o")
+	return f.balanceOf("o")
+}
+
+func (f *fleet) balanceOf(offer string) models.Balance {
+	f.t.Helper()
+	b, err := f.fake.Balance(f.t.Context(), offer)
 	if err != nil {
 		f.t.Fatal(err)
 	}

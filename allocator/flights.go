@@ -79,3 +79,18 @@ func (f *flight) done() {
 func (f *flights) shard(id models.RedemptionID) *flightShard {
 	return &f.shards[binary.LittleEndian.Uint64(id.Hash[:])%uint64(len(f.shards))]
 }
+
+// flying is the flights of a cart's items.
+type flying []*flight
+
+func (all flying) hold() {
+	for _, f := range all {
+		f.hold()
+	}
+}
+
+func (all flying) done() {
+	for _, f := range all {
+		f.done()
+	}
+}

@@ -37,7 +37,7 @@ func (a *Allocator) Cancel(ctx context.Context, id models.RedemptionID) (models.
 	return verdict.Redemption, err
 }
 
-// book completes an entry that follows the first of a redemption, and books it. It waits for a redemption that may be on its way from a
+// book books an entry that follows the first of a redemption. It waits for a redemption that may be on its way from a
 // journal into the ledger.
 func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.Entry) (verdict models.Verdict, err error) {
 	offer, err := a.catalogue.Offer(ctx, id.OfferID)
@@ -47,10 +47,16 @@ func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.E
 	if err != nil {
 		return models.Verdict{}, err
 	}
-	e.OfferID, e.ID, e.Redemption, e.NodeID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, a.nodeID, a.LedgerNow()
+	e = a.following(id, e)
 	err = a.onceSettled(ctx, offer, id, func() error {
 		verdict, err = a.desk.Book(ctx, offer, e)
 		return err
 	})
 	return verdict, err
+}
+
+// following completes an entry that follows the first of a redemption.
+func (a *Allocator) following(id models.RedemptionID, e models.Entry) models.Entry {
+	e.OfferID, e.ID, e.Redemption, e.NodeID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, a.nodeID, a.LedgerNow()
+	return e
 }

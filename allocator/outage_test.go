@@ -101,6 +101,7 @@ func (f *fleet) away() {
 func (f *fleet) back() {
 	f.fake.SetAvailable(true)
 	f.fail(nil)
+	f.lose(nil)
 }
 
 // hold makes a node lease a block and spend one unit of it.

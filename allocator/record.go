@@ -29,6 +29,9 @@ type record struct {
 	Metadata       *string   `json:"metadata,omitempty"`
 	CreatedAt      int64     `json:"created_at_us"` // models.Micros
 	HoldExpiresAt  *int64    `json:"hold_expires_at_us,omitempty"`
+
+	// CartID is set in memory only: carts are never acknowledged from the journal.
+	CartID *models.CartID `json:"cart_id,omitempty"`
 }
 
 // encoded is an entry in the journal's form. It is never changed.
@@ -46,7 +49,7 @@ func encodeRecord(e *models.Entry) (encoded, error) {
 	payload, err := json.Marshal(&record{
 		OfferID: e.OfferID, EntryID: e.ID, UserID: e.UserID, OrderID: e.OrderID, IdempotencyKey: e.IdempotencyKey,
 		Units: e.Units, LeaseID: e.LeaseID, NodeID: e.NodeID, Metadata: e.Metadata, CreatedAt: int64(e.CreatedAt),
-		HoldExpiresAt: (*int64)(e.HoldExpiresAt),
+		HoldExpiresAt: (*int64)(e.HoldExpiresAt), CartID: e.CartID,
 	})
 	return encoded{kind, payload}, err
 }
@@ -68,6 +71,6 @@ func decodeRecord(kind byte, payload []byte) (models.Entry, error) {
 		OfferID: r.OfferID, ID: r.EntryID, Redemption: models.RedemptionIDOf(r.OfferID, r.IdempotencyKey).Hash, Kind: kinds[kind],
 		UserID: r.UserID, OrderID: r.OrderID, IdempotencyKey: r.IdempotencyKey, Units: r.Units,
 		LeaseID: r.LeaseID, NodeID: r.NodeID, Metadata: r.Metadata, CreatedAt: models.Micros(r.CreatedAt),
-		HoldExpiresAt: (*models.Micros)(r.HoldExpiresAt),
+		HoldExpiresAt: (*models.Micros)(r.HoldExpiresAt), CartID: r.CartID,
 	}, nil
 }

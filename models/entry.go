@@ -39,6 +39,7 @@ type Entry struct {
 	NodeID         ID
 
 	HoldExpiresAt *Micros // of a hold: when it may be given back, whole seconds after CreatedAt
+	CartID        *CartID // of the first entry of a redemption: the cart that it is an item of
 
 	RestoresBudget    bool // of a refund: whether the units went back to the budget
 	RestoresUserLimit bool // of a refund: whether they went back to the user's limit
@@ -88,6 +89,7 @@ type Redemption struct {
 	Journaled      bool // acknowledged from the node's journal, and not in the ledger yet
 	NodeID         ID
 	LeaseID        ID
+	CartID         *CartID // that it is an item of
 	Metadata       *string
 	CreatedAt      Micros
 	ResolvedAt     *Micros // when it became final
@@ -136,7 +138,7 @@ type Wanted struct {
 	Acknowledged bool
 }
 
-// Batch is what one settle transaction books on one lease.
+// Batch is what one settle transaction books on one lease. An item of a cart is one, too, of a single entry and without a number.
 type Batch struct {
 	Offer   *Offer // its user limits and refund policy are applied
 	LeaseID ID

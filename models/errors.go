@@ -20,6 +20,7 @@ var (
 	ErrKeyReused          = errors.New("idempotency key was used for another request")
 	ErrRequestInFlight    = errors.New("a request with this idempotency key is under way")
 	ErrRedemptionNotFound = errors.New("redemption not found")
+	ErrCartNotFound       = errors.New("cart not found")
 	ErrRefundExceeds      = errors.New("refund exceeds what is left of the redemption")
 	ErrNotConfirmed       = errors.New("only what is redeemed can be refunded, and this is or was a hold that is not confirmed")
 	ErrNotAHold           = errors.New("the redemption was never a hold")
@@ -137,3 +138,17 @@ func (e *BudgetBelowSpentError) Error() string {
 	return fmt.Sprintf("%v: at least %d", ErrBudgetBelowSpent, e.Minimum)
 }
 func (e *BudgetBelowSpentError) Unwrap() error { return ErrBudgetBelowSpent }
+
+// CartError is a refusal of a cart as a whole, by Err: nothing of it was changed.
+type CartError struct {
+	OfferID string // of the item that is refused; empty where it is the cart itself
+	Err     error
+}
+
+func (e *CartError) Error() string {
+	if e.OfferID == "" {
+		return fmt.Sprintf("cart: %v", e.Err)
+	}
+	return fmt.Sprintf("cart, item of offer %q: %v", e.OfferID, e.Err)
+}
+func (e *CartError) Unwrap() error { return e.Err }

@@ -27,6 +27,7 @@ type Keeper interface {
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
 	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error)
 }
 
 // Desk books what gives units back. It is safe for concurrent use.
@@ -76,10 +77,41 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
-		if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
-			pool.Seal() // the keeper returns it; the next entry opens another
-		}
+		d.retire(pool, offer)
 		return verdict, err
+	}
+}
+
+// BookCart books what gives back the items of a cart, one entry for each offer, on the pools of their offers: all of them or none. It
+// gives a verdict for each; of refunds, one may be that nothing is left.
+//
+// A *models.CartError is a refusal of the whole, for what Book refuses an entry for. All else is as for Book.
+func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.Offer, entries []models.Entry) ([]models.Verdict, error) {
+	items := make([]lease.CartItem, len(entries))
+	for {
+		for i, offer := range offers {
+			pool, err := d.pool(ctx, offer)
+			if err != nil {
+				return nil, err
+			}
+			items[i] = lease.CartItem{Block: pool, Offer: d.newest(offer), Entry: entries[i]}
+		}
+		verdicts, err := d.settler.SettleCart(ctx, cart, items, nil)
+		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
+			continue
+		}
+		for _, it := range items {
+			d.retire(it.Block, it.Offer)
+		}
+		return verdicts, err
+	}
+}
+
+// retire ends a pool that has grown to the offer's lease size, or that nobody may spend from: the keeper returns it, and the next entry opens
+// another.
+func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
+	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
+		pool.Seal()
 	}
 }
 

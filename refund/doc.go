@@ -11,6 +11,7 @@
 // # Who does what
 //
 //   - [Desk.Book] books an entry on the pool's lease, in the same group commits as redemptions.
+//   - [Desk.BookCart] books what ends or refunds a whole cart, on the pools of its offers, in one transaction.
 //   - [Desk] opens a pool where there is none. At most one opening per offer is under way.
 //   - [Sweeper] books the end of holds that nobody has confirmed or cancelled in time, those of dead nodes too.
 //   - The lease keeper renews and returns pools; a reaper takes back those of dead nodes.

@@ -33,6 +33,11 @@
 // An entry is known by its own id. Found in the history, it was written by an earlier attempt of the same batch; another entry
 // in its place is another request with the same idempotency key, and the verdict is a replay or a refusal.
 //
+// # A cart
+//
+// The items of a cart are planned one by one, each as a batch of its own offer, and [AllOrNone] decides whether they are written. An item
+// is a redemption like any other, so it can end and be refunded by itself; then the cart can end as a whole only the same way.
+//
 // # What was acknowledged
 //
 // An entry whose requester was answered from a node's journal can't be refused any more, only found out: it is booked over its

@@ -76,6 +76,7 @@ func begun(e *models.Entry) models.Redemption {
 		Late:           e.Late,
 		NodeID:         e.NodeID,
 		LeaseID:        e.LeaseID,
+		CartID:         e.CartID,
 		Metadata:       e.Metadata,
 		CreatedAt:      e.CreatedAt,
 	}
@@ -92,9 +93,10 @@ func resolve(r *models.Redemption, e *models.Entry, to models.RedemptionState) {
 	r.State, r.ResolvedAt = to, &at
 }
 
-// SameRequest reports whether a repeated request asks for what e recorded.
+// SameRequest reports whether a repeated request asks for what e recorded. An item of a cart and a redemption by itself never ask for the same.
 func SameRequest(e, repeat *models.Entry) bool {
-	return e.UserID == repeat.UserID && e.Units == repeat.Units && e.HeldFor() == repeat.HeldFor() && equal(e.OrderID, repeat.OrderID)
+	return e.UserID == repeat.UserID && e.Units == repeat.Units && e.HeldFor() == repeat.HeldFor() &&
+		equal(e.OrderID, repeat.OrderID) && equal(e.CartID, repeat.CartID)
 }
 
 func equal[T comparable](a, b *T) bool {

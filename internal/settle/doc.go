@@ -41,6 +41,16 @@
 // than the 5 s of a request. In a batch of more than 64 parties, those that share the piece of the stuck one, 1/64 of the batch, may
 // run out of time: they are not redeemed, and hear so. Several stuck rows cost one lock wait each. Other lanes don't notice.
 //
+// # Carts
+//
+// A cart is one transaction over leases of several offers, all or none. It has no queue and no number. It runs beside the queues, as soon as
+// it has its turn: at most cartsAtOnce run on a node, so that connections are left for the batches. One whose outcome is unknown takes a
+// turn for each further attempt.
+//
+// What can become of it is what can become of a batch, but for two things. A refusal of one item is one of the whole. And if the outcome is
+// unknown, it is the ledger that keeps the attempts apart, by the cart itself: verdicts and refusals of a later attempt hold for all before,
+// any other failure tells nothing. After its requester's deadline, attempts only find out. Until it is known, its units stay pending.
+//
 // # What was acknowledged already
 //
 // Nobody waits for it, so it gathers for a moment: fewer transactions and fsyncs for the same entries leave more of the machine to those

@@ -24,10 +24,10 @@ const (
 	withdrawn
 )
 
-// spent is what the block of the item's lease has pending for it.
-func (it *item) spent() int64 {
-	if it.entry.Kind.Spends() {
-		return it.entry.Units
+// spent is what the block of an entry's lease has pending for it.
+func spent(e *models.Entry) int64 {
+	if e.Kind.Spends() {
+		return e.Units
 	}
 	return 0
 }
@@ -54,11 +54,17 @@ func (it *item) bytes() int {
 	return n
 }
 
-// resolve gives an item its verdict and its units their place. They are settled if this very entry is in the ledger, on this lease;
-// else another entry stands in its place, or none, or it had come in by way of another lease.
+// resolve gives an item its verdict and its units their place.
 func (it *item) resolve(block *lease.Block, v models.Verdict) {
+	account(block, &it.entry, &v)
+	it.decided(v)
+}
+
+// account gives the units of an entry their place, once it has its verdict. They are settled if this very entry is in the ledger, on this
+// lease; else another entry stands in its place, or none, or it had come in by way of another lease.
+func account(block *lease.Block, e *models.Entry, v *models.Verdict) {
 	booked := v.Err == nil && !v.Replayed && v.Entry.LeaseID == block.LeaseID
-	switch n := it.spent(); {
+	switch n := spent(e); {
 	case n > 0 && booked:
 		block.Settled(n)
 	case n > 0:
@@ -66,5 +72,4 @@ func (it *item) resolve(block *lease.Block, v models.Verdict) {
 	case booked:
 		block.Refund(v.Redemption.Returned(&v.Entry))
 	}
-	it.decided(v)
 }

@@ -3,6 +3,7 @@ package settle
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,25 +16,29 @@ import (
 // Ledger is what a Settler needs of the database. Nothing is committed after ctx's deadline.
 type Ledger interface {
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 }
 
-// Settler runs the queues. It is safe for concurrent use.
+// Settler runs the queues, and carts beside them. It is safe for concurrent use.
 type Settler struct {
 	ledger  Ledger
 	now     func() time.Time
 	logger  zerolog.Logger
 	metrics *metrics
 
-	mu       sync.Mutex // a queue starts either before Stop, which waits for it, or not at all
+	carts        chan struct{} // a turn for each that is under way
+	cartsWaiting atomic.Int64
+
+	mu       sync.Mutex // a queue or cart starts either before Stop, which waits for it, or not at all
 	stopping bool
-	running  sync.WaitGroup  // the queues that run
+	running  sync.WaitGroup  // the queues and carts that run
 	stop     context.Context // ends all attempts, and the pauses between them
 	cancel   context.CancelFunc
 }
 
 // New makes a Settler; now needs a monotonic reading.
 func New(ledger Ledger, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Settler {
-	s := &Settler{ledger: ledger, now: now, logger: logger, metrics: newMetrics(reg)}
+	s := &Settler{ledger: ledger, now: now, logger: logger, metrics: newMetrics(reg), carts: make(chan struct{}, cartsAtOnce)}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -49,7 +54,7 @@ func (s *Settler) Stop(ctx context.Context) {
 	s.cancel()
 }
 
-// start counts one more queue that runs, unless the Settler stops.
+// start counts one more queue or cart that runs, unless the Settler stops.
 func (s *Settler) start() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

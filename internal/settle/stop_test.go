@@ -94,6 +94,11 @@ func (hanging) Settle(ctx context.Context, _ models.Batch) ([]models.Verdict, er
 	return nil, fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, ctx.Err())
 }
 
+func (hanging) SettleCart(ctx context.Context, _ models.Cart, _ []models.Batch) ([]models.Verdict, error) {
+	<-ctx.Done()
+	return nil, fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, ctx.Err())
+}
+
 // Submissions race with Stop: each is settled or refused, and nothing runs after Stop has returned.
 func TestStopAgainstSubmissions(t *testing.T) {
 	for range 200 {

@@ -40,7 +40,7 @@ var errLocked = errors.New("locked by others")
 var refusals = [...]error{
 	models.ErrOfferNotFound, models.ErrOfferExists, models.ErrStaleVersion, models.ErrBudgetBelowSpent,
 	models.ErrLimitAfterStart, models.ErrLeaseClosed, models.ErrEpochSuperseded,
-	models.ErrOfferNotActive, models.ErrModeNotPossible,
+	models.ErrOfferNotActive, models.ErrModeNotPossible, models.ErrCartNotFound,
 }
 
 func classify(err error) kind {
@@ -80,6 +80,9 @@ func classify(err error) kind {
 }
 
 func isRefusal(err error) bool {
+	if _, ok := errors.AsType[*models.CartError](err); ok {
+		return true
+	}
 	for _, r := range refusals {
 		if errors.Is(err, r) {
 			return true

@@ -21,10 +21,10 @@
 //
 // An error before COMMIT means that nothing happened. An error of COMMIT itself means nothing: the commit may have taken
 // effect, or be on its way to the server still. Transactions that find their own earlier work (grants by the ids of their leases,
-// closings by the lease's state, …) run again then, a few times. A settle does not: its caller does, with the same
+// closings by the lease's state, carts by their row, …) run again then, a few times. A settle does not: its caller does, with the same
 // batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
 //
-// Locks are taken in one order: user counters, entries, holds, exceptions, leases, the offer, and rows in the order of their keys.
+// Locks are taken in one order: the cart, user counters, entries, holds, exceptions, leases, the offer, and rows in the order of their keys.
 // A grant locks the offer first, because its leases are new and nobody else can hold them. Sessions end after five seconds of
 // silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
 //
@@ -36,6 +36,28 @@
 // A batch of new redemptions is written without looking whether they are there: the unique key tells, and then the transaction runs
 // again and looks. After that, and after a user went over a limit (which must not be said of a redemption that is there already), the
 // next batches look first, for such requests come in swarms. Whatever continues a redemption always looks.
+//
+// # Carts
+//
+// A cart is booked on leases of several offers, and their batch numbers belong to queues that run meanwhile. So its items are not numbered:
+// a lease only has to be active, and have room. What fences the attempts at a cart from each other is its row in carts. A new cart inserts
+// it before it does anything else; what follows on a cart locks it first. That row is the one lock that all attempts at a cart share,
+// whichever node makes them, and it is held until the transaction has ended.
+//
+// So an attempt that has come past it finds all earlier ones decided, and a COMMIT whose reply was lost needs no guess: the transaction
+// runs again. If the earlier one is still on its way, this one waits for it, at the row; a session that went silent is ended by the server, and
+// then its transaction never commits. Then the row is there, with entries that have the very ids of this attempt: it had committed. Or it is
+// not, or the entries are not there: it never will, and what this attempt now says is true of both. That holds for a refusal, too. A lease
+// that was reclaimed meanwhile refuses the second attempt, and had it been reclaimed after the first had committed, the row would be there.
+//
+// On engines whose members commit apart and compare afterwards (Galera), nobody waits at the row, but a refusal is as safe: what refuses an
+// attempt (a user's counter, an entry, a closed lease) is a row that the earlier attempt has written as well, and that somebody else has
+// changed and committed since. The earlier one can't commit on top of that any more. Only an attempt that looks, and must not write, proves
+// less there: if the earlier one commits after all, its units were given back too early, and the guard of the lease's row has to keep what is
+// spent within what was granted.
+//
+// Rows of several offers are locked in the order of their offers, within each table. So carts meet each other, and batches, in the order of
+// all locks.
 //
 // # Late units
 //

@@ -1,10 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
-	"tranche/internal/ledger"
 	"tranche/models"
 )
 
@@ -25,13 +25,13 @@ func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.Exp
 //
 // They are deleted one by one, each by its key. For one statement with many keys a server may take a scan to be cheaper, as long
 // as the table is small, and would wait for the rows of everybody else on its way.
-func (q *query) hold(plan *ledger.Planned) error {
-	for chunk := range slices.Chunk(inOrder(plan.Held), chunkSize) {
+func (q *query) hold(held, ended []models.Hold) error {
+	for chunk := range slices.Chunk(inOrder(held), chunkSize) {
 		if err := q.Create(&chunk).Error; err != nil {
 			return err
 		}
 	}
-	for _, h := range inOrder(plan.Ended) {
+	for _, h := range inOrder(ended) {
 		rows, err := q.exec("DELETE FROM holds WHERE offer_id = ? AND redemption = ?", h.OfferID, h.Redemption)
 		if err := one(rows, err, "end hold"); err != nil {
 			return err
@@ -42,5 +42,7 @@ func (q *query) hold(plan *ledger.Planned) error {
 
 // inOrder gives holds in the order of their keys.
 func inOrder(holds []models.Hold) []models.Hold {
-	return slices.SortedFunc(slices.Values(holds), func(a, b models.Hold) int { return compareIDs(a.Redemption, b.Redemption) })
+	return slices.SortedFunc(slices.Values(holds), func(a, b models.Hold) int {
+		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption))
+	})
 }

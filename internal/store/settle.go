@@ -95,7 +95,7 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 	if err := q.append(plan.Appends); err != nil {
 		return nil, err
 	}
-	if err := q.hold(plan); err != nil {
+	if err := q.hold(plan.Held, plan.Ended); err != nil {
 		return nil, err
 	}
 	return plan, q.except(batch.Offer.ID, plan.Exceptions)
@@ -210,7 +210,7 @@ func (q *query) lockUsages(offerID string, users []string) (map[string]models.Us
 func (q *query) append(appends []models.Entry) error {
 	entries := slices.Clone(appends)
 	slices.SortFunc(entries, func(a, b models.Entry) int {
-		return cmp.Or(compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
+		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
 	})
 	for chunk := range slices.Chunk(entries, chunkSize) {
 		if err := q.Create(&chunk).Error; err != nil {

@@ -24,6 +24,7 @@ type Fake struct {
 	mu     sync.Mutex // guards all below
 	nodes  map[models.ID]*models.Node
 	offers map[string]*shelf
+	carts  map[models.CartID]models.Cart
 }
 
 // shelf is one offer and all that hangs on it.
@@ -41,7 +42,7 @@ type shelf struct {
 
 // NewFake makes an empty store whose database clock is now.
 func NewFake(now func() time.Time) *Fake {
-	return &Fake{now: now, nodes: map[models.ID]*models.Node{}, offers: map[string]*shelf{}}
+	return &Fake{now: now, nodes: map[models.ID]*models.Node{}, offers: map[string]*shelf{}, carts: map[models.CartID]models.Cart{}}
 }
 
 // SetAvailable says what Available answers from now on. It changes nothing else: use Fail to make calls fail.

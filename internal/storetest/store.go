@@ -37,6 +37,8 @@ type Store interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
+	Cart(ctx context.Context, id models.CartID) (models.Cart, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
 	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)

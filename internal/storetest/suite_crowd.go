@@ -244,7 +244,7 @@ func (w *worker) giveBack(key string) models.Wanted {
 func expected(err error) bool {
 	for _, e := range []error{
 		models.ErrUserLimitReached, models.ErrKeyReused, models.ErrRedemptionNotFound, models.ErrRefundExceeds, models.ErrNotSettled,
-		models.ErrNotAHold, models.ErrHoldResolved, models.ErrConfirmExceeds, models.ErrNotConfirmed,
+		models.ErrNotAHold, models.ErrHoldResolved, models.ErrConfirmExceeds, models.ErrNotConfirmed, models.ErrCartNotFound,
 	} {
 		if errors.Is(err, e) {
 			return true

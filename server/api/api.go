@@ -51,12 +51,22 @@ type Allocator interface {
 	Cancel(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// Redemption finds one in the ledger or in this node's journal.
 	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
+	Carts
 	// CreateOffer gives isNew=false when the same offer was there already.
 	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)
 	// ChangeOffer may run change more than once; an error of change comes back wrapped.
 	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (allocator.Applied, error)
 	// LedgerNow is the database's clock, estimated.
 	LedgerNow() models.Micros
+}
+
+// Carts is what the Allocator does for several offers at once: for all of them or for none.
+type Carts interface {
+	RedeemCart(ctx context.Context, req allocator.CartRequest) (allocator.Carted, error)
+	Cart(ctx context.Context, id models.CartID) (allocator.Carted, error)
+	ConfirmCart(ctx context.Context, id models.CartID) (allocator.Carted, error)
+	CancelCart(ctx context.Context, id models.CartID) (allocator.Carted, error)
+	RefundCart(ctx context.Context, id models.CartID, key string, reason *string) (allocator.CartRefunded, error)
 }
 
 // Books reads the ledger. Limits are at most maxLimit + 1: a page asks for one row more than it shows.

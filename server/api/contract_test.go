@@ -116,7 +116,7 @@ func TestTheDocumentNamesAllRules(t *testing.T) {
 }
 
 func TestRequestsAreClosed(t *testing.T) {
-	for _, name := range []string{"NewOffer", "OfferChange", "NewRedemption", "NewConfirmation", "NewCancellation", "NewRefund", "Reason"} {
+	for _, name := range []string{"NewOffer", "OfferChange", "NewRedemption", "NewConfirmation", "NewCancellation", "NewCart", "NewCartItem", "NewRefund", "NewCartRefund", "Reason"} {
 		schema := document(t).Components.Schemas[name].Value
 		if has := schema.AdditionalProperties.Has; has == nil || *has {
 			t.Errorf("%s allows unknown members", name)

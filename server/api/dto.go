@@ -86,6 +86,15 @@ func recorded(r *models.Redemption) string {
 	return "ledger"
 }
 
+// cartIDOf gives the cart that a redemption is an item of, if it is one.
+func cartIDOf(r *models.Redemption) *string {
+	if r.CartID == nil {
+		return nil
+	}
+	id := r.CartID.String()
+	return &id
+}
+
 func toRedemption(r *models.Redemption) redemptionJSON {
 	return redemptionJSON{
 		ID:             r.RedemptionID.String(),
@@ -99,6 +108,7 @@ func toRedemption(r *models.Redemption) redemptionJSON {
 		HoldExpiresAt:  (*instantJSON)(r.HoldExpiresAt),
 		Recorded:       recorded(r),
 		Late:           r.Late,
+		CartID:         cartIDOf(r),
 		NodeID:         idJSON(r.NodeID),
 		LeaseID:        idJSON(r.LeaseID),
 		CreatedAt:      instantJSON(r.CreatedAt),
@@ -132,6 +142,32 @@ func toRefund(e *models.Entry) refundJSON {
 		Reason:         e.Reason,
 		CreatedAt:      instantJSON(e.CreatedAt),
 	}
+}
+
+type cartJSON struct {
+	ID    string           `json:"id"`
+	Items []redemptionJSON `json:"items"`
+}
+
+func toCart(c *allocator.Carted) cartJSON {
+	shown := cartJSON{ID: c.ID.String(), Items: make([]redemptionJSON, len(c.Redemptions))}
+	for i := range c.Redemptions {
+		shown.Items[i] = toRedemption(&c.Redemptions[i])
+	}
+	return shown
+}
+
+type cartRefundJSON struct {
+	ID    string       `json:"id"`
+	Items []refundJSON `json:"items"`
+}
+
+func toCartRefund(c *allocator.CartRefunded) cartRefundJSON {
+	shown := cartRefundJSON{ID: c.ID.String(), Items: make([]refundJSON, len(c.Refunds))}
+	for i := range c.Refunds {
+		shown.Items[i] = toRefund(&c.Refunds[i])
+	}
+	return shown
 }
 
 type entryJSON struct {

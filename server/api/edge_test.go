@@ -195,7 +195,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
 	for _, target := range []string{
-		"/", "/v1", "/v1/", "/v1/offers/", "/v1/offers/o/", "//v1/offers", "/v1/offers/o/histories", "/v1/offers/o/recalls", "/v1/cart",
+		"/", "/v1", "/v1/", "/v1/offers/", "/v1/offers/o/", "//v1/offers", "/v1/offers/o/histories", "/v1/offers/o/recalls", "/v1/cart", "/v1/carts/",
 		"/v1/audits", "/v1/redemptions/x/expire", "/favicon.ico", "/v1/offers/..", "/V1/offers", "/v1/offers/o/users/a/b",
 	} {
 		if target == "/v1/offers/.." {

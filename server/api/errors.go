@@ -63,6 +63,7 @@ var meanings = [...]meaning{
 	{models.ErrOfferNotFound, "offer-not-found", 404, "No such offer", noRetry, outcomeNone},
 	{models.ErrRedemptionUnsettled, "redemption-not-found", 404, "No such redemption", retryLater, outcomeNone}, // is the next one, too
 	{models.ErrRedemptionNotFound, "redemption-not-found", 404, "No such redemption", noRetry, outcomeNone},
+	{models.ErrCartNotFound, "cart-not-found", 404, "No such cart", noRetry, outcomeNone},
 	{models.ErrBudgetExhausted, "budget-exhausted", 409, "The budget is used up", noRetry, outcomeNone},
 	{models.ErrBudgetHeld, "budget-held", 409, "What is left of the budget is held elsewhere", retryLater, outcomeNone},
 	{models.ErrUserLimitReached, "user-limit-reached", 409, "The user's limit is reached", noRetry, outcomeNone},

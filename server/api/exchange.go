@@ -98,6 +98,17 @@ func (x *exchange) redemption() (models.RedemptionID, error) {
 	return models.RedemptionID{}, f.err()
 }
 
+// cart gives the cart id of the path.
+func (x *exchange) cart() (models.CartID, error) {
+	id, err := models.ParseCartID(x.segment("cart"))
+	if err == nil {
+		return id, nil
+	}
+	var f faults
+	f.add("cart", ruleFormat, "a cart id is 26 characters of a-z and 2-7")
+	return models.CartID{}, f.err()
+}
+
 // user gives the user id of the path.
 func (x *exchange) user() (string, error) {
 	id := x.segment("user")

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -209,6 +210,51 @@ func (o *object) document(name string, maxBytes int) field[string] {
 		return f
 	}
 	return field[string]{present: true, value: string(compact)}
+}
+
+// objects reads an array of 1 to most objects, each by read and all of it. What is wrong with one is told with its place: items[0].units.
+func (o *object) objects(name string, most int, read func(item *object)) {
+	raw, _ := take[jsontext.Value](o, name, notNull, '[', "an array")
+	if raw == nil {
+		return
+	}
+	values, tokens := elements(raw), new(jsontext.Decoder)
+	if len(values) < 1 || len(values) > most {
+		o.add(name, ruleLength, "1 to %d items, not %d", most, len(values))
+		return
+	}
+	for i, value := range values {
+		place := fmt.Sprintf("%s[%d]", name, i)
+		if value.Kind() != '{' {
+			o.add(place, ruleType, "must be a JSON object")
+			continue
+		}
+		var item object
+		item.members = item.space[:0]
+		if err := item.parse(tokens, value); err != nil {
+			o.add(place, ruleJSON, "%s", explainJSON(err))
+			continue
+		}
+		read(&item)
+		_ = item.close() // which adds to its faults
+		for _, f := range item.list {
+			o.add(place+"."+f.Field, f.Rule, "%s", f.Detail)
+		}
+	}
+}
+
+// elements splits an array, which the tokenizer has read before and found to be one.
+func elements(array jsontext.Value) (values []jsontext.Value) {
+	tokens := jsontext.NewDecoder(bytes.NewBuffer(array))
+	_, _ = tokens.ReadToken()
+	for tokens.PeekKind() != ']' {
+		value, err := readRaw(tokens, array)
+		if err != nil {
+			return values
+		}
+		values = append(values, value)
+	}
+	return values
 }
 
 // seconds is how durations are given in requests.

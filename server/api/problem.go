@@ -94,6 +94,9 @@ func (x *exchange) problemOf(err error, now models.Micros) *problem {
 		OfferID:    x.offerID,
 		retryAfter: m.retry,
 	}
+	if item, ok := errors.AsType[*models.CartError](err); ok {
+		p.OfferID = item.OfferID
+	}
 	if m.status < 500 {
 		p.Detail = m.err.Error() // not err's own text: callees may have wrapped it in what is none of the client's business
 		p.explain(err, now)

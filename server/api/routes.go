@@ -55,6 +55,11 @@ func routes() []route {
 		{post, "/v1/redemptions/{redemption}/cancel", scopeCheckout, (*server).cancelHold, writes},
 		{post, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).refund, writes},
 		{get, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).listRefunds, queries},
+		{post, "/v1/carts", scopeCheckout, (*server).redeemCart, writes | sampled},
+		{get, "/v1/carts/{cart}", scopeCheckout, (*server).getCart, 0},
+		{post, "/v1/carts/{cart}/confirm", scopeCheckout, (*server).confirmCart, writes},
+		{post, "/v1/carts/{cart}/cancel", scopeCheckout, (*server).cancelCart, writes},
+		{post, "/v1/carts/{cart}/refunds", scopeCheckout, (*server).refundCart, writes},
 		{get, "/v1/offers/{offer}/users/{user}", scopeCheckout, (*server).getUsage, 0},
 
 		{get, "/v1/offers/{offer}/balance", scopeCheckout, (*server).getBalance, 0},

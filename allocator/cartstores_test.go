@@ -1,0 +1,118 @@
+package allocator_test
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/internal/settle"
+	"tranche/internal/store"
+	"tranche/internal/storetest"
+	"tranche/lease"
+	"tranche/models"
+	"tranche/refund"
+)
+
+// The same on databases: four nodes share a file, or have a store each on one server.
+func TestRandomCartsOnDatabases(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) {
+		one := openStore(t, store.Config{Path: filepath.Join(t.TempDir(), "tranche.db")})
+		randomCartsOn(t, one, one, one, one)
+	})
+	t.Run("MySQL", func(t *testing.T) {
+		dsn := storetest.MySQL(t)
+		var stores []*store.Store
+		for range 4 {
+			stores = append(stores, openStore(t, store.Config{DSN: dsn, MaxConns: 16, Isolation: sql.LevelReadCommitted}))
+		}
+		randomCartsOn(t, stores...)
+	})
+}
+
+func openStore(t *testing.T, cfg store.Config) *store.Store {
+	t.Helper()
+	s, err := store.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func randomCartsOn(t *testing.T, stores ...*store.Store) {
+	customers := crowdOf(1500, 10_000)
+	offers := cartOffers(customers)
+	for _, o := range offers {
+		if _, _, err := stores[0].CreateOffer(t.Context(), o, models.Audit{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	var nodes []*allocator.Allocator
+	var ends []func()
+	for _, s := range stores {
+		n, end := startNode(t, ctx, s, &loops)
+		nodes, ends = append(nodes, n), append(ends, end)
+	}
+	s := newCartShop(t, offers, nodes...)
+	s.serve(customers, 24)
+	if busy := s.heard[models.ErrBusy.Error()]; busy > 0 {
+		t.Errorf("%d times a deadlock or a lock reached a client", busy)
+	}
+	for _, end := range ends {
+		end()
+	}
+	cancel()
+	loops.Wait()
+	s.audit(func(offer string) models.Balance {
+		b, err := stores[0].Balance(t.Context(), offer)
+		if err != nil || b.Outstanding != 0 {
+			t.Errorf("after the drain: %+v, %v", b, err)
+		}
+		return b
+	})
+}
+
+// startNode is what a server puts together, without HTTP. end drains it.
+func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.WaitGroup) (n *allocator.Allocator, end func()) {
+	t.Helper()
+	id, registry := models.NewID(), prometheus.NewRegistry()
+	epoch, err := s.RegisterNode(ctx, id, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var catalogue *allocator.Catalogue
+	keeper := lease.NewKeeper(lease.Config{
+		NodeID: id, Lanes: s.Lanes(), Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		Learned: func(o models.Offer) { catalogue.Learn(o) },
+	}, s)
+	catalogue = allocator.NewCatalogue(s, keeper.Hear, time.Now, zerolog.Nop())
+	if err := catalogue.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	settler := settle.New(s, time.Now, zerolog.Nop(), registry)
+	desk := refund.NewDesk(id, s, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
+	n = allocator.New(id, catalogue, s, keeper, settler, desk, &testJournal{}, time.Now)
+	keeper.Begin(epoch)
+	loops.Go(func() { keeper.Run(ctx) })
+	loops.Go(func() { catalogue.Run(ctx, keeper.InTail) })
+	return n, func() {
+		desk.Wait()
+		n.Wait()
+		if left := keeper.Drain(ctx); left != 0 {
+			t.Errorf("%d leases left", left)
+		}
+		settler.Stop(ctx)
+	}
+}

@@ -1,0 +1,147 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tranche/lease"
+	"tranche/models"
+)
+
+const (
+	// cartsAtOnce leaves most of the store's connections to the batches, which do more with one.
+	cartsAtOnce = 16
+	// maxCartsWaiting bounds those that wait for their turn.
+	maxCartsWaiting = 1024
+)
+
+// cart is a transaction over several leases, with its requester.
+type cart struct {
+	models.Cart
+	items    []lease.CartItem
+	deadline time.Time // zero: none
+	decided  func()
+
+	ended    chan struct{}
+	verdicts []models.Verdict // this and err are set before ended is closed
+	err      error
+}
+
+// SettleCart books the items of a cart, all of them or none, and waits for the verdicts, one for each item. For a redeem or hold entry,
+// its block owes its units.
+//
+// A *models.CartError is a refusal of the whole; ErrLeaseClosed is one, and then that lease's block is sealed. All else is as for Settle:
+// errors, deadlines, and decided, which may be nil.
+func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error) {
+	c := &cart{Cart: of, items: items, decided: decided, ended: make(chan struct{})}
+	c.deadline, _ = ctx.Deadline()
+	if err := s.admit(ctx); err != nil {
+		c.end(nil, err)
+	} else {
+		go func() {
+			defer s.running.Done()
+			c.end(s.settleCart(c))
+		}()
+	}
+	select {
+	case <-c.ended:
+		return c.verdicts, c.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.ended: // perhaps at the same moment
+		return c.verdicts, c.err
+	default:
+		return nil, models.ErrOutcomeUnknown
+	}
+}
+
+// admit waits for a turn, and counts one more cart that runs, unless the Settler stops.
+func (s *Settler) admit(ctx context.Context) error {
+	if s.cartsWaiting.Add(1) > maxCartsWaiting {
+		s.cartsWaiting.Add(-1)
+		return models.ErrOverloaded
+	}
+	defer s.cartsWaiting.Add(-1)
+	select {
+	case s.carts <- struct{}{}:
+	case <-ctx.Done():
+		return models.ErrLedgerUnavailable
+	}
+	if !s.start() {
+		s.endTurn()
+		return models.ErrDraining
+	}
+	return nil
+}
+
+func (s *Settler) endTurn() { <-s.carts }
+
+// settleCart decides a cart whose turn it is.
+func (s *Settler) settleCart(c *cart) ([]models.Verdict, error) {
+	ctx, cancel := s.stop, context.CancelFunc(func() {})
+	if !c.deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, c.deadline)
+	}
+	verdicts, err := s.attemptCart(ctx, c)
+	cancel()
+	s.endTurn()
+	if errors.Is(err, models.ErrOutcomeUnknown) {
+		return s.cartUntilKnown(c, err)
+	}
+	return verdicts, err
+}
+
+// cartUntilKnown runs a cart, whose first attempt ended in the dark, until it is known what became of it. Only verdicts and a refusal
+// tell: the ledger gives them when no attempt before is on its way any more. ErrOutcomeUnknown: the Settler stopped first.
+func (s *Settler) cartUntilKnown(c *cart, cause error) ([]models.Verdict, error) {
+	s.logger.Warn().Err(cause).Stringer("cart_id", c.ID).Msg("outcome of a cart unknown, it runs again until it is known")
+	for backoff := newBackoff(); backoff.Wait(s.stop); {
+		select {
+		case s.carts <- struct{}{}:
+		case <-s.stop.Done():
+			return nil, models.ErrOutcomeUnknown
+		}
+		s.metrics.repeated.Inc()
+		verdicts, err := s.attemptCart(s.stop, c)
+		s.endTurn()
+		if _, refused := errors.AsType[*models.CartError](err); err == nil || refused {
+			return verdicts, err
+		}
+	}
+	return nil, models.ErrOutcomeUnknown
+}
+
+// attemptCart runs the cart's transaction once. After the deadline it only finds out what an earlier attempt has done.
+func (s *Settler) attemptCart(ctx context.Context, c *cart) ([]models.Verdict, error) {
+	now := s.now()
+	late := !c.deadline.IsZero() && !now.Before(c.deadline)
+	batches := make([]models.Batch, len(c.items))
+	for i, it := range c.items {
+		batches[i] = models.Batch{Offer: it.Offer, LeaseID: it.Block.LeaseID, Wanted: []models.Wanted{{Entry: it.Entry, CheckOnly: late}}}
+	}
+	verdicts, err := s.ledger.SettleCart(ctx, c.Cart, batches)
+	s.metrics.observe(len(batches), s.now().Sub(now), err)
+	return verdicts, err
+}
+
+// end gives the units of all items their place, and tells the requester.
+func (c *cart) end(verdicts []models.Verdict, err error) {
+	refused, _ := errors.AsType[*models.CartError](err)
+	for i, it := range c.items {
+		v := models.Verdict{Err: err}
+		if err == nil {
+			v = verdicts[i]
+		}
+		if refused != nil && refused.OfferID == it.Offer.ID && errors.Is(err, models.ErrLeaseClosed) {
+			it.Block.Seal()
+		}
+		account(it.Block, &it.Entry, &v)
+	}
+	if c.decided != nil {
+		c.decided()
+	}
+	c.verdicts, c.err = verdicts, err
+	close(c.ended)
+}
