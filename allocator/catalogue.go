@@ -98,8 +98,11 @@ func (c *Catalogue) Sync(ctx context.Context) error {
 // Loaded reports whether the offers were ever read.
 func (c *Catalogue) Loaded() bool { return c.offers.Load() != nil }
 
-// Learn takes in one offer that was read elsewhere.
-func (c *Catalogue) Learn(o models.Offer) { c.take([]models.Offer{o}, false) }
+// Learn takes in one offer that was read elsewhere, and gives it as this node knows it then.
+func (c *Catalogue) Learn(o models.Offer) *models.Offer {
+	c.take([]models.Offer{o}, false)
+	return c.Newer(&o)
+}
 
 // Offer gives an offer as this node knows it. What it doesn't know it asks the database for.
 // The result is shared and must not be changed.
@@ -114,8 +117,7 @@ func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error)
 	if err != nil {
 		return nil, err
 	}
-	c.Learn(o)
-	return &o, nil
+	return c.Learn(o), nil
 }
 
 // Newer gives the offer as this node knows it by now, if it was changed or recalled since.

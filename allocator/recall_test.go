@@ -157,3 +157,33 @@ func (f *fleet) count(calls ...string) *atomic.Int64 {
 	})
 	return &n
 }
+
+// The reply to the opening of a pool takes its time, and meanwhile the node hears of a recall, with nothing of the offer to return yet.
+func TestAPoolThatArrivesAfterARecallIsReturned(t *testing.T) {
+	inFleet(t, 2, nil, func(t *testing.T, f *fleet) {
+		if _, err := f.nodes[0].redeem("a", "u", 100); err != nil {
+			t.Fatal(err)
+		}
+		f.fake.After = func(call string) error {
+			if call == "OpenPool" {
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		var refunded sync.WaitGroup
+		refunded.Go(func() {
+			if _, err := f.nodes[1].refund("a", "r", 1); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		if _, err := f.fake.Recall(t.Context(), "o", f.balance().Recall); err != nil {
+			t.Fatal(err)
+		}
+		refunded.Wait()
+		time.Sleep(time.Second)
+		if b := f.balance(); b.Recalled > 0 {
+			t.Errorf("a recalled pool is kept: %+v", b)
+		}
+	})
+}

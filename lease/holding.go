@@ -230,7 +230,7 @@ func (h *holding) sealAll() []*heldLease {
 	return slices.Clone(h.held)
 }
 
-// adopt is add for a block that comes from outside, with the offer's number since it was opened. It gives false when the holding has
+// adopt is add for a block that comes from outside, with the offer's number as the node knows it. It gives false when the holding has
 // retired.
 func (h *holding) adopt(b *Block, asked time.Time, number int64) bool {
 	h.mu.Lock()

@@ -35,8 +35,9 @@ type Config struct {
 	Now     func() time.Time // with a monotonic reading
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer
-	// Learned is told of each offer that comes with a lease, or with the renewal of one, before the lease is spent from.
-	Learned func(models.Offer)
+	// Learned is told of each offer that comes with a lease, or with the renewal of one, before the lease is spent from. It gives the
+	// offer as the node knows it by then.
+	Learned func(models.Offer) *models.Offer
 }
 
 // Keeper owns the leases of a node. It is safe for concurrent use.
@@ -137,16 +138,24 @@ func (k *Keeper) InTail() (tail bool) {
 }
 
 // Adopt takes over a block that was not granted from the budget: a refund pool. offer is as it was after the pool was there.
+//
+// The node may have heard of a recall since, when it had no holding that could remember it. So the holding is made first, and then
+// asked for is what the node knows: whatever it hears later, it tells the holding.
 func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
-	k.learn(offer)
-	for !k.holding(b.OfferID).adopt(b, k.cfg.Now(), offer.Recall) {
+	for {
+		h := k.holding(b.OfferID)
+		if h.adopt(b, k.cfg.Now(), k.learn(offer).Recall) {
+			return
+		}
 	}
 }
 
-func (k *Keeper) learn(offer *models.Offer) {
-	if k.cfg.Learned != nil {
-		k.cfg.Learned(*offer)
+// learn gives the offer as the node knows it, once it has been told of offer.
+func (k *Keeper) learn(offer *models.Offer) *models.Offer {
+	if k.cfg.Learned == nil {
+		return offer
 	}
+	return k.cfg.Learned(*offer)
 }
 
 // Pool gives the refund pool of an offer that is open now, or nil.

@@ -32,8 +32,8 @@ func (h *holding) looksFirst() bool {
 	return h.short.known && h.unsure == nil
 }
 
-// look reads the books, and reports whether a grant would serve anybody who waits. Where it would not, and others have what is missing,
-// or this node itself has it in pieces, those units are called back.
+// look reads the books, and reports whether a grant is worth it: to serve anybody who waits, or to prefetch. Where it is not, and
+// others have what is missing, or this node itself has it in pieces, those units are called back.
 func (h *holding) look(ctx context.Context) (worth bool, err error) {
 	books, err := h.keeper.ledger.Balance(ctx, h.offerID)
 	if err != nil {
@@ -66,7 +66,7 @@ func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
 	coming, out := free+books.Recalled, free+books.Outstanding
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ahead = false
+	worth, h.ahead = h.ahead && free > 0, false
 	h.serve(nil, now) // units may have come back here
 	var wanted int64
 	still := h.waiting[:0:0]

@@ -242,3 +242,40 @@ func TestWaitingForUnitsToComeBackIsBounded(t *testing.T) {
 		asks.keeper.Drain(t.Context())
 	})
 }
+
+// One request for more than there is must not cost the others their next block, nor a look at the books each time they spend.
+func TestARequestForTooMuchStopsNoPrefetch(t *testing.T) {
+	withoutLoops(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+		if err := b.spend(1); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.spend(20_000); !errors.Is(err, ErrShort) {
+			t.Fatal(err)
+		}
+		time.Sleep(shortFor)
+		var looks atomic.Int64
+		b.fail(func(call string) error {
+			switch call {
+			case "Grant":
+				time.Sleep(10 * time.Millisecond)
+			case "Balance":
+				looks.Add(1)
+			}
+			return nil
+		})
+		for range 1000 {
+			start := time.Now()
+			if err := b.spend(1); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(start); took > 0 {
+				t.Errorf("waited %s", took)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if looks.Load() > 1 {
+			t.Errorf("looked at the books %d times", looks.Load())
+		}
+		b.keeper.Drain(t.Context())
+	})
+}
