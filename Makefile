@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench load clean
+.PHONY: help run test test-long lint bench microbench load clean
 
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 gofumpt     := mvdan.cc/gofumpt@v0.12.0
@@ -21,7 +21,10 @@ lint: ## go vet, staticcheck and gofumpt; changes nothing
 	go run $(staticcheck) ./...
 	@unformatted=$$(go run $(gofumpt) -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:" $$unformatted; exit 1; fi
 
-bench: ## The Go benchmarks
+bench: ## Side by side with the rivals, into docs/bench; 45 minutes, loadtest/bench.sh says how to shorten it
+	./loadtest/bench.sh
+
+microbench: ## The Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
 load: ## k6 against three nodes on a private MariaDB; SCRIPT=burst and others: see loadtest/README.md

@@ -80,9 +80,12 @@ func journaled(e *models.Entry) (Redeemed, error) {
 	return Redeemed{Redemption: r}, err
 }
 
-// outage redeems while the database is away, from what this node has leased: as fast does. A user's limit holds as far as this node
-// knows. It is the entry that was tried before, so if that comes to be committed after all, it is still one redemption.
+// outage redeems while the database is away, from what this node has leased: as fast does. The offer's status, its window and its
+// users' limits hold as far as this node knows. It is the entry that was tried before, so if that comes to be committed after all, it is still one redemption.
 func (a *Allocator) outage(ctx context.Context, offer *models.Offer, e models.Entry) (Redeemed, error) {
+	if err := a.active(offer, a.now()); err != nil {
+		return a.refuse(ctx, &e, err)
+	}
 	counted := offer.LimitsUsers()
 	if counted {
 		if err := a.memory.users.reserve(offer, &e); err != nil {

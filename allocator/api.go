@@ -69,11 +69,12 @@ type Refunded struct {
 // Applied is an offer as a change left it, and how far the change has reached the nodes.
 type Applied struct {
 	Offer   models.Offer
-	Applied []models.ID // nodes that act on it already
-	Pending []Pending   // nodes that may not have heard of it
+	Applied []models.ID // the node that was asked, and those that had leases, without the pending ones
+	Pending []Pending   // nodes that hold leases from before
 }
 
-// Pending is a node that may go on with the offer as it was, and until when at the latest.
+// Pending is a node that may go on with the offer as it was, and until when at the latest: whatever lengthens its leases tells it of the
+// change.
 type Pending struct {
 	NodeID   models.ID
 	NodeName string

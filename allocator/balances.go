@@ -1,7 +1,11 @@
 package allocator
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +35,7 @@ type sharedBalance struct {
 	at      time.Time     // when the read began
 	done    chan struct{} // closed when it ended
 	balance models.Balance
+	holders []models.Holder
 	release *models.Micros // when the first hold ends, or the first lease that has units
 	err     error
 }
@@ -47,15 +52,29 @@ func (b *balances) read(s *sharedBalance, offerID string) {
 	if err != nil {
 		return // it is only known less well
 	}
+	leases = slices.DeleteFunc(leases, func(l models.ListedLease) bool { return l.Outstanding() == 0 })
 	for _, l := range leases {
-		if at := l.ExpiresAt; l.Outstanding() > 0 && (s.release == nil || at < *s.release) {
+		if at := l.ExpiresAt; s.release == nil || at < *s.release {
 			s.release = &at
 		}
 	}
+	s.holders = holders(leases)
 }
 
-// get gives a balance whose reading began at notBefore or later, and when units may come back.
-func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time) (balance models.Balance, release *models.Micros, err error) {
+// holders adds leases up by their owners, most units first.
+func holders(leases []models.ListedLease) []models.Holder {
+	byNode := map[models.ID]models.Holder{}
+	for _, l := range leases {
+		h := byNode[l.NodeID]
+		byNode[l.NodeID] = models.Holder{NodeID: l.NodeID, Units: h.Units + l.Outstanding(), Until: max(h.Until, l.ExpiresAt)}
+	}
+	return slices.SortedFunc(maps.Values(byNode), func(a, b models.Holder) int {
+		return cmp.Or(cmp.Compare(b.Units, a.Units), bytes.Compare(a.NodeID[:], b.NodeID[:]))
+	})
+}
+
+// get gives a balance whose reading began at notBefore or later, with who has what is outstanding, and when units may come back.
+func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time) (*sharedBalance, error) {
 	b.mu.Lock()
 	now := b.now()
 	s, ok := b.last[offerID]
@@ -68,9 +87,9 @@ func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time)
 	b.mu.Unlock()
 	select {
 	case <-s.done:
-		return s.balance, s.release, s.err
+		return s, s.err
 	case <-ctx.Done():
-		return models.Balance{}, nil, models.ErrLedgerUnavailable
+		return nil, models.ErrLedgerUnavailable
 	}
 }
 

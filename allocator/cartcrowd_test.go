@@ -287,7 +287,7 @@ func TestRandomCartsOnFourNodes(t *testing.T) {
 	offers := cartOffers(customers)
 	inFleet(t, 4, nil, func(t *testing.T, f *fleet) {
 		for _, o := range offers {
-			if _, _, err := f.fake.CreateOffer(t.Context(), o); err != nil {
+			if _, _, err := f.fake.CreateOffer(t.Context(), o, models.Audit{}); err != nil {
 				t.Fatal(err)
 			}
 		}

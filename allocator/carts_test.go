@@ -24,7 +24,7 @@ func (f *fleet) offers(change func(*models.Offer), ids ...string) {
 		if change != nil {
 			change(&offer)
 		}
-		if _, _, err := f.fake.CreateOffer(f.t.Context(), offer); err != nil {
+		if _, _, err := f.fake.CreateOffer(f.t.Context(), offer, models.Audit{}); err != nil {
 			f.t.Fatal(err)
 		}
 	}

@@ -53,7 +53,7 @@ func randomCartsOn(t *testing.T, stores ...*store.Store) {
 	customers := crowdOf(1500, 10_000)
 	offers := cartOffers(customers)
 	for _, o := range offers {
-		if _, _, err := stores[0].CreateOffer(t.Context(), o); err != nil {
+		if _, _, err := stores[0].CreateOffer(t.Context(), o, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,15 +92,17 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	if err != nil {
 		t.Fatal(err)
 	}
-	catalogue := allocator.NewCatalogue(s, time.Now, zerolog.Nop())
+	var catalogue *allocator.Catalogue
+	keeper := lease.NewKeeper(lease.Config{
+		NodeID: id, Lanes: s.Lanes(), Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		Learned: func(o models.Offer) { catalogue.Learn(o) },
+	}, s)
+	catalogue = allocator.NewCatalogue(s, keeper.Hear, time.Now, zerolog.Nop())
 	if err := catalogue.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	keeper := lease.NewKeeper(lease.Config{
-		NodeID: id, Lanes: s.Lanes(), Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: catalogue.Learn,
-	}, s)
 	settler := settle.New(s, time.Now, zerolog.Nop(), registry)
-	desk := refund.NewDesk(id, s, keeper, settler, time.Now, zerolog.Nop())
+	desk := refund.NewDesk(id, s, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
 	n = allocator.New(id, catalogue, s, keeper, settler, desk, &testJournal{}, time.Now)
 	keeper.Begin(epoch)
 	loops.Go(func() { keeper.Run(ctx) })

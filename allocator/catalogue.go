@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +33,7 @@ const (
 type Catalogue struct {
 	source Offers
 	now    func() time.Time
+	news   func(*models.Offer)
 	logger zerolog.Logger
 
 	offers atomic.Pointer[map[string]known] // never changed, only replaced; nil before the first sync
@@ -56,9 +56,10 @@ type reading struct {
 	at     time.Time
 }
 
-// NewCatalogue makes an empty Catalogue; now needs a monotonic reading.
-func NewCatalogue(source Offers, now func() time.Time, logger zerolog.Logger) *Catalogue {
-	return &Catalogue{source: source, now: now, logger: logger}
+// NewCatalogue makes an empty Catalogue; now needs a monotonic reading. news is told of each offer that is newer than what was known of
+// it, once the catalogue has it.
+func NewCatalogue(source Offers, news func(*models.Offer), now func() time.Time, logger zerolog.Logger) *Catalogue {
+	return &Catalogue{source: source, news: news, now: now, logger: logger}
 }
 
 // Run keeps the catalogue up to date until ctx ends. inTail tells whether the budget of an offer that this node serves runs out.
@@ -86,7 +87,7 @@ func (c *Catalogue) Sync(ctx context.Context) error {
 		return err
 	}
 	c.setClock(snapshot.Now, began)
-	c.take(snapshot.Offers, began, all)
+	c.take(snapshot.Offers, all)
 	c.synced.Store(&began)
 	if all {
 		c.allRead = began
@@ -98,7 +99,7 @@ func (c *Catalogue) Sync(ctx context.Context) error {
 func (c *Catalogue) Loaded() bool { return c.offers.Load() != nil }
 
 // Learn takes in one offer that was read elsewhere.
-func (c *Catalogue) Learn(o models.Offer) { c.take([]models.Offer{o}, c.now(), false) }
+func (c *Catalogue) Learn(o models.Offer) { c.take([]models.Offer{o}, false) }
 
 // Offer gives an offer as this node knows it. What it doesn't know it asks the database for.
 // The result is shared and must not be changed.
@@ -117,27 +118,12 @@ func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error)
 	return &o, nil
 }
 
-// Newer gives the offer as this node knows it by now, if that is a later version.
+// Newer gives the offer as this node knows it by now, if it was changed or recalled since.
 func (c *Catalogue) Newer(o *models.Offer) *models.Offer {
-	if k, ok := c.find(o.ID); ok && k.Version > o.Version {
+	if k, ok := c.find(o.ID); ok && k.NewerThan(o) {
 		return k.Offer
 	}
 	return o
-}
-
-// OutdatedFor reports whether this node's knowledge of an offer is older than the revival of a lease of it: the node was cut off until
-// after its deadline, has its lease again, and has not heard yet what an admin may have changed meanwhile. A lease that was renewed in
-// time needs no newer knowledge: it could have been spent from a moment before.
-func (c *Catalogue) OutdatedFor(id string, revived time.Time) bool {
-	if revived.IsZero() {
-		return false
-	}
-	at := revived.Add(-4 * syncEvery)
-	if last := c.synced.Load(); last != nil && last.After(at) {
-		return false
-	}
-	k, ok := c.find(id)
-	return !ok || k.since.Before(at)
 }
 
 // LedgerNow is the database's clock at the instant now, as far as this node can tell.
@@ -169,45 +155,47 @@ func (c *Catalogue) find(id string) (known, bool) {
 	return k, ok
 }
 
-// take replaces the snapshot if any of the offers is news. began is when they were read, or before; all says that they are all
-// there are.
+// take brings the snapshot up to date, if any of the offers is news; all says that they are all that are not over.
 //
 // An offer that is over stays for a while after this node heard of its end: answers that are still on their way from before must
 // not bring it back to life. A later read of all offers drops it, and then it is read when it is asked for.
-func (c *Catalogue) take(offers []models.Offer, began time.Time, all bool) {
+func (c *Catalogue) take(offers []models.Offer, all bool) {
+	for _, o := range c.replace(offers, all) {
+		c.news(o)
+	}
+}
+
+// replace puts a new snapshot in the place of the old one, and gives what is new in it.
+func (c *Catalogue) replace(offers []models.Offer, all bool) (news []*models.Offer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := c.now()
 	var old map[string]known
 	if p := c.offers.Load(); p != nil {
 		old = *p
 	}
-	if old != nil && !all && !news(old, offers) {
-		return
+	for i := range offers {
+		if k, ok := old[offers[i].ID]; !ok || offers[i].NewerThan(k.Offer) {
+			news = append(news, &offers[i])
+		}
+	}
+	if len(news) == 0 && !all {
+		return nil
 	}
 	next := make(map[string]known, len(old)+len(offers))
-	if !all {
-		maps.Copy(next, old)
+	for id, k := range old {
+		if !all || now.Sub(k.since) < syncWindow {
+			next[id] = k
+		}
 	}
-	for i := range offers {
-		o := &offers[i]
-		k, ok := old[o.ID]
-		if !ok || k.Version < o.Version {
-			k = known{o, c.now()}
+	for i := range offers { // those that have not changed, and may have been known for long
+		if k, ok := old[offers[i].ID]; ok {
+			next[offers[i].ID] = k
 		}
-		over := k.StatusAt(c.LedgerNow(c.now())) == models.StatusEnded
-		if !over || !all || ok && k.since.After(began.Add(-syncWindow)) {
-			next[o.ID] = k
-		}
+	}
+	for _, o := range news {
+		next[o.ID] = known{o, now}
 	}
 	c.offers.Store(&next)
-}
-
-// news reports whether one of the offers is newer than what is known.
-func news(old map[string]known, offers []models.Offer) bool {
-	for i := range offers {
-		if k, ok := old[offers[i].ID]; !ok || k.Version < offers[i].Version {
-			return true
-		}
-	}
-	return false
+	return news
 }

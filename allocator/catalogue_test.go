@@ -2,6 +2,7 @@ package allocator_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,8 +20,9 @@ type shelf struct {
 	reads  int
 }
 
-func (s *shelf) SyncOffers(context.Context, time.Duration) (models.Snapshot, error) {
-	return models.Snapshot{Offers: s.offers, Now: s.now}, nil
+func (s *shelf) SyncOffers(_ context.Context, window time.Duration) (models.Snapshot, error) {
+	offers := slices.DeleteFunc(slices.Clone(s.offers), func(o models.Offer) bool { return window == 0 && o.Status == models.StatusEnded })
+	return models.Snapshot{Offers: offers, Now: s.now}, nil
 }
 
 func (s *shelf) Offer(_ context.Context, id string) (models.Offer, error) {
@@ -40,7 +42,7 @@ func offerAt(id string, version int64, status models.Status) models.Offer {
 func newCatalogue(t *testing.T, offers ...models.Offer) (*shelf, *allocator.Catalogue) {
 	t.Helper()
 	s := &shelf{offers: offers, now: 1000}
-	c := allocator.NewCatalogue(s, time.Now, zerolog.Nop())
+	c := allocator.NewCatalogue(s, func(*models.Offer) {}, time.Now, zerolog.Nop())
 	if err := c.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,13 @@
 // The [Catalogue] is an immutable snapshot of the offers that are not over, replaced as a whole when a sync brings changes, and of the
 // database's clock. Reading it takes no lock. An offer that isn't in it is read from the database.
 //
+// # What an admin changes
+//
+// A change of terms recalls all leases (see package lease), so a node has applied it when it has no lease from before. Until then it
+// may act on the old terms: a request is admitted on the terms that the node knows, spends from a block, and goes on only if the terms
+// are still the same and as new as the block's. [Allocator.ChangeOffer] watches the leases for a moment, and tells who is pending and until
+// when. Whoever isn't redeems nothing more on the old terms, for what it had spent is settled.
+//
 // # Errors
 //
 // They are those of package models. Which of them leave the outcome open is said there; after all others nothing was spent.

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/storetest"
 	"tranche/lease"
@@ -34,7 +35,8 @@ type fleet struct {
 // link is a node's way to the store, which can be cut.
 type link struct {
 	*storetest.Fake
-	cut atomic.Bool
+	cut  atomic.Bool
+	deaf atomic.Bool // it only doesn't sync
 }
 
 func (l *link) check() error {
@@ -51,18 +53,18 @@ func (l *link) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 	return l.Fake.Grant(ctx, req)
 }
 
-func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer string, ids []models.ID) ([]models.ID, error) {
+func (l *link) Renew(ctx context.Context, node models.ID, epoch int64, offer string, ids []models.ID) ([]models.ID, models.Offer, error) {
 	if err := l.check(); err != nil {
-		return nil, err
+		return nil, models.Offer{}, err
 	}
 	return l.Fake.Renew(ctx, node, epoch, offer, ids)
 }
 
-func (l *link) CloseLease(ctx context.Context, offer string, id models.ID, to models.LeaseState, at *models.Micros) (models.Lease, bool, error) {
+func (l *link) ReturnLeases(ctx context.Context, offer string, ids []models.ID) ([]models.Lease, error) {
 	if err := l.check(); err != nil {
-		return models.Lease{}, false, err
+		return nil, err
 	}
-	return l.Fake.CloseLease(ctx, offer, id, to, at)
+	return l.Fake.ReturnLeases(ctx, offer, ids)
 }
 
 func (l *link) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
@@ -70,6 +72,27 @@ func (l *link) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds
 		return models.ExpiredHolds{}, err
 	}
 	return l.Fake.ExpiredHolds(ctx, limit)
+}
+
+func (l *link) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
+	if err := l.check(); err != nil || l.deaf.Load() {
+		return models.Snapshot{}, models.ErrLedgerUnavailable
+	}
+	return l.Fake.SyncOffers(ctx, window)
+}
+
+func (l *link) Balance(ctx context.Context, offer string) (models.Balance, error) {
+	if err := l.check(); err != nil {
+		return models.Balance{}, err
+	}
+	return l.Fake.Balance(ctx, offer)
+}
+
+func (l *link) Recall(ctx context.Context, offer string, from int64) (models.Offer, error) {
+	if err := l.check(); err != nil {
+		return models.Offer{}, err
+	}
+	return l.Fake.Recall(ctx, offer, from)
 }
 
 func (l *link) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
@@ -109,7 +132,7 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 		if change != nil {
 			change(&offer)
 		}
-		if _, _, err := f.fake.CreateOffer(t.Context(), offer); err != nil {
+		if _, _, err := f.fake.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -120,6 +143,9 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 			sweeping.Go(func() { n.sweeper.Run(sweep) })
 			loops.Go(func() { n.keeper.Run(ctx) })
 			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
+			loops.Go(func() {
+				run.Every(ctx, models.NodeSilence/3, func(ctx context.Context) { _ = f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch()) })
+			})
 		}
 		synctest.Wait()
 		test(t, f)
@@ -166,12 +192,14 @@ func (f *fleet) newNode() *testNode {
 	}
 	registry := prometheus.NewRegistry()
 	link := &link{Fake: f.fake}
-	catalogue := allocator.NewCatalogue(f.fake, time.Now, zerolog.Nop())
+	var catalogue *allocator.Catalogue
 	keeper := lease.NewKeeper(lease.Config{
-		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: catalogue.Learn,
+		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		Learned: func(o models.Offer) { catalogue.Learn(o) },
 	}, link)
+	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())
 	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
-	desk := refund.NewDesk(id, f.fake, keeper, settler, time.Now, zerolog.Nop())
+	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
 	sweeper := refund.NewSweeper(id, link, catalogue, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, sweeper, catalogue, journal, link}
@@ -201,7 +229,7 @@ func (f *fleet) balanceOf(offer string) models.Balance {
 
 func (f *fleet) change(change func(*models.Offer)) {
 	f.t.Helper()
-	if _, err := f.nodes[0].ChangeOffer(f.t.Context(), "o", nil, func(o *models.Offer) error { change(o); return nil }); err != nil {
+	if _, err := f.nodes[0].ChangeOffer(f.t.Context(), "o", nil, func(o *models.Offer) error { change(o); return nil }, models.Audit{}); err != nil {
 		f.t.Fatal(err)
 	}
 	time.Sleep(time.Second) // a sync on every node

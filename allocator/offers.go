@@ -1,57 +1,85 @@
 package allocator
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
+	"tranche/internal/run"
 	"tranche/models"
 )
 
 // Admin is what changes offers in the database.
 type Admin interface {
-	CreateOffer(ctx context.Context, offer models.Offer) (models.Offer, bool, error)
-	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error)
+	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (models.Offer, bool, error)
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (models.Offer, error)
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 }
 
+const (
+	// appliedWithin is how long the answer to a change waits for the nodes to apply it.
+	appliedWithin = time.Second
+	appliedPoll   = 25 * time.Millisecond
+)
+
 // CreateOffer makes an offer. isNew is false when exactly this offer exists already; models.ErrOfferExists when another one
-// has its id.
-func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error) {
-	created, isNew, err = a.ledger.CreateOffer(ctx, offer)
+// has its id. by says who makes it, and why, for the audit.
+func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error) {
+	by.NodeID = a.nodeID
+	created, isNew, err = a.ledger.CreateOffer(ctx, offer, by)
 	if err == nil {
 		a.catalogue.Learn(created)
 	}
 	return created, isNew, err
 }
 
-// ChangeOffer applies change to an offer, if its version still is ifVersion (nil: whatever it is). This node acts on it when
-// ChangeOffer returns; Applied says which others may not have heard of it, and until when they may go on at the latest: until
-// the leases that they hold now have ended.
+// ChangeOffer applies change to an offer, if its version still is ifVersion (nil: whatever it is), and waits for a moment until all
+// nodes have applied it. by says who changes it, and why, for the audit.
+//
+// A node has applied a change of the terms when it has given back all leases that it was granted before: until then it may go on with
+// the offer as it was. So where nobody is pending, nothing more is redeemed on the old terms, nor acknowledged.
 //
 // Errors: models.ErrOfferNotFound, ErrStaleVersion, ErrBudgetBelowSpent, ErrLimitAfterStart, and whatever change gives.
-func (a *Allocator) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (Applied, error) {
-	offer, err := a.ledger.ChangeOffer(ctx, id, ifVersion, change)
+func (a *Allocator) ChangeOffer(
+	ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit,
+) (Applied, error) {
+	by.NodeID = a.nodeID
+	offer, err := a.ledger.ChangeOffer(ctx, id, ifVersion, change, by)
 	if err != nil {
 		return Applied{}, err
 	}
 	a.catalogue.Learn(offer)
-	pending, err := a.pending(ctx, id)
-	if err != nil { // the change was made; the same request again tells who has heard of it
+	applied, err := a.untilApplied(ctx, &offer)
+	if err != nil { // the change was made; the same request again tells who has applied it
 		return Applied{}, fmt.Errorf("%w: the offer is changed, its leases could not be read: %v", models.ErrOutcomeUnknown, err)
 	}
-	return Applied{Offer: offer, Applied: []models.ID{a.nodeID}, Pending: pending}, nil
+	return applied, nil
 }
 
-// pending finds the other nodes that hold active leases of an offer.
-func (a *Allocator) pending(ctx context.Context, offerID string) ([]Pending, error) {
-	leases, err := a.ledger.ActiveLeases(ctx, offerID)
-	if err != nil {
-		return nil, err
+// untilApplied looks at the leases of an offer until none is recalled any more, or it has waited long enough.
+func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Applied, error) {
+	owners := map[models.ID]bool{a.nodeID: true} // who had a lease at some look
+	for deadline := a.now().Add(appliedWithin); ; {
+		leases, err := a.ledger.ActiveLeases(ctx, offer.ID)
+		if err != nil {
+			return Applied{}, err
+		}
+		for i := range leases {
+			owners[leases[i].NodeID] = true
+		}
+		pending := recalled(leases, offer.Recall)
+		if len(pending) == 0 || !a.now().Before(deadline) || !run.Pause(ctx, appliedPoll) {
+			return Applied{Offer: *offer, Applied: without(owners, pending), Pending: pending}, nil
+		}
 	}
-	var pending []Pending
+}
+
+// recalled finds the owners of leases that were granted before a number was raised to this one.
+func recalled(leases []models.ListedLease, number int64) (pending []Pending) {
 	for _, l := range leases {
-		if l.NodeID == a.nodeID {
+		if l.Recall >= number {
 			continue
 		}
 		i := slices.IndexFunc(pending, func(p Pending) bool { return p.NodeID == l.NodeID })
@@ -61,5 +89,16 @@ func (a *Allocator) pending(ctx context.Context, offerID string) ([]Pending, err
 		}
 		pending[i].Until = max(pending[i].Until, l.ExpiresAt)
 	}
-	return pending, nil
+	return pending
+}
+
+// without gives the nodes that are not pending, in a stable order.
+func without(nodes map[models.ID]bool, pending []Pending) (rest []models.ID) {
+	for id := range nodes {
+		if !slices.ContainsFunc(pending, func(p Pending) bool { return p.NodeID == id }) {
+			rest = append(rest, id)
+		}
+	}
+	slices.SortFunc(rest, func(a, b models.ID) int { return bytes.Compare(a[:], b[:]) })
+	return rest
 }

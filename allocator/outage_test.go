@@ -179,6 +179,42 @@ func TestFastGoesOnWithinItsLeasesWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
+// What an offer's window or an admin has closed stays closed when the database goes away, though the node has units of it.
+func TestAnOutageOpensNoOfferThatIsNotActive(t *testing.T) {
+	ending := func(o *models.Offer) {
+		ends := models.MicrosOf(time.Now().Add(10 * time.Second))
+		fixedBlocks(models.ModeAvailable, 25)(o)
+		o.EndsAt = &ends
+	}
+	inFleet(t, 1, ending, func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		if _, err := n.redeem("in time", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		if r, err := n.redeem("b", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Errorf("after its window: %+v, %v", r, err)
+		}
+		if r, err := n.redeem("in time", "u", 1); err != nil || !r.Replayed {
+			t.Errorf("repeated after its window: %+v, %v", r, err)
+		}
+	})
+	inFleet(t, 1, fixedBlocks(models.ModeAvailable, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.change(func(o *models.Offer) { o.Status = models.StatusPaused })
+		if _, err := n.refund("a", "r", 0); err != nil { // into a pool that is leased after the pause
+			t.Fatal(err)
+		}
+		f.away()
+		if r, err := n.redeem("b", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Errorf("while it is paused: %+v, %v", r, err)
+		}
+	})
+}
+
 func TestStrictDoesNotGoOn(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeStrict, 25), func(t *testing.T, f *fleet) {
 		hold(t, f.nodes[0], "a")
@@ -194,7 +230,12 @@ func TestALeaseKeepsItsMode(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeStrict, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
 		hold(t, n, "a")
-		f.change(func(o *models.Offer) { o.Mode = models.ModeFast })
+		fast, err := f.fake.Offer(t.Context(), "o")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fast.Mode, fast.Version = models.ModeFast, fast.Version+1
+		n.catalogue.Learn(fast) // and the leases are not back yet
 		if r, err := n.redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
 			t.Errorf("%+v, %v", r, err)
 		}

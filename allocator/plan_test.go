@@ -44,7 +44,7 @@ func TestThePlanIsWhatAFleetDoes(t *testing.T) {
 				f.redeem(time.Minute, func() {}) // until every node knows its rate
 				m := f.measure(4 * time.Minute)
 				near(t, "grants a second", m.grants, f.plan.Grants, c.off)
-				near(t, "closed leases a second", m.closed, f.plan.Closed, c.off)
+				atMost(t, "returns a second", m.returns, f.plan.Returns*(1+c.off))
 				near(t, "settle transactions a second", m.settles, f.plan.Settles, 0.25)
 				near(t, "units on a node", m.holds, float64(f.plan.NodeHolds), c.off)
 				atMost(t, "units on a node", m.mostHeld, float64(f.plan.NodeHoldsWorst))
@@ -63,12 +63,12 @@ func TestTheTailCostsWhatIsPlanned(t *testing.T) {
 		planned(t, fleet, p.TailUnits+nodes*(20*before+p.NodeHolds), func(f *plannedFleet) {
 			f.redeem(before*time.Second, func() {})
 			near(t, "units left", float64(f.unallocated()), float64(p.TailUnits), 0.15)
-			start := f.count("Grant") + f.count("CloseLease")
+			start := f.count("Grant") + f.count("ReturnLeases")
 			for f.balance().Redeemed < f.balance().Budget {
 				f.redeem(time.Second, func() {})
 			}
 			time.Sleep(time.Second)
-			near(t, fmt.Sprintf("transactions of the tail of %d nodes", nodes), float64(f.count("Grant")+f.count("CloseLease")-start), float64(f.plan.TailTransactions), 0.3)
+			near(t, fmt.Sprintf("transactions of the tail of %d nodes", nodes), float64(f.count("Grant")+f.count("ReturnLeases")-start), float64(f.plan.TailTransactions), 0.3)
 		})
 	}
 }
@@ -147,7 +147,7 @@ func planned(t *testing.T, model plan.Fleet, budget int64, test func(f *plannedF
 		f := &plannedFleet{fleet: inner, model: model, plan: plan.Of(model), serving: int(model.Nodes), chance: rand.New(rand.NewPCG(1, 2))}
 		f.fail(func(call string) error {
 			switch call {
-			case "Grant", "CloseLease", "Settle":
+			case "Grant", "ReturnLeases", "Settle":
 				f.counter(call).Add(1)
 				time.Sleep(model.Commit)
 			}
@@ -223,14 +223,14 @@ func (f *plannedFleet) held() []float64 {
 
 // measured is what a fleet did in a while.
 type measured struct {
-	grants, closed, settles float64 // per second
-	holds, mostHeld         float64 // units of one node
-	bound, mostBound        float64 // units that can be overspent
+	grants, returns, settles float64 // per second
+	holds, mostHeld          float64 // units of one node
+	bound, mostBound         float64 // units that can be overspent
 }
 
 // measure watches the fleet under load.
 func (f *plannedFleet) measure(d time.Duration) (m measured) {
-	grants, closed, settles := f.count("Grant"), f.count("CloseLease"), f.count("Settle")
+	grants, returns, settles := f.count("Grant"), f.count("ReturnLeases"), f.count("Settle")
 	looks := 0.0
 	f.redeem(d, func() {
 		looks++
@@ -243,7 +243,7 @@ func (f *plannedFleet) measure(d time.Duration) (m measured) {
 		m.mostBound = max(m.mostBound, bound)
 	})
 	m.grants = float64(f.count("Grant")-grants) / d.Seconds()
-	m.closed = float64(f.count("CloseLease")-closed) / d.Seconds()
+	m.returns = float64(f.count("ReturnLeases")-returns) / d.Seconds()
 	m.settles = float64(f.count("Settle")-settles) / d.Seconds()
 	m.holds /= looks * float64(len(f.nodes))
 	m.bound /= looks

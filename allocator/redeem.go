@@ -81,8 +81,8 @@ func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *model
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	now := a.now()
 	for {
-		if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
-			return a.refuse(ctx, &e, &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt})
+		if err := a.active(offer, now); err != nil {
+			return a.refuse(ctx, &e, err)
 		}
 		r, err := a.spend(ctx, f, offer, e, now)
 		switch {
@@ -104,6 +104,14 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		}
 		now, offer = a.now(), a.catalogue.Newer(offer)
 	}
+}
+
+// active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
+func (a *Allocator) active(offer *models.Offer, now time.Time) error {
+	if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
+		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
+	}
+	return nil
 }
 
 // errTermsChanged: the offer is not as it was when the request was admitted.
@@ -134,13 +142,14 @@ func (a *Allocator) spend(ctx context.Context, f *flight, offer *models.Offer, e
 	return Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, nil
 }
 
-// agree says whether the terms that a request was admitted under may be acted on with a block.
+// agree says whether the terms that a request was admitted under may be acted on with a block. A block brings the offer as it was at its
+// grant or later, so it is never spent from on terms from before.
 func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
-	switch {
-	case a.catalogue.Newer(offer) != offer:
+	switch newest := a.catalogue.Newer(offer); {
+	case newest.Version != offer.Version:
 		return errTermsChanged
-	case a.catalogue.OutdatedFor(offer.ID, block.Revived()):
-		return models.ErrLedgerUnavailable // for as long as a sync takes
+	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over
+		return models.ErrLedgerUnavailable
 	default:
 		return nil
 	}
@@ -151,12 +160,12 @@ func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
 func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64) error {
 	now := a.now()
 	for _, notBefore := range []time.Time{now.Add(-balanceFor), now} {
-		balance, release, err := a.balances.get(ctx, offer.ID, notBefore)
+		books, err := a.balances.get(ctx, offer.ID, notBefore)
 		if err != nil {
 			return err
 		}
-		if balance.Unallocated() < units {
-			return &models.ShortError{Wanted: units, Balance: balance, NextReleaseAt: release}
+		if books.balance.Unallocated() < units {
+			return &models.ShortError{Wanted: units, Balance: books.balance, Holders: books.holders, NextReleaseAt: books.release}
 		}
 	}
 	a.blocks.Reconsider(offer.ID)

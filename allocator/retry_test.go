@@ -52,7 +52,7 @@ func TestARetryWaitsForABatchOfUnknownOutcome(t *testing.T) {
 // Its grant tells the node of the limit, though no sync has yet.
 func TestALimitHoldsOnANodeThatHasNotHeardOfIt(t *testing.T) {
 	inFleet(t, 2, nil, func(t *testing.T, f *fleet) {
-		if _, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { limitOne(o); return nil }); err != nil {
+		if _, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { limitOne(o); return nil }, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.nodes[1].redeem("a", "alice", 1); err != nil {
@@ -115,10 +115,10 @@ func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 100, BudgetTarget: 100,
 			Status: models.StatusActive, LeaseSize: 10, LeaseTTLSeconds: 60,
 		}
-		if _, _, err := source.CreateOffer(t.Context(), offer); err != nil {
+		if _, _, err := source.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
-		c := allocator.NewCatalogue(source, time.Now, zerolog.Nop())
+		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
 		if err := c.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = c.Sync(t.Context()) })
 		synctest.Wait()
-		ended, err := source.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusEnded; return nil })
+		ended, err := source.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
 func TestASlowAnswerDoesNotSetTheKnownClockBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &heldSync{Fake: storetest.NewFake(time.Now)}
-		c := allocator.NewCatalogue(source, time.Now, zerolog.Nop())
+		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
 		if err := c.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -169,13 +169,13 @@ func TestANodeThatWasCutOffHearsOfAChangeBeforeItGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		applied, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil })
+		cut.link.cut.Store(true)
+		applied, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }, models.Audit{})
 		if err != nil || len(applied.Pending) != 1 {
 			t.Fatal(applied, err)
 		}
-		f.away() // before the next sync
-		time.Sleep(11 * time.Second)
-		f.back()
+		time.Sleep(10 * time.Second)
+		cut.link.cut.Store(false)
 		for i := range 20 {
 			if _, err := cut.redeem(fmt.Sprint("after", i), "u", 1); err == nil && models.MicrosOf(time.Now()) > applied.Pending[0].Until {
 				t.Errorf("redeemed %s after pending.until", models.MicrosOf(time.Now()).Sub(applied.Pending[0].Until))
@@ -196,7 +196,7 @@ func TestAChangeThatWasMadeIsNotCalledUnmade(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil })
+		_, err := f.nodes[0].ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }, models.Audit{})
 		if !errors.Is(err, models.ErrOutcomeUnknown) || errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)
 		}

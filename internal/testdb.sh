@@ -1,8 +1,8 @@
-# A private MariaDB for one run of the tests or of the load. Sourced by test.sh and loadtest/run.sh; plain POSIX sh.
+# A private MariaDB for one run of the tests or of the load. Sourced by test.sh and the scripts in loadtest; plain POSIX sh.
 #
 #   apt_install PACKAGE...  installs Debian packages, as root or through sudo; fails where neither is to be had
 #   mariadb_install         sees to it that mariadbd is there, by apt if need be
-#   mariadb_start           starts one in a temporary folder on a free loopback port, and sets MARIADB_DSN
+#   mariadb_start OPTION... starts one in a temporary folder on a free loopback port, and sets MARIADB_DSN
 #   mariadb_stop            stops it by its process id and removes the folder; does nothing when none was started
 #
 # Only the -core packages are installed: they are the programs without the system service, so none is left running.
@@ -47,7 +47,7 @@ mariadb_start() {
     mariadbd --no-defaults --user="$(id -un)" --datadir="$mariadb_dir/data" --tmpdir="$mariadb_dir" \
       --socket="$mariadb_dir/sock" --pid-file="$mariadb_dir/pid" --log-error="$mariadb_dir/error.log" \
       --bind-address=127.0.0.1 --port="$mariadb_port" --skip-name-resolve --max-connections=600 \
-      --innodb-buffer-pool-size=256M --innodb-flush-log-at-trx-commit=1 \
+      --innodb-buffer-pool-size=256M --innodb-flush-log-at-trx-commit=1 "$@" \
       </dev/null >/dev/null 2>&1 &
     mariadb_pid=$!
     if mariadb_ready; then

@@ -17,6 +17,7 @@ type Block struct {
 	LeaseID models.ID
 	Kind    models.LeaseKind
 	Mode    models.Mode // the lease's: it may differ from what the offer's is by now
+	Recall  int64       // the offer's number at the grant
 	TTL     time.Duration
 
 	// Lane is for whoever settles what is spent here: its queue hangs on the block, and lives as long.
@@ -26,7 +27,6 @@ type Block struct {
 	deadline atomic.Int64 // nanoseconds after base
 	quiet    chan struct{}
 	isQuiet  atomic.Bool
-	revived  atomic.Pointer[time.Time]
 
 	_ [64]byte // left is written by every request, what stands around it by hardly any
 
@@ -40,7 +40,7 @@ type Block struct {
 
 // NewBlock makes the counter of a lease that was just granted. It may be spent from until deadline, by the monotonic clock.
 func NewBlock(l *models.Lease, deadline time.Time) *Block {
-	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, TTL: l.TTL(), base: deadline, quiet: make(chan struct{})}
+	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, Recall: l.Recall, TTL: l.TTL(), base: deadline, quiet: make(chan struct{})}
 	b.left.Store(l.Granted - l.Spent)
 	b.granted.Store(l.Granted - l.Spent)
 	return b
@@ -102,6 +102,9 @@ func (b *Block) Sealed() bool { return b.left.Load() < 0 }
 // Left is what can still be spent, in units: zero once sealed.
 func (b *Block) Left() int64 { return max(0, b.left.Load()) }
 
+// Unspent is what was not spent, in units, sealed or not.
+func (b *Block) Unspent() int64 { return b.granted.Load() - b.Spent() }
+
 // Spent is what was spent, settled or not, in units. While others spend, it is a good guess, as Pending is.
 func (b *Block) Spent() int64 {
 	left := b.left.Load()
@@ -127,19 +130,5 @@ func (b *Block) checkQuiet() {
 // ExpiredAt reports whether now is past the deadline.
 func (b *Block) ExpiredAt(now time.Time) bool { return int64(now.Sub(b.base)) > b.deadline.Load() }
 
-// Extend moves the deadline; now is when the database's answer came.
-func (b *Block) Extend(deadline, now time.Time) {
-	if b.ExpiredAt(now) {
-		b.revived.Store(&now)
-	}
-	b.deadline.Store(int64(deadline.Sub(b.base)))
-}
-
-// Revived is when the lease was last renewed after its deadline had passed: zero if that never happened. Until then nothing was
-// spent for a while, because the database was out of reach.
-func (b *Block) Revived() time.Time {
-	if at := b.revived.Load(); at != nil {
-		return *at
-	}
-	return time.Time{}
-}
+// Extend moves the deadline.
+func (b *Block) Extend(deadline time.Time) { b.deadline.Store(int64(deadline.Sub(b.base))) }

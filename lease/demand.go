@@ -28,9 +28,3 @@ func (d *demand) took(cost time.Duration) { d.cost = (d.cost + cost) / 2 }
 
 // ahead is what is spent in the time of four grants, in units: with less than that left, the next block may come too late.
 func (d *demand) ahead() int64 { return int64(d.rate * (4 * d.cost).Seconds()) }
-
-// over reports whether nothing is worth remembering: nothing was ever spent, or the last grant was so long ago that the next
-// one would be of a single unit anyway.
-func (d *demand) over(now time.Time, spent int64) bool {
-	return spent == 0 || now.Sub(d.measured) >= 3*horizon
-}

@@ -16,6 +16,24 @@
 // An open block is spent from. A sealed one is not, ever again, but what was spent from it may still be on its way into
 // the ledger. When that has arrived, or was given up, it is quiet, and closing its lease returns exactly the rest.
 //
+// A block is sealed when it is used up, when nobody has used it until its end, in a drain, and when it is recalled.
+//
+// # Recall
+//
+// An offer has a number that only rises, and each lease has the number that the offer had at its grant. A lease with a lower number
+// than its offer's is recalled: its owner seals it, settles what is pending, and returns it whole, pools too, then asks anew for what
+// it needs. The number rises with each change of the offer's terms, and when a node needs units that are out. So the two come down to
+// one thing that an owner has to do, and whoever reads the leases sees who has done it.
+//
+// An owner hears of it from a sync, and from whatever gives it a lease or lengthens one: that brings the offer, read under the row's
+// lock or after the commit. So a lease that is spent from or lives longer after a recall belongs to an owner that knows of it, or was
+// seen as recalled, with its end, by whoever reads the leases after the recall.
+//
+// A node that was granted too little looks at the books before it locks the offer's row again. While they have units for nobody who
+// waits, and enough are out, on other nodes or in pieces on its own, it raises the number, from the one that the books showed: many who
+// saw the same raise it once. It looks again until somebody can be served; each request waits a quarter of a second for that. With
+// nothing outstanding there is nothing to recall: a sold-out offer costs one read of the books in a while, and never its row's lock.
+//
 // # Who does what, and waits for whom
 //
 // Requests spend without a lock. Those that find nothing queue in their offer's holding for the one goroutine that asks for leases
@@ -28,6 +46,7 @@
 //   - left + pending + settled = granted, where pending is what was spent and is not settled yet.
 //   - Nothing is spent after the deadline, which lies before the end that the database has in its books: it counts from before the
 //     request that the database's end counts from.
+//   - Nothing is spent from a lease with a lower number than the highest that the node has heard.
 //   - One grant is under way per offer and node. Whoever finds nothing to spend waits for it, in order of arrival, and is
 //     served from what it brings before anybody else. Only whose units were asked for is told that there are not enough.
 //   - The local counters only admit. What a lease has really spent is what the ledger says, and closing computes the rest

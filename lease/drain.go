@@ -23,7 +23,7 @@ func (k *Keeper) Drain(ctx context.Context) (left int) {
 	k.draining.Store(true)
 	k.mu.Unlock()
 	k.cancel()
-	k.grants.Wait()
+	k.running.Wait()
 	k.each(func(h *holding) { h.sealAll() })
 
 	backoff := run.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}

@@ -91,7 +91,7 @@ func TestADrainReturnsTheLeasesOfManyOffersSideBySide(t *testing.T) {
 			blocks = append(blocks, f.lease(fmt.Sprint("o", i), 60))
 		}
 		f.Fail = func(call string) error {
-			if call == "CloseLease" {
+			if call == "ReturnLeases" {
 				time.Sleep(time.Second)
 			}
 			return nil
@@ -147,13 +147,13 @@ func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.AfterFunc(time.Second, func() {
-			opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+			opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 				OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {
 				t.Error(err)
 			}
-			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)))
+			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)), b.offer)
 			b.settle(block, 1)
 		})
 		if left, _ := drain(t, b.keeper); left != 0 {
@@ -178,9 +178,9 @@ func TestADrainAgainstRequests(t *testing.T) {
 			})
 		}
 		k.Drain(t.Context())
-		if k.startGrant() { // as a request that spends below low water would
+		if k.start() { // as a request that spends below low water would
 			t.Error("a grant starts after the drain has waited for them")
-			k.grants.Done()
+			k.running.Done()
 		}
 		wg.Wait()
 	}

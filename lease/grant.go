@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"tranche/models"
@@ -15,6 +16,7 @@ type request struct {
 	sent     time.Time // the first time: its leases may count from there
 	again    bool      // it was sent before, and whether it was granted then is not known
 	appetite Appetite
+	tail     bool // the budget runs out
 }
 
 // prefetch asks for the next block ahead of need.
@@ -32,12 +34,12 @@ func (h *holding) ensureGrant() bool {
 	if h.granting.Load() {
 		return true
 	}
-	if !h.keeper.startGrant() {
+	if !h.keeper.start() {
 		return false
 	}
 	h.granting.Store(true)
 	go func() {
-		defer h.keeper.grants.Done()
+		defer h.keeper.running.Done()
 		h.grantWhileNeeded(h.keeper.stop)
 	}()
 	return true
@@ -53,7 +55,7 @@ func (h *holding) grantWhileNeeded(ctx context.Context) {
 		}
 	}()
 	for h.needed() {
-		err := h.grantOnce(ctx)
+		err := h.lookAndGrant(ctx)
 		if ctx.Err() == nil {
 			h.report(&h.troubles.grant, err, "grant failed")
 		}
@@ -63,6 +65,16 @@ func (h *holding) grantWhileNeeded(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// lookAndGrant asks for leases, unless the books say that there is nothing to be had.
+func (h *holding) lookAndGrant(ctx context.Context) error {
+	if h.looksFirst() {
+		if worth, err := h.look(ctx); !worth || err != nil {
+			return err
+		}
+	}
+	return h.grantOnce(ctx)
 }
 
 // needed reports whether to ask once more; else granting is over.
@@ -102,12 +114,8 @@ func (h *holding) grantOnce(ctx context.Context) error {
 		h.failed(req, err)
 		return err
 	}
-	if h.keeper.cfg.Learned != nil {
-		h.keeper.cfg.Learned(grant.Offer)
-	}
-	if merge := h.receive(&grant, req, sent); merge {
-		h.mergeOwn(ctx)
-	}
+	h.keeper.learn(&grant.Offer)
+	h.receive(&grant, req, sent)
 	return nil
 }
 
@@ -124,6 +132,7 @@ func (h *holding) request(now time.Time) *request {
 		h.unsure.again = true
 	}
 	req := h.unsure
+	req.tail = false
 	req.appetite = Appetite{}
 	for _, w := range h.waiting {
 		w.asked = !req.again
@@ -136,6 +145,7 @@ func (h *holding) request(now time.Time) *request {
 		}
 		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
 		req.appetite.Lanes = Lanes(offer.Mode, h.keeper.cfg.Lanes)
+		req.tail = Share(unallocated, activeNodes) < req.appetite.Want
 		return Split(Size(unallocated, activeNodes, req.appetite), req.appetite)
 	}
 	return req
@@ -160,13 +170,13 @@ func (h *holding) failed(req *request, err error) {
 	}
 }
 
-// receive takes in what was granted. It reports whether the node should give back its own blocks and ask again, for what it
-// holds in pieces would serve a waiter as a whole.
-func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) (merge bool) {
+// receive takes in what was granted.
+func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) {
 	now := h.keeper.cfg.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unsure = nil
+	h.recall = max(h.recall, grant.Offer.Recall)
 	fresh, total := h.blocks(grant, req.sent)
 	h.demand.took(now.Sub(sent))
 	h.keeper.metrics.granted(total)
@@ -174,33 +184,29 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) (me
 	for _, b := range fresh {
 		h.add(b, req.sent)
 	}
-	unallocated := max(0, grant.Offer.Unallocated())
-	if total == 0 || unallocated == 0 {
-		h.short = shortage{until: now.Add(shortFor), unallocated: unallocated}
-	} else {
-		h.short = shortage{}
+	h.callBack(h.recall)
+	if status := grant.Offer.StatusAt(grant.Now); status != models.StatusActive && total == 0 {
+		h.turnAway(&models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt})
 	}
-	h.tail.Store(total < req.appetite.Want)
-	h.lowWater.Store(RefillBelow(total, req.appetite.Want, unallocated, h.demand.ahead()))
-	if len(grant.Leases) > 0 {
-		return h.turnAway(ErrShort, unallocated)
+	unserved := slices.ContainsFunc(h.waiting, func(w *waiter) bool { return w.asked })
+	poor := total == 0 || grant.Offer.Unallocated() <= 0
+	h.short = shortage{known: poor || unserved}
+	h.tail.Store(req.tail)
+	h.lowWater.Store(0)
+	if !poor && !req.tail { // in the tail nothing is fetched ahead, since others may be waiting for those units
+		h.lowWater.Store(RefillBelow(total, h.demand.ahead()))
 	}
-	return h.turnAway(refusal(grant), unallocated)
 }
 
-// refusal says why a grant brought nothing.
-func refusal(grant *models.Grant) error {
-	if status := grant.Offer.StatusAt(grant.Now); status != models.StatusActive {
-		return &models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt}
-	}
-	return ErrShort
-}
-
-// blocks makes the counters of the granted leases.
+// blocks makes the counters of the granted leases. mu is held.
 func (h *holding) blocks(grant *models.Grant, sent time.Time) (fresh []*Block, total int64) {
 	for i := range grant.Leases {
 		l := &grant.Leases[i]
-		fresh = append(fresh, NewBlock(l, sent.Add(l.TTL()-Margin(l.TTL()))))
+		b := NewBlock(l, sent.Add(l.TTL()-Margin(l.TTL())))
+		if b.Recall < h.recall { // it was granted a while ago, and only the reply was missing
+			b.Seal()
+		}
+		fresh = append(fresh, b)
 		total += l.Granted
 	}
 	return fresh, total
@@ -226,39 +232,15 @@ next:
 	h.waiting = still
 }
 
-// turnAway tells those whose units were asked for, and not granted, that there is not enough; whoever came later is asked for
-// next. mu is held.
-func (h *holding) turnAway(err error, unallocated int64) (merge bool) {
+// turnAway tells those whose units were asked for why they were not granted; whoever came later is asked for next. mu is held.
+func (h *holding) turnAway(err error) {
 	still := h.waiting[:0:0]
 	for _, w := range h.waiting {
-		switch {
-		case !w.asked:
-			still = append(still, w)
-		case errors.Is(err, ErrShort) && h.canMerge(w, unallocated):
-			w.merged, merge = true, true
-			still = append(still, w)
-		default:
+		if w.asked {
 			w.outcome <- served{err: err}
+		} else {
+			still = append(still, w)
 		}
 	}
 	h.waiting = still
-	return merge
-}
-
-// mergeWithin is how long the entries that are under way may take to settle before a merge is given up.
-const mergeWithin = 2 * time.Second
-
-// mergeOwn gives all blocks of this offer back, pools too, so that the next grant can be one piece. If it can't, the next grant
-// says so.
-func (h *holding) mergeOwn(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, mergeWithin)
-	defer cancel()
-	for _, l := range h.sealAll() {
-		select {
-		case <-l.Quiet():
-		case <-ctx.Done():
-			return
-		}
-	}
-	_ = h.closeQuiet(ctx) // what could not be closed is what the next grant will lack
 }

@@ -86,12 +86,11 @@ func TestWhoCameLaterIsAskedForNext(t *testing.T) {
 
 // A grant failed, and meanwhile there is something to spend: units came back.
 func TestWhoWaitsIsServedFromWhatCameBackWhenTheGrantFails(t *testing.T) {
-	inBubble(t, testOffer(1, 1), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(2, 1), 1, func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * shortFor)
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(time.Second)
@@ -308,14 +307,14 @@ func TestThePoolIsSpentFirst(t *testing.T) {
 		if err := b.spend(10); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(time.Minute))
-		b.keeper.Adopt(pool)
+		b.keeper.Adopt(pool, b.offer)
 		pool.Refund(3)
 		for range 3 {
 			block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())

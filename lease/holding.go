@@ -22,7 +22,7 @@ type holding struct {
 	open     atomic.Pointer[[]*Block] // may be spent from: the pool first, then blocks as they were granted
 	lowWater atomic.Int64             // with less than this left, the next block is asked for
 	granting atomic.Bool              // a goroutine is asking for leases
-	tail     atomic.Bool              // the last grant was cut down: the budget runs out
+	tail     atomic.Bool              // the budget runs out, as far as the last grant could tell
 
 	renewing atomic.Bool // a goroutine renews leases, or waits for its turn
 	closing  atomic.Bool // the same for returning them
@@ -35,6 +35,7 @@ type holding struct {
 	waiting []*waiter    // who found nothing to spend, first come first
 	ahead   bool         // a grant was started to prefetch
 	retired bool         // it was empty and has left the keeper: look the offer up again
+	recall  int64        // the highest number that the node has heard: leases with a lower one go back
 	short   shortage
 	demand  demand
 }
@@ -46,6 +47,8 @@ type heldLease struct {
 	leftAt    int64     // Left, then: a lease that was not spent from since is not renewed
 	grantedAt int64     // units granted, then: a pool that grew is in use too
 	lost      bool      // somebody else has closed it
+	recalled  bool      // it is being returned, because the offer's leases were called back
+	quietAt   time.Time // when maintenance first saw that nothing was pending on it any more
 }
 
 // waiter is a request that waits for a grant.
@@ -53,7 +56,7 @@ type waiter struct {
 	offer   *models.Offer
 	units   int64
 	asked   bool        // its units are in the request on its way
-	merged  bool        // the node's own blocks were given back once to serve it in one piece
+	until   time.Time   // from the first look that found too little: when it has waited long enough for units to come back
 	outcome chan served // buffered: whoever serves never waits
 }
 
@@ -61,15 +64,6 @@ type served struct {
 	block *Block
 	err   error
 }
-
-// shortage remembers that the budget had nothing to give, so that a sold-out offer's row is not asked by every request.
-type shortage struct {
-	until       time.Time
-	unallocated int64 // what was left: a smaller request than that is worth asking for
-}
-
-// shortFor is how long a shortage is believed.
-const shortFor = 250 * time.Millisecond
 
 func newHolding(k *Keeper, offerID string) *holding {
 	h := &holding{keeper: k, offerID: offerID}
@@ -150,7 +144,7 @@ func (h *holding) enqueue(w *waiter) (block *Block, err error, done bool) {
 		return nil, errRetired, true
 	case h.keeper.draining.Load():
 		return nil, models.ErrDraining, true
-	case now.Before(h.short.until) && w.units > h.short.unallocated && !h.canMerge(w, h.short.unallocated):
+	case now.Before(h.short.until) && w.units > h.short.enough:
 		return nil, ErrShort, true
 	case len(h.waiting) >= maxWaiting:
 		return nil, models.ErrOverloaded, true
@@ -225,20 +219,6 @@ func (h *holding) spent() int64 {
 	return units
 }
 
-// left is what the node itself can spend, over all open blocks.
-func (h *holding) left() (units int64) {
-	for _, b := range *h.open.Load() {
-		units += b.Left()
-	}
-	return units
-}
-
-// canMerge reports whether giving back the node's own blocks would make one that w fits in. mu is held.
-func (h *holding) canMerge(w *waiter, unallocated int64) bool {
-	own := h.left()
-	return !w.merged && own > 0 && own+unallocated >= w.units
-}
-
 // sealAll ends spending from everything that is held now, and gives it.
 func (h *holding) sealAll() []*heldLease {
 	h.mu.Lock()
@@ -250,13 +230,15 @@ func (h *holding) sealAll() []*heldLease {
 	return slices.Clone(h.held)
 }
 
-// adopt is add for a block that comes from outside. It gives false when the holding has retired.
-func (h *holding) adopt(b *Block, asked time.Time) bool {
+// adopt is add for a block that comes from outside, with the offer's number since it was opened. It gives false when the holding has
+// retired.
+func (h *holding) adopt(b *Block, asked time.Time, number int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.retired {
 		return false
 	}
 	h.add(b, asked)
+	h.callBack(number)
 	return true
 }

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +21,11 @@ var ErrShort = errors.New("not enough units to lease")
 // Ledger is what a Keeper needs of the database. Each call has its own time-out.
 type Ledger interface {
 	Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error)
-	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error)
-	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, models.Offer, error)
+	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
+	Balance(ctx context.Context, offerID string) (models.Balance, error)
+	Recall(ctx context.Context, offerID string, from int64) (models.Offer, error)
 }
 
 // Config of a Keeper.
@@ -32,7 +35,7 @@ type Config struct {
 	Now     func() time.Time // with a monotonic reading
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer
-	// Learned is told of each offer that a grant has read.
+	// Learned is told of each offer that comes with a lease, or with the renewal of one, before the lease is spent from.
 	Learned func(models.Offer)
 }
 
@@ -47,9 +50,9 @@ type Keeper struct {
 	epoch    atomic.Int64 // 0: not begun
 	holdings sync.Map     // offer id → *holding
 
-	mu       sync.Mutex      // a grant starts either before Drain, which waits for it, or not at all
+	mu       sync.Mutex      // a goroutine starts either before Drain, which waits for it, or not at all
 	draining atomic.Bool     // changes under mu
-	grants   sync.WaitGroup  // the goroutines that ask for leases
+	running  sync.WaitGroup  // the goroutines that ask for leases, and those that return recalled ones
 	stop     context.Context // ends when draining begins
 	cancel   context.CancelFunc
 
@@ -101,31 +104,48 @@ func (k *Keeper) Reconsider(offerID string) {
 		h := v.(*holding)
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.short = shortage{}
+		h.short.until = time.Time{}
 	}
 }
 
-// Holds reports whether the node has any lease.
+// Hear tells the keeper of an offer as it is by now: leases that are recalled are sealed before Hear returns, and go back as soon as
+// nothing of them is pending.
+func (k *Keeper) Hear(offer *models.Offer) {
+	if v, ok := k.holdings.Load(offer.ID); ok {
+		v.(*holding).hear(offer.Recall)
+	}
+}
+
+// Holds reports whether the node has any lease that there is something to spend from, not past its deadline.
 func (k *Keeper) Holds() (holds bool) {
+	now := k.cfg.Now()
 	k.holdings.Range(func(_, v any) bool {
-		holds = v.(*holding).count() > 0
+		holds = slices.ContainsFunc(*v.(*holding).open.Load(), func(b *Block) bool { return b.Left() > 0 && !b.ExpiredAt(now) })
 		return !holds
 	})
 	return holds
 }
 
-// InTail reports whether the budget of an offer that this node serves is running out.
+// InTail reports whether the budget of an offer that this node has leases of is running out.
 func (k *Keeper) InTail() (tail bool) {
 	k.holdings.Range(func(_, v any) bool {
-		tail = v.(*holding).tail.Load()
+		h := v.(*holding)
+		tail = h.tail.Load() && h.count() > 0 // with nothing to give back, there is no hurry to hear of a recall
 		return !tail
 	})
 	return tail
 }
 
-// Adopt takes over a block that was not granted from the budget: a refund pool.
-func (k *Keeper) Adopt(b *Block) {
-	for !k.holding(b.OfferID).adopt(b, k.cfg.Now()) {
+// Adopt takes over a block that was not granted from the budget: a refund pool. offer is as it was after the pool was there.
+func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
+	k.learn(offer)
+	for !k.holding(b.OfferID).adopt(b, k.cfg.Now(), offer.Recall) {
+	}
+}
+
+func (k *Keeper) learn(offer *models.Offer) {
+	if k.cfg.Learned != nil {
+		k.cfg.Learned(*offer)
 	}
 }
 
@@ -159,14 +179,14 @@ func (k *Keeper) each(do func(h *holding)) {
 	})
 }
 
-// startGrant counts one more goroutine that asks for leases, unless the node drains.
-func (k *Keeper) startGrant() bool {
+// start counts one more goroutine that asks for leases, or returns recalled ones, unless the node drains.
+func (k *Keeper) start() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.draining.Load() {
 		return false
 	}
-	k.grants.Add(1)
+	k.running.Add(1)
 	return true
 }
 

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -14,7 +15,7 @@ import (
 type work struct {
 	held  int          // leases that the node has
 	renew []*heldLease // now
-	close bool         // something is quiet
+	close bool         // something is quiet, and not worth waiting with
 	ask   bool         // a grant whose reply is missing is to be repeated
 }
 
@@ -24,14 +25,15 @@ type work struct {
 func (h *holding) review(now time.Time) (w work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	sealed := false
+	sealed, quiet := false, 0
 	for _, l := range h.held {
 		pending := l.Pending()
 		usedUp := l.Kind == models.KindBlock && l.Left() == 0 && pending == 0
 		used := pending > 0 || !usedUp && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
 		switch {
 		case l.isQuiet.Load():
-			w.close = true
+			quiet++
+			w.close = w.close || l.urgent(now)
 		case l.lost:
 		case !l.Sealed() && (usedUp || !used && l.ExpiredAt(now)):
 			l.Seal()
@@ -43,12 +45,34 @@ func (h *holding) review(now time.Time) (w work) {
 	if sealed {
 		h.publish()
 	}
+	w.close = w.close || quiet >= max(1, h.keeper.cfg.Lanes)
 	w.held, w.ask = len(h.held), h.unsure != nil
-	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && now.After(h.short.until) && h.demand.over(now, h.spent()) {
+	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && h.idle(now) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}
 	return w
+}
+
+// companyFor is how long a lease that is used up waits for the others of its grant. It keeps nothing from anybody, and together they cost the
+// offer's row one transaction.
+const companyFor = horizon
+
+// urgent reports whether a quiet lease should be returned at once.
+func (l *heldLease) urgent(now time.Time) bool {
+	if l.quietAt.IsZero() {
+		l.quietAt = now
+	}
+	return l.lost || l.recalled || l.Mode == models.ModeFast || l.Unspent() > 0 || now.Sub(l.quietAt) >= companyFor
+}
+
+// rememberFor is how long it is remembered how fast an offer was redeemed here, and that it is sold out. A node that redeems seldom
+// would else lease unit by unit, and one that is asked for a sold-out offer would have its row locked in vain.
+const rememberFor = time.Minute
+
+// idle reports whether nobody has wanted anything for a while. mu is held.
+func (h *holding) idle(now time.Time) bool {
+	return now.Sub(h.demand.measured) >= rememberFor && now.Sub(h.short.until) >= rememberFor
 }
 
 // renew lengthens leases. Those that the database does not know as active any more were reclaimed: what was spent from them and
@@ -60,19 +84,21 @@ func (h *holding) renew(ctx context.Context, due []*heldLease) {
 	for i, l := range due {
 		ids[i], left[i], granted[i] = l.LeaseID, l.Left(), l.granted.Load()
 	}
-	renewed, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
+	renewed, offer, err := h.keeper.ledger.Renew(ctx, h.keeper.cfg.NodeID, h.keeper.Epoch(), h.offerID, ids)
 	h.report(&h.troubles.renew, err, "leases not renewed")
 	if err != nil {
 		return
 	}
+	h.keeper.learn(&offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.callBack(offer.Recall)
 	for i, l := range due {
 		if !slices.Contains(renewed, l.LeaseID) {
 			h.miss(l)
 			continue
 		}
-		l.Extend(sent.Add(l.TTL-Margin(l.TTL)), h.keeper.cfg.Now())
+		l.Extend(sent.Add(l.TTL - Margin(l.TTL)))
 		l.renewed, l.leftAt, l.grantedAt = sent, left[i], granted[i]
 		h.keeper.metrics.renewed.Inc()
 	}
@@ -98,36 +124,44 @@ func (h *holding) lose(l *heldLease) {
 	h.keeper.cfg.Logger.Warn().Str("offer_id", h.offerID).Stringer("lease_id", l.LeaseID).Msg("lease was reclaimed")
 }
 
-// closeQuiet returns the leases that nothing is pending on. It gives up at the first that fails, for the others hang on the same row
-// and would wait as long; what is left is tried again at the next maintenance.
+// closeQuiet returns the leases that nothing is pending on, in one transaction. What fails is tried again at the next maintenance. Of those
+// that were reclaimed there is nothing to return, but the books may wait to hear that all that was acknowledged on them has been booked.
 func (h *holding) closeQuiet(ctx context.Context) error {
 	h.mu.Lock()
-	quiet := slices.DeleteFunc(slices.Clone(h.held), func(l *heldLease) bool { return !l.isQuiet.Load() })
-	h.mu.Unlock()
-	for _, l := range quiet {
-		err := h.close(ctx, l)
-		h.report(&h.troubles.close, err, "lease not returned")
-		if err != nil {
-			return err
+	quiet := map[models.ID]*heldLease{}
+	for _, l := range h.held {
+		if l.isQuiet.Load() {
+			quiet[l.LeaseID] = l
 		}
 	}
-	return nil
+	h.mu.Unlock()
+	if len(quiet) == 0 {
+		return nil
+	}
+	err := h.close(ctx, quiet)
+	h.report(&h.troubles.close, err, "leases not returned")
+	return err
 }
 
-// close returns one lease and forgets it. If it was reclaimed, there is nothing to return, but the books may wait to hear that all
-// that was acknowledged on it has been booked.
-func (h *holding) close(ctx context.Context, l *heldLease) error {
-	closed, did, err := h.keeper.ledger.CloseLease(ctx, h.offerID, l.LeaseID, models.LeaseReturned, nil)
-	if err == nil && closed.Exposed > 0 {
-		err = h.keeper.ledger.Acquit(ctx, h.offerID, []models.ID{l.LeaseID})
-	}
+func (h *holding) close(ctx context.Context, quiet map[models.ID]*heldLease) error {
+	closed, err := h.keeper.ledger.ReturnLeases(ctx, h.offerID, slices.Collect(maps.Keys(quiet)))
 	if err != nil {
 		return err
 	}
-	if did {
-		h.keeper.metrics.returned.Inc()
+	var exposing []models.ID
+	for i := range closed {
+		if closed[i].Exposed > 0 {
+			exposing = append(exposing, closed[i].ID)
+		}
 	}
-	h.drop(l, closed.State == models.LeaseReclaimed)
+	if len(exposing) > 0 {
+		if err := h.keeper.ledger.Acquit(ctx, h.offerID, exposing); err != nil {
+			return err
+		}
+	}
+	for i := range closed {
+		h.drop(quiet[closed[i].ID], closed[i].State == models.LeaseReclaimed)
+	}
 	return nil
 }
 
@@ -139,10 +173,13 @@ func (h *holding) drop(l *heldLease, reclaimed bool) {
 		h.lose(l)
 	}
 	if i := slices.Index(h.held, l); i >= 0 { // else another closing was faster
+		if !reclaimed {
+			h.keeper.metrics.returned.Inc()
+		}
 		h.held = slices.Delete(h.held, i, i+1)
 		h.gone += l.Spent()
 	}
-	h.short = shortage{}
+	h.short.until = time.Time{}
 }
 
 // report logs that something has begun to fail for this offer, once until it works again. That the database is away concerns all

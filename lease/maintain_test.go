@@ -74,8 +74,8 @@ func newFleet(t *testing.T) (f *fleet, stop func()) {
 	return f, func() { cancel(); loop.Wait() }
 }
 
-// CloseLease waits for a lock as a database does, and in vain.
-func (f *fleet) CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error) {
+// ReturnLeases waits for a lock as a database does, and in vain.
+func (f *fleet) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error) {
 	f.mu.Lock()
 	locked := f.locked[offerID]
 	if locked {
@@ -84,9 +84,9 @@ func (f *fleet) CloseLease(ctx context.Context, offerID string, id models.ID, to
 	f.mu.Unlock()
 	if locked {
 		time.Sleep(4 * time.Second)
-		return models.Lease{}, false, models.ErrBusy
+		return nil, models.ErrBusy
 	}
-	return f.Fake.CloseLease(ctx, offerID, id, to, ifExpiresAt)
+	return f.Fake.ReturnLeases(ctx, offerID, ids)
 }
 
 // lease makes an offer and has the keeper lease a block of it.
@@ -94,7 +94,7 @@ func (f *fleet) lease(name string, ttl int64) *Block {
 	f.t.Helper()
 	o := testOffer(100_000, 1000)
 	o.ID, o.LeaseTTLSeconds = name, ttl
-	created, _, err := f.CreateOffer(f.t.Context(), o)
+	created, _, err := f.CreateOffer(f.t.Context(), o, models.Audit{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -143,14 +143,14 @@ func TestReturningStopsAtTheFirstLeaseThatFails(t *testing.T) {
 		defer stop()
 		f.lock("locked")
 		for range 10 {
-			pool, err := f.OpenPool(t.Context(), models.Lease{
+			pool, _, err := f.OpenPool(t.Context(), models.Lease{
 				OfferID: "locked", ID: models.NewID(), NodeID: f.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			block := NewBlock(&pool, time.Now().Add(time.Minute))
-			f.keeper.Adopt(block)
+			f.keeper.Adopt(block, &models.Offer{ID: block.OfferID})
 			block.Seal()
 		}
 		time.Sleep(3 * time.Second)
@@ -161,7 +161,7 @@ func TestReturningStopsAtTheFirstLeaseThatFails(t *testing.T) {
 		f.locked["locked"] = false
 		f.mu.Unlock()
 		time.Sleep(5 * time.Second)
-		if f.keeper.Holds() {
+		if held(f.keeper) > 0 {
 			t.Error("not returned when the lock was gone")
 		}
 	})
@@ -203,7 +203,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 		defer stop()
 		f.lock("locked")
 		time.Sleep(time.Minute)
-		if n := f.log.count("lease not returned"); n != 1 {
+		if n := f.log.count("leases not returned"); n != 1 {
 			t.Errorf("logged %d times in a minute", n)
 		}
 		f.mu.Lock()
@@ -212,7 +212,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		f.lock("other") // the log of one offer says nothing of another
 		time.Sleep(10 * time.Second)
-		if n := f.log.count("lease not returned"); n != 2 {
+		if n := f.log.count("leases not returned"); n != 2 {
 			t.Errorf("logged %d times for two offers", n)
 		}
 	})
@@ -239,14 +239,14 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 		if err := b.spend(500); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(57*time.Second))
-		b.keeper.Adopt(pool)
+		b.keeper.Adopt(pool, b.offer)
 		for range 20 {
 			pool.Refund(1)
 			if !pool.Spend(1, time.Now()) {
@@ -355,16 +355,34 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 	})
 }
 
+// Between two redemptions the node has nothing of the offer; it must not forget meanwhile how often they come.
+func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
+	offer := testOffer(1000, 100)
+	offer.Adaptive = true
+	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+		for range 100 {
+			if err := b.spend(1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * time.Second)
+		}
+		leases, err := b.fake.Leases(t.Context(), "o", 1000, models.ID{})
+		if err != nil || len(leases) > 40 {
+			t.Errorf("%d leases for 100 redemptions, %v", len(leases), err)
+		}
+	})
+}
+
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
 	inBubble(t, testOffer(10, 10), 1, func(t *testing.T, b *bench) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }
-		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end); err != nil {
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end, models.Audit{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.spend(1); err == nil {
 			t.Fatal("it has ended")
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * rememberFor)
 		b.keeper.each(func(*holding) { t.Error("still there") })
 	})
 }
@@ -437,8 +455,8 @@ func TestALossIsCountedOnce(t *testing.T) {
 			block.Seal()
 			block.Unspend(1)
 			time.Sleep(time.Second)
-			if n := b.counter("tranche_leases_lost_total"); n != 1 || b.keeper.Holds() {
-				t.Errorf("%s: lost %.0f times, held %v", name, n, b.keeper.Holds())
+			if n := b.counter("tranche_leases_lost_total"); n != 1 || held(b.keeper) > 0 {
+				t.Errorf("%s: lost %.0f times, held %d", name, n, held(b.keeper))
 			}
 		})
 	}

@@ -8,6 +8,8 @@ type metrics struct {
 	returned prometheus.Counter
 	renewed  prometheus.Counter
 	lost     prometheus.Counter
+	recalls  prometheus.Counter
+	recalled prometheus.Counter
 }
 
 // grantMetrics counts grants by what came of them.
@@ -36,8 +38,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tranche_leases_lost_total", Help: "Leases that somebody else had closed.",
 		}),
+		recalls: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tranche_recalls_total", Help: "Times that this node called an offer's leases back.",
+		}),
+		recalled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tranche_leases_recalled_total", Help: "Leases of this node that were called back.",
+		}),
 	}
-	reg.MustRegister(m.held, grants, m.grants.units, m.returned, m.renewed, m.lost)
+	reg.MustRegister(m.held, grants, m.grants.units, m.returned, m.renewed, m.lost, m.recalls, m.recalled)
 	return m
 }
 

@@ -48,7 +48,7 @@ func (e *estate) active() bool { return e.balance().LeasesActive > 0 }
 // renew does what a healthy owner does.
 func (e *estate) renew() {
 	for _, b := range *e.keeper.holding("o").open.Load() {
-		if _, err := e.fake.Renew(e.t.Context(), e.keeper.cfg.NodeID, e.keeper.Epoch(), "o", []models.ID{b.LeaseID}); err != nil {
+		if _, _, err := e.fake.Renew(e.t.Context(), e.keeper.cfg.NodeID, e.keeper.Epoch(), "o", []models.ID{b.LeaseID}); err != nil {
 			e.t.Fatal(err)
 		}
 	}
@@ -197,7 +197,7 @@ func TestALeaseThatIsRenewedAtTheLastMomentIsNotReclaimed(t *testing.T) {
 func TestMoreExpiredLeasesThanOneLookFinds(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
 		for range reapAtOnce + 100 {
-			_, err := e.fake.OpenPool(t.Context(), models.Lease{
+			_, _, err := e.fake.OpenPool(t.Context(), models.Lease{
 				OfferID: "o", ID: models.NewID(), NodeID: e.keeper.cfg.NodeID, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 			})
 			if err != nil {

@@ -41,9 +41,11 @@ func Size(unallocated, activeNodes int64, a Appetite) int64 {
 	if unallocated <= 0 {
 		return 0
 	}
-	share := unallocated / (shares * max(1, activeNodes))
-	return max(fit(a.Waiting, unallocated), min(a.Want, share))
+	return max(fit(a.Waiting, unallocated), min(a.Want, Share(unallocated, activeNodes)))
 }
+
+// Share is the most that a node gets for the time to come. Where that is less than it wants, the budget is in its tail.
+func Share(unallocated, activeNodes int64) int64 { return unallocated / (shares * max(1, activeNodes)) }
 
 // fit adds up the requests that can be served, each in turn, out of units.
 func fit(waiting []int64, units int64) int64 {
@@ -61,12 +63,7 @@ func Tail(activeNodes, want int64) int64 { return shares * max(1, activeNodes) *
 
 // RefillBelow is how many units must be left of a grant for the next one not to be asked for yet: half of it, or what is spent in the
 // time that grants take. In the tail nothing is fetched ahead, since others may be waiting for those units.
-func RefillBelow(granted, want, unallocated, ahead int64) int64 {
-	if granted == 0 || granted < want || unallocated == 0 {
-		return 0
-	}
-	return max(granted/2, min(ahead, granted))
-}
+func RefillBelow(granted, ahead int64) int64 { return max(granted/2, min(ahead, granted)) }
 
 // Lanes is over how many leases a grant is spread, at the most. One is enough where nobody waits for the settling: its batches are
 // larger then, and cost less.

@@ -163,3 +163,28 @@ func withoutLoops(t *testing.T, offer models.Offer, test func(t *testing.T, b *b
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, newBench(t, storetest.NewFake(time.Now), offer, 1)) })
 }
+
+// What is pending on a lease keeps it from going back when the database is away, but not from ending.
+func TestALeaseIsHeldUntilItsDeadline(t *testing.T) {
+	inBubble(t, testOffer(1000, 100), 2, func(t *testing.T, b *bench) {
+		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.fail(func(string) error { return models.ErrLedgerUnavailable })
+		time.Sleep(50 * time.Second)
+		if !b.keeper.Holds() {
+			t.Error("no lease is held before its deadline")
+		}
+		time.Sleep(30 * time.Second)
+		if held(b.keeper) == 0 || b.keeper.Holds() {
+			t.Errorf("past the deadline, with something pending: %d leases, held: %v", held(b.keeper), b.keeper.Holds())
+		}
+		b.fail(nil)
+		time.Sleep(30 * time.Second)
+		if !b.keeper.Holds() {
+			t.Error("no lease is held after it was renewed")
+		}
+		b.settle(block, 1)
+	})
+}

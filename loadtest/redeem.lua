@@ -15,3 +15,10 @@ function request()
   return wrk.format("POST", path, { ["Content-Type"] = "application/json", ["Idempotency-Key"] = key },
     '{"user_id":"' .. key .. '"}')
 end
+-- A last line for programs: what was measured, as JSON. Latencies are in microseconds.
+function done(summary, latency)
+  local lost = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+  io.write(string.format('{"requests":%d,"microseconds":%d,"not_successful":%d,"lost":%d,"p50":%d,"p99":%d,"p999":%d}\n',
+    summary.requests, summary.duration, summary.errors.status, lost,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
+end

@@ -81,7 +81,8 @@ var (
 	spaces      = regexp.MustCompile(`\s+`)
 	createTable = regexp.MustCompile(`(?s)CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(\n(.*?)\n\)[^;]*;`)
 	addColumn   = regexp.MustCompile(`ALTER TABLE (\w+) ADD COLUMN (\w+) ([^;']*)`) // MySQL's are prepared from a text in quotes
-	createIndex = regexp.MustCompile(`CREATE (UNIQUE )?INDEX (\w+) ON (\w+) (\([^)]*\));`)
+	createIndex = regexp.MustCompile(`CREATE (UNIQUE )?INDEX (\w+) ON (\w+) (\([^)]*\))[;']`)
+	dropIndex   = regexp.MustCompile(`(DROP INDEX \w+)(?: ON \w+)?;`)
 	inlineIndex = regexp.MustCompile(`^(UNIQUE )?KEY (\w+) (\([^)]*\))$`)
 	constraint  = regexp.MustCompile(`^CONSTRAINT (\w+) CHECK (.*)$`)
 	sized       = regexp.MustCompile(`\(\d+\)`)
@@ -89,7 +90,7 @@ var (
 
 func down(text string) string {
 	_, after, _ := strings.Cut(text, "-- +goose Down")
-	return after
+	return dropIndex.ReplaceAllString(after, "$1;")
 }
 
 func parse(t *testing.T, text string) map[string]*table {

@@ -176,6 +176,8 @@ type Balance struct {
 	NextHoldEnds   *Micros // of what is held, when the first hold may be given back
 	LeasesActive   int64
 	NodesActive    int64 // with an active lease of this offer
+	Recall         int64 // the offer's number
+	Recalled       int64 // of Outstanding, the units in recalled leases
 	AsOf           Micros
 }
 

@@ -67,8 +67,16 @@ func (e *NotActiveError) Unwrap() error { return ErrOfferNotActive }
 type ShortError struct {
 	Wanted  int64
 	Balance Balance
+	Holders []Holder // of the outstanding units, most first, where they are known
 	// NextReleaseAt is when units may come back at the latest, where it is known.
 	NextReleaseAt *Micros
+}
+
+// Holder is a node that has units of an offer leased and not spent.
+type Holder struct {
+	NodeID ID
+	Units  int64
+	Until  Micros // when its leases end, unless they are renewed
 }
 
 // Unwrap says which of the two it is: exhausted means that even if everything that is out came back, it would not be enough.

@@ -46,7 +46,8 @@ type Lease struct {
 	NodeID  ID
 	Epoch   int64
 	Kind    LeaseKind
-	Mode    Mode // as the offer's was at the grant
+	Mode    Mode  // as the offer's was at the grant
+	Recall  int64 // so, too: once the offer's is higher, the owner is to return the lease whole
 
 	Granted int64
 	Spent   int64 // as far as settled

@@ -77,9 +77,13 @@ type Offer struct {
 	LateUnits int64  // booked after their lease had closed, ever
 	Exposed   int64  // the sum of Lease.Exposed over the closed leases
 
+	// Recall rises when leases are called back: with each change of the terms, and when somebody needs units that others have.
+	// An active lease with a lower number is recalled.
+	Recall int64
+
 	Version   int64  // rises with each change by an admin, and with nothing else
 	CreatedAt Micros `gorm:"autoCreateTime:false"`
-	UpdatedAt Micros `gorm:"autoUpdateTime:false"`
+	UpdatedAt Micros `gorm:"autoUpdateTime:false"` // the last change or recall
 }
 
 // StatusAt gives the status at an instant of the database's clock.
@@ -95,6 +99,10 @@ func (o *Offer) StatusAt(now Micros) Status {
 		return StatusActive
 	}
 }
+
+// NewerThan reports whether o was read after an admin's change, or a recall, that p was read before. Both numbers only rise, and
+// together, under the lock of the offer's row.
+func (o *Offer) NewerThan(p *Offer) bool { return o.Version > p.Version || o.Recall > p.Recall }
 
 // LimitsUsers reports whether redemptions are counted per user.
 func (o *Offer) LimitsUsers() bool { return o.UserLimitRedemptions != nil || o.UserLimitUnits != nil }

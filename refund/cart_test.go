@@ -15,7 +15,7 @@ func (b *bench) twoOffers(key string, units int64) (models.Cart, []*models.Offer
 	b.t.Helper()
 	terms := *b.offer
 	terms.ID = "p"
-	second, _, err := b.fake.CreateOffer(b.t.Context(), terms)
+	second, _, err := b.fake.CreateOffer(b.t.Context(), terms, models.Audit{})
 	if err != nil {
 		b.t.Fatal(err)
 	}

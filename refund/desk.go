@@ -14,14 +14,14 @@ import (
 
 // Ledger is what a Desk needs of the database.
 type Ledger interface {
-	OpenPool(ctx context.Context, l models.Lease) (models.Lease, error)
+	OpenPool(ctx context.Context, l models.Lease) (models.Lease, models.Offer, error)
 }
 
 // Keeper holds the pools of the node.
 type Keeper interface {
 	Epoch() int64
 	Pool(offerID string) *lease.Block
-	Adopt(b *lease.Block)
+	Adopt(b *lease.Block, offer *models.Offer)
 }
 
 // Settler books entries on a lease; see settle.Settler.
@@ -36,6 +36,7 @@ type Desk struct {
 	ledger  Ledger
 	keeper  Keeper
 	settler Settler
+	newest  func(*models.Offer) *models.Offer
 	now     func() time.Time
 	logger  zerolog.Logger
 
@@ -52,10 +53,12 @@ type opening struct {
 	err   error
 }
 
-// NewDesk makes a Desk; now needs a monotonic reading.
-func NewDesk(nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, now func() time.Time, logger zerolog.Logger) *Desk {
+// NewDesk makes a Desk. newest gives an offer as this node knows it by now; now needs a monotonic reading.
+func NewDesk(
+	nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, newest func(*models.Offer) *models.Offer, now func() time.Time, logger zerolog.Logger,
+) *Desk {
 	return &Desk{
-		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, now: now, logger: logger, opening: map[string]*opening{},
+		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, newest: newest, now: now, logger: logger, opening: map[string]*opening{},
 	}
 }
 
@@ -69,11 +72,12 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 		if err != nil {
 			return models.Verdict{}, err
 		}
+		offer = d.newest(offer) // a pool brings the offer as it was when the pool was there
 		verdict, err := d.settler.Settle(ctx, pool, offer, entry, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
-		retireFull(pool, offer)
+		d.retire(pool, offer)
 		return verdict, err
 	}
 }
@@ -90,22 +94,25 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 			if err != nil {
 				return nil, err
 			}
-			items[i] = lease.CartItem{Block: pool, Offer: offer, Entry: entries[i]}
+			items[i] = lease.CartItem{Block: pool, Entry: entries[i]}
+		}
+		for i, offer := range offers {
+			items[i].Offer = d.newest(offer) // see Book; and the last pool may have taken a while
 		}
 		verdicts, err := d.settler.SettleCart(ctx, cart, items, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
 		for _, it := range items {
-			retireFull(it.Block, it.Offer)
+			d.retire(it.Block, it.Offer)
 		}
 		return verdicts, err
 	}
 }
 
-// retireFull ends a pool that has grown to the offer's lease size: the keeper returns it, and the next entry opens another.
-func retireFull(pool *lease.Block, offer *models.Offer) {
-	if pool.Left() >= offer.LeaseSize {
+// retire ends a pool that has grown to the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
+func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
+	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
 		pool.Seal()
 	}
 }
@@ -155,9 +162,9 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		return
 	}
 	sent := d.now()
-	opened, err := d.ledger.OpenPool(context.Background(), models.Lease{
+	opened, current, err := d.ledger.OpenPool(context.Background(), models.Lease{
 		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
-		Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: offer.LeaseTTLSeconds,
+		TTLSeconds: offer.LeaseTTLSeconds,
 	})
 	switch {
 	case errors.Is(err, models.ErrOutcomeUnknown):
@@ -166,8 +173,12 @@ func (d *Desk) open(offer *models.Offer, o *opening) {
 		o.err = err
 		return
 	}
-	block := lease.NewBlock(&opened, sent.Add(opened.TTL()-lease.Margin(opened.TTL())))
-	d.keeper.Adopt(block)
+	deadline := sent.Add(opened.TTL() - lease.Margin(opened.TTL()))
+	if current.Allocated > current.BudgetTarget {
+		deadline = sent.Add(-time.Second) // more is out than there should be: nothing that comes back is spent again
+	}
+	block := lease.NewBlock(&opened, deadline)
+	d.keeper.Adopt(block, &current)
 	o.block, o.err = block, nil
 }
 

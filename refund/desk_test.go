@@ -42,7 +42,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 		created, _, err := b.fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 1000, BudgetTarget: 1000,
 			Status: models.StatusActive, LeaseSize: 60, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-		})
+		}, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 			NodeID: b.node, Lanes: 1, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(models.Offer) {},
 		}, b.fake)
 		b.settler = settle.New(b.fake, time.Now, zerolog.Nop(), registry)
-		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, time.Now, zerolog.Nop())
+		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, func(o *models.Offer) *models.Offer { return o }, time.Now, zerolog.Nop())
 		b.keeper.Begin(b.epoch)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
@@ -205,6 +205,40 @@ func TestAPoolThatIsFullIsReturnedAndAnotherOpened(t *testing.T) {
 		}
 		if n := b.called("OpenPool"); n != 2 {
 			t.Errorf("%d pools", n)
+		}
+	})
+}
+
+// After a budget was lowered below what is out, nothing that comes back is spent again.
+func TestWhatComesBackToALoweredBudgetIsNotSpentAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		other := models.NewID()
+		epoch, err := b.fake.RegisterNode(t.Context(), other, "other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.fake.Grant(t.Context(), models.GrantRequest{
+			OfferID: "o", NodeID: other, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
+			Size: func(*models.Offer, int64, int64) []int64 { return []int64{500} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.take("k", 50, 0)
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.BudgetTarget = 200; return nil }, models.Audit{}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			if _, err := b.book("k", models.KindRefund, 10); err != nil {
+				t.Fatal(i, err)
+			}
+			if pool := b.keeper.Pool("o"); pool != nil {
+				t.Errorf("%d units may be spent again", pool.Left())
+			}
+		}
+		time.Sleep(15 * time.Second)
+		if balance, err := b.fake.Balance(t.Context(), "o"); err != nil || balance.Allocated != 500 || balance.Budget != 500 {
+			t.Errorf("%+v, %v", balance, err)
 		}
 	})
 }

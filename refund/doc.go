@@ -4,7 +4,9 @@
 // A refund pool is a lease like any other, except that its units come from refunds and holds and not from a grant: it starts with none,
 // and each entry that commits adds to it, in the database and in memory. So units that came back can be spent again at once, on this
 // node, and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has grown to
-// the offer's lease size, or when the node drains.
+// the offer's lease size, when the offer's leases are recalled, or when the node drains.
+// While more is out than the budget should be, because it was lowered or late units were booked, a pool cannot be spent from and is
+// returned at once.
 //
 // # Who does what
 //
@@ -13,6 +15,8 @@
 //   - [Desk] opens a pool where there is none. At most one opening per offer is under way.
 //   - [Sweeper] books the end of holds that nobody has confirmed or cancelled in time, those of dead nodes too.
 //   - The lease keeper renews and returns pools; a reaper takes back those of dead nodes.
+//   - A pool brings the offer as it was when the pool was there, and a refund is booked on the newest terms that the node knows: so
+//     no later than with the next pool, a node refunds on the terms that the pool was opened on.
 //
 // A confirmation of all units gives nothing back. It is booked on the pool like the others, for the block that the hold was spent from may
 // be another node's, or closed long ago; all that moves is from held to redeemed.

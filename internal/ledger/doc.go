@@ -47,6 +47,6 @@
 //
 // # Offers and leases
 //
-// What creating, changing and granting from an offer may do to its row is here too (offer.go), and what closing a lease leaves
-// behind (lease.go), for the same reason.
+// What creating, changing and granting from an offer may do to its row is here too (offer.go), how that is audited (audit.go), and what
+// closing a lease leaves behind (lease.go), for the same reason.
 package ledger

@@ -24,7 +24,7 @@ func NewOffer(terms models.Offer, now models.Micros) (models.Offer, error) {
 	}
 	o.BudgetTarget, o.Allocated = o.Budget, 0
 	o.Folded, o.LateUnits, o.Exposed = models.Totals{}, 0, 0
-	o.Version, o.CreatedAt, o.UpdatedAt = 1, now, now
+	o.Recall, o.Version, o.CreatedAt, o.UpdatedAt = 0, 1, now, now
 	return o, nil
 }
 
@@ -50,11 +50,14 @@ func SameTerms(a, b *models.Offer) bool {
 // InUse says what an offer's books hold when it is changed.
 type InUse struct {
 	NetSpent int64
-	Started  bool // it has an active lease, or was ever redeemed
+	Started  bool // it has an active lease, or one that exposes units, or was ever redeemed or held
 }
 
 // Change applies an admin's change to an offer whose row is locked. The change works on a copy; what is not an admin's to set
 // is put back. It reports whether anything differs. The error of the change itself is passed on as it is.
+//
+// New terms recall the leases that were granted on the old ones, and so does a change that raises Recall itself, whatever else it
+// does. Only the name concerns no lease.
 //
 // A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated; but it never rises
 // to that, where late units have taken what was allocated past it.
@@ -70,9 +73,17 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	if after.BudgetTarget == before.BudgetTarget {
 		after.Budget = before.Budget
 	}
+	recalls := after.Recall > before.Recall
+	after.Recall = before.Recall
 	after.Version, after.CreatedAt, after.UpdatedAt = before.Version, before.CreatedAt, before.UpdatedAt
 
-	if SameTerms(&before, &after) && before.Status == after.Status {
+	renamed := before
+	renamed.Name = after.Name
+	changed := after.Name != before.Name
+	if !same(&renamed, &after) {
+		changed, recalls = true, true
+	}
+	if !changed && !recalls {
 		return before, false, nil
 	}
 	if after.BudgetTarget < use.NetSpent && after.BudgetTarget != before.BudgetTarget {
@@ -84,10 +95,18 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	if use.Started && after.LimitsUsers() && !before.LimitsUsers() {
 		return before, false, models.ErrLimitAfterStart
 	}
-	after.Version++
+	if changed {
+		after.Version++
+	}
+	if recalls {
+		after.Recall++
+	}
 	after.UpdatedAt = now
 	return after, true, nil
 }
+
+// same reports whether nothing that an admin can set differs.
+func same(a, b *models.Offer) bool { return SameTerms(a, b) && a.Status == b.Status }
 
 // CheckSizes asserts that what a [models.GrantRequest] chose to grant is there to be granted.
 func CheckSizes(req *models.GrantRequest, sizes []int64, unallocated int64) (sum int64, err error) {
@@ -109,7 +128,7 @@ func NewLeases(req *models.GrantRequest, offer *models.Offer, sizes []int64, now
 	for i, size := range sizes {
 		leases[i] = models.Lease{
 			OfferID: offer.ID, ID: req.LeaseIDs[i], NodeID: req.NodeID, Epoch: req.Epoch,
-			Kind: models.KindBlock, Mode: offer.Mode, Granted: size,
+			Kind: models.KindBlock, Mode: offer.Mode, Recall: offer.Recall, Granted: size,
 			TTLSeconds: offer.LeaseTTLSeconds, State: models.LeaseActive,
 			GrantedAt: now, ExpiresAt: now.Add(offer.LeaseTTL()),
 		}
@@ -117,10 +136,11 @@ func NewLeases(req *models.GrantRequest, offer *models.Offer, sizes []int64, now
 	return leases
 }
 
-// NewPool gives the row of a refund pool, empty, from what its opener says of it.
-func NewPool(l models.Lease, now models.Micros) models.Lease {
+// NewPool gives the row of a refund pool, empty, from what its opener says of it. Its mode is the offer's as it is now.
+func NewPool(l models.Lease, offer *models.Offer, now models.Micros) models.Lease {
 	return models.Lease{
-		OfferID: l.OfferID, ID: l.ID, NodeID: l.NodeID, Epoch: l.Epoch, Mode: l.Mode, TTLSeconds: l.TTLSeconds,
-		Kind: models.KindRefundPool, State: models.LeaseActive, GrantedAt: now, ExpiresAt: now.Add(l.TTL()),
+		OfferID: offer.ID, ID: l.ID, NodeID: l.NodeID, Epoch: l.Epoch,
+		Kind: models.KindRefundPool, Mode: offer.Mode, Recall: offer.Recall,
+		TTLSeconds: l.TTLSeconds, State: models.LeaseActive, GrantedAt: now, ExpiresAt: now.Add(l.TTL()),
 	}
 }

@@ -51,7 +51,7 @@ func fill(t *testing.T, s *store.Store, leases, entries int) {
 	offer, _, err := s.CreateOffer(t.Context(), models.Offer{
 		ID: "summer-sale-2026", Name: "Summer", Unit: models.UnitRedemptions, Mode: models.ModeFast, Budget: 1_000_000, Status: models.StatusActive,
 		LeaseSize: 1000, LeaseTTLSeconds: 60, Adaptive: true, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-	})
+	}, models.Audit{})
 	check(t, err)
 	const atOnce = 100
 	sizes := make([]int64, atOnce)

@@ -38,7 +38,7 @@ type Plan struct {
 	Leases int64 `json:"leases_per_grant"` // that a block is spread over
 
 	Grants       float64 `json:"grants_per_second"`
-	Closed       float64 `json:"closed_leases_per_second"`
+	Returns      float64 `json:"returns_per_second"`              // of all leases of a grant together, or of several grants
 	Transactions float64 `json:"hot_row_transactions_per_second"` // one for each of these
 
 	TailUnits        int64 `json:"tail_units"`        // what is left when blocks begin to shrink
@@ -81,8 +81,8 @@ func (f *Fleet) split(units int64) []int64 {
 // returns; and it grants no more often than it redeems.
 func (p *Plan) grants(f Fleet, node float64) {
 	p.Grants = f.Rate / p.served(f, node)
-	p.Closed = p.Grants * float64(p.Leases)
-	p.Transactions = p.Grants + p.Closed
+	p.Returns = p.Grants
+	p.Transactions = p.Grants + p.Returns
 }
 
 // served is how many units of a grant are redeemed.
@@ -97,7 +97,7 @@ func (p *Plan) tail(f Fleet) {
 	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block, Lanes: lease.Lanes(f.Mode, f.Lanes)}
 	for rest := p.TailUnits; rest > 0; {
 		granted := lease.Size(rest, f.Nodes, appetite)
-		p.TailTransactions += 1 + int64(len(lease.Split(granted, appetite)))
+		p.TailTransactions += 2
 		rest -= granted
 	}
 }
@@ -107,7 +107,7 @@ func (p *Plan) tail(f Fleet) {
 func (p *Plan) holds(f Fleet, node float64) {
 	acknowledged := f.Mode == models.ModeFast
 	pending := int64(math.Ceil(node * settle.Delay(acknowledged, f.Commit).Seconds()))
-	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, p.Block, math.MaxInt64, ahead) }
+	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, ahead) }
 	p.NodeHolds = low(0) + (p.Block+1)/2
 	p.NodeHoldsWorst = low(p.Block) + p.Block + pending
 	if p.served(f, node) < float64(p.Block) {
@@ -123,7 +123,7 @@ func (p *Plan) holds(f Fleet, node float64) {
 func (p *Plan) writes(f Fleet, node float64) {
 	const day = 24 * 60 * 60
 	p.Settles = float64(f.Nodes) * settle.Pace(node, int(p.Leases), f.Mode == models.ModeFast, f.Commit)
-	entries, leases := f.Rate*day, p.Closed*day
+	entries, leases := f.Rate*day, p.Grants*float64(p.Leases)*day
 	p.LedgerRows = int64(entries + leases)
 	p.LedgerBytes = int64(entries*EntryBytes + leases*LeaseBytes)
 	if f.Mode.Outlives() {

@@ -25,7 +25,7 @@ func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *cartBe
 	inBubble(t, budget, func(t *testing.T, one *bench) {
 		terms := *one.offer
 		terms.ID, terms.Allocated, terms.Version = "p", 0, 0
-		second, _, err := one.fake.CreateOffer(t.Context(), terms)
+		second, _, err := one.fake.CreateOffer(t.Context(), terms, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -284,7 +284,7 @@ func TestAForfeitedRefundFillsNoPool(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.offer.RefundRestoresBudget = false
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.node, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {

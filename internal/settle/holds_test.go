@@ -24,7 +24,7 @@ func end(key string, kind models.Kind, units int64) models.Entry {
 
 func (b *bench) pool() *lease.Block {
 	b.t.Helper()
-	opened, err := b.fake.OpenPool(b.t.Context(), models.Lease{
+	opened, _, err := b.fake.OpenPool(b.t.Context(), models.Lease{
 		OfferID: "o", ID: models.NewID(), NodeID: b.node, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 	})
 	if err != nil {

@@ -73,7 +73,7 @@ func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
 		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget, BudgetTarget: budget,
 			Status: models.StatusActive, LeaseSize: budget, LeaseTTLSeconds: 3600, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-		})
+		}, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +324,7 @@ func TestARefundFillsItsPoolOnce(t *testing.T) {
 		if _, err := b.redeem("a", time.Second); err != nil {
 			t.Fatal(err)
 		}
-		opened, err := b.fake.OpenPool(t.Context(), models.Lease{
+		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{
 			OfferID: "o", ID: models.NewID(), NodeID: b.node, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
 		})
 		if err != nil {

@@ -114,7 +114,7 @@ func TestBreakerRecoversOnMySQL(t *testing.T) {
 func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	s, ctx := open(t, file(t)), context.Background()
 	offer := models.Offer{ID: "o", Name: "o", Unit: "EUR", Mode: models.ModeStrict, Budget: 1, LeaseSize: 1, LeaseTTLSeconds: 5}
-	if _, _, err := s.CreateOffer(ctx, offer); err != nil {
+	if _, _, err := s.CreateOffer(ctx, offer, models.Audit{}); err != nil {
 		t.Fatal(err)
 	}
 	other := offer
@@ -124,10 +124,10 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	for range 30 {
 		_, err := s.Offer(ctx, "none")
 		wants(t, err, models.ErrOfferNotFound)
-		_, _, err = s.CreateOffer(ctx, other)
+		_, _, err = s.CreateOffer(ctx, other, models.Audit{})
 		wants(t, err, models.ErrOfferExists)
 		wants(t, s.Heartbeat(ctx, models.NewID(), 1), models.ErrEpochSuperseded)
-		if _, _, err = s.CreateOffer(ctx, broken); err == nil || errors.Is(err, models.ErrLedgerUnavailable) {
+		if _, _, err = s.CreateOffer(ctx, broken, models.Audit{}); err == nil || errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Fatalf("a row against a CHECK: %v", err)
 		}
 		gone, cancel := context.WithCancel(ctx)

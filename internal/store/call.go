@@ -114,8 +114,8 @@ func (s *Store) logTransitions(cause error) {
 var callNames = [...]string{
 	"RegisterNode", "Heartbeat", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
-	"Grant", "OpenPool", "Renew", "CloseLease", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
-	"LeaseStates", "Acquit",
+	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
+	"LeaseStates", "Acquit", "Recall", "Audits",
 	"Settle", "SettleCart", "Cart", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }
 

@@ -29,7 +29,7 @@ func (l *lossy) second(budget int64) string {
 	o, _, err := l.good.CreateOffer(l.ctx, models.Offer{
 		ID: "second", Name: "second", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget,
 		LeaseSize: 10, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-	})
+	}, models.Audit{})
 	l.ok(err)
 	return o.ID
 }
@@ -118,7 +118,7 @@ func TestLostRepliesToCarts(t *testing.T) {
 		leases := l.leases(rounds, l.offer.ID, second)
 		pools := leases
 		for i := range pools {
-			opened, err := l.good.OpenPool(l.ctx, models.Lease{OfferID: leases[i].OfferID, ID: models.NewID(), NodeID: l.node, Epoch: l.epoch, TTLSeconds: 60})
+			opened, _, err := l.good.OpenPool(l.ctx, models.Lease{OfferID: leases[i].OfferID, ID: models.NewID(), NodeID: l.node, Epoch: l.epoch, TTLSeconds: 60})
 			l.ok(err)
 			pools[i] = opened
 		}

@@ -55,7 +55,7 @@ func newLossy(t *testing.T, budget int64, loseOneOf int, fates ...fate) *lossy {
 	l.offer, _, err = l.good.CreateOffer(l.ctx, models.Offer{
 		ID: "lossy", Name: "lossy", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget, UserLimitRedemptions: &one,
 		LeaseSize: 10, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
-	})
+	}, models.Audit{})
 	l.ok(err)
 	l.losing.Store(true)
 	return l
@@ -256,7 +256,7 @@ func (l *lossy) acknowledged(lease models.ID, number int64, n int) models.Batch 
 
 // available lets the offer's leases outlive their reclaim from now on.
 func (l *lossy) available() {
-	changed, err := l.good.ChangeOffer(l.ctx, l.offer.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeAvailable; return nil })
+	changed, err := l.good.ChangeOffer(l.ctx, l.offer.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeAvailable; return nil }, models.Audit{})
 	l.ok(err)
 	l.offer = changed
 }

@@ -73,6 +73,15 @@
 // ones, of which a busy offer has very many. An index over exposed ones would be paid for by every grant, and what nobody comes back
 // for would stay in it, to be summed at each look.
 //
+// # Recalls and audits
+//
+// An offer's row has a number that rises with each recall of its leases, and each lease the one it was granted at. A grant reads it under
+// the offer's lock. A renewal and a new pool leave the hot row alone: they read it after their commit, in the same call. A recall that
+// committed before that read is in the answer; whoever commits one later, and then reads the active leases, finds the lease among them,
+// with the end that it has by now.
+//
+// What an admin does is audited by a row in the same transaction. Recalls by nodes are no acts of admins, and leave no row.
+//
 // # Time
 //
 // Leases and offers live by the database's clock, read in SQL as whole microseconds. A statement's clock is that of its start, before

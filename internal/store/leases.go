@@ -84,41 +84,48 @@ func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64,
 	return seen.Nodes, sameEpoch(req.NodeID, req.Epoch, seen.Newest)
 }
 
-// OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch, Mode and TTLSeconds. Durable on return,
-// idempotent by id. ErrOfferNotFound, ErrEpochSuperseded.
+// OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch and TTLSeconds. It gives the offer, too, as it was after the
+// pool was there: who recalls the offer's leases later sees the pool among them. Durable on return, idempotent by id.
+// ErrOfferNotFound, ErrEpochSuperseded.
 //
 // It inserts before it looks: to look for a row that isn't there first, and lock the gap, would make two openers block each other.
-func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, err error) {
+func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, offer models.Offer, err error) {
 	err = s.write(ctx, "OpenPool", onUnknown, func(q *query) error {
-		var at struct {
-			Now    models.Micros
-			Newest int64
-			Offers int64
-		}
-		err := q.scan(&at, "SELECT "+q.dialect.now+` AS now,
-			COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest,
-			(SELECT COUNT(*) FROM offers WHERE id = ?) AS offers`, lease.NodeID, lease.OfferID)
-		if err != nil {
-			return err
-		}
-		if at.Offers == 0 {
-			return notFound(lease.OfferID)
-		}
-		if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
-			return err
-		}
-		opened = ledger.NewPool(lease, at.Now)
-		err = q.Create(&opened).Error
-		if classify(err) != duplicate {
-			return err
-		}
-		opened, err = q.lockLease(lease.OfferID, lease.ID)
+		opened, err = q.openPool(&lease)
 		return err
 	})
+	if err == nil {
+		offer, err = s.Offer(ctx, lease.OfferID)
+	}
 	if err != nil {
+		return models.Lease{}, models.Offer{}, err
+	}
+	return opened, offer, nil
+}
+
+func (q *query) openPool(lease *models.Lease) (models.Lease, error) {
+	var at struct {
+		models.Offer
+		Now    models.Micros
+		Newest int64
+	}
+	result := q.Raw("SELECT o.*, "+q.dialect.now+` AS now, COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest
+		FROM offers o WHERE o.id = ?`, lease.NodeID, lease.OfferID).Scan(&at)
+	if result.Error != nil {
+		return models.Lease{}, result.Error
+	}
+	if result.RowsAffected == 0 {
+		return models.Lease{}, notFound(lease.OfferID)
+	}
+	if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
 		return models.Lease{}, err
 	}
-	return opened, nil
+	opened := ledger.NewPool(*lease, &at.Offer, at.Now)
+	err := q.Create(&opened).Error
+	if classify(err) != duplicate {
+		return opened, err
+	}
+	return q.lockLease(lease.OfferID, lease.ID)
 }
 
 // lockLease reads a lease and keeps its row until the transaction ends.
@@ -130,9 +137,12 @@ func (q *query) lockLease(offerID string, id models.ID) (l models.Lease, err err
 	return l, err
 }
 
-// Renew lets those of the node's leases that are still active expire a ttl from now, and gives their ids. Durable on return.
-// ErrEpochSuperseded.
-func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
+// Renew lets those of the node's leases that are still active expire a ttl from now, and gives their ids. It gives the offer, too, as
+// it was afterwards: whatever lengthens a lease tells its owner of a recall. Durable on return. ErrOfferNotFound, ErrEpochSuperseded.
+//
+// The offer is read after the commit, without a lock. A recall before that read is in the answer; who recalls after it sees when the
+// renewed leases expire.
+func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error) {
 	err = s.write(ctx, "Renew", onUnknown, func(q *query) error {
 		renewed = nil
 		if err := q.newest(nodeID, epoch); err != nil {
@@ -147,10 +157,13 @@ func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerI
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		offer, err = s.Offer(ctx, offerID)
 	}
-	return renewed, nil
+	if err != nil {
+		return nil, models.Offer{}, err
+	}
+	return renewed, offer, nil
 }
 
 func (q *query) renew(nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
@@ -184,32 +197,96 @@ func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to
 	return closed, did, nil
 }
 
+// ReturnLeases closes the owner's leases of one offer, in one transaction on the offer's row, and gives them as they are now, by id. One that was
+// closed before stays as it is. Durable on return, idempotent. One that was never granted: ErrLeaseClosed, and nothing is changed.
+func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) (closed []models.Lease, err error) {
+	sorted := slices.Clone(ids)
+	slices.SortFunc(sorted, compareIDs)
+	err = s.write(ctx, "ReturnLeases", onUnknown, func(q *query) error {
+		closed = nil
+		for chunk := range slices.Chunk(sorted, chunkSize) {
+			var some []models.Lease
+			if err := q.locking().Where("offer_id = ? AND id IN ?", offerID, chunk).Order("id").Find(&some).Error; err != nil {
+				return err
+			}
+			closed = append(closed, some...)
+		}
+		if len(closed) != len(ids) {
+			return fmt.Errorf("%w: only %d of %d leases of offer %q were ever granted", models.ErrLeaseClosed, len(closed), len(ids), offerID)
+		}
+		return q.returnLeases(offerID, closed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return closed, nil
+}
+
+func (q *query) returnLeases(offerID string, leases []models.Lease) error {
+	now, err := q.now()
+	if err != nil {
+		return err
+	}
+	var sum fold
+	for i := range leases {
+		if leases[i].State != models.LeaseActive {
+			continue
+		}
+		f, err := q.close(&leases[i], models.LeaseReturned, now)
+		if err != nil {
+			return err
+		}
+		sum = sum.add(f)
+	}
+	return q.foldInto(offerID, sum)
+}
+
 // closeLease closes a lease whose row is locked, and then takes the offer's.
 func (q *query) closeLease(l *models.Lease, to models.LeaseState) error {
 	now, err := q.now()
 	if err != nil {
 		return err
 	}
-	rest, sums := l.Outstanding(), l.Totals
-	ledger.Close(l, to, now)
-	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ?, exposed = ? WHERE offer_id = ? AND id = ? AND state = 'active'",
-		l.State, l.ClosedAt, l.Exposed, l.OfferID, l.ID)
-	if err := one(rows, err, "close lease"); err != nil {
+	f, err := q.close(l, to, now)
+	if err != nil {
 		return err
 	}
-	if rest == 0 && sums == (models.Totals{}) {
-		return nil // nothing to fold: leave the hot row alone
+	return q.foldInto(l.OfferID, f)
+}
+
+// fold is what closing leases changes in their offer.
+type fold struct {
+	rest, exposed int64
+	sums          models.Totals
+}
+
+func (f fold) add(g fold) fold {
+	return fold{f.rest + g.rest, f.exposed + g.exposed, f.sums.Add(g.sums)}
+}
+
+func (q *query) close(l *models.Lease, to models.LeaseState, now models.Micros) (fold, error) {
+	f := fold{rest: l.Outstanding(), sums: l.Totals}
+	ledger.Close(l, to, now)
+	f.exposed = l.Exposed
+	rows, err := q.exec("UPDATE leases SET state = ?, closed_at = ?, exposed = ? WHERE offer_id = ? AND id = ? AND state = 'active'",
+		l.State, l.ClosedAt, l.Exposed, l.OfferID, l.ID)
+	return f, one(rows, err, "close lease")
+}
+
+func (q *query) foldInto(offerID string, f fold) error {
+	if f == (fold{}) {
+		return nil // leave the hot row alone
 	}
 	// The budget is assigned first: MySQL would let it see the new value of allocated, SQLite the old one.
-	rows, err = q.exec(`UPDATE offers SET
+	rows, err := q.exec(`UPDATE offers SET
 			budget = CASE
 				WHEN budget <= budget_target OR budget <= allocated - ? THEN budget
 				WHEN allocated - ? > budget_target THEN allocated - ?
 				ELSE budget_target END,
 			allocated = allocated - ?, redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?,
 			exposed = exposed + ?
-		WHERE id = ?`, rest, rest, rest, rest, sums.Redeemed, sums.Held, sums.Refunded, sums.Forfeited, l.Exposed, l.OfferID)
-	return one(rows, err, "fold lease")
+		WHERE id = ?`, f.rest, f.rest, f.rest, f.rest, f.sums.Redeemed, f.sums.Held, f.sums.Refunded, f.sums.Forfeited, f.exposed, offerID)
+	return one(rows, err, "fold leases")
 }
 
 // ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.

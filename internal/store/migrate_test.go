@@ -54,7 +54,7 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 		t.Fatal(err)
 	}
 	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
-	if _, _, err := s.CreateOffer(ctx, terms); err != nil {
+	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
 		t.Fatal(err)
 	}
 	undo := []string{
@@ -72,6 +72,31 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 		l, _, err := s.CloseLease(ctx, "o", g.Leases[0].ID, models.LeaseReclaimed, nil)
 		if err != nil || l.Exposed != 1 {
 			t.Fatalf("after %q: reclaimed %+v, %v", undo[:n], l, err)
+		}
+	}
+}
+
+func TestTheRecallMigrationThatDiedHalfWayIsContinued(t *testing.T) {
+	dsn, ctx := storetest.MySQL(t), context.Background()
+	s := open(t, store.Config{DSN: dsn})
+	undo := []string{
+		"DROP TABLE audits", "DROP INDEX offers_open ON offers", "ALTER TABLE leases DROP COLUMN recall", "ALTER TABLE offers DROP COLUMN recall",
+	}
+	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
+	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(undo) + 1 {
+		for _, statement := range append(undo[:n:n], "DELETE FROM goose_db_version WHERE version_id > 3") {
+			inDatabase(t, dsn, statement)
+		}
+		if err := s.Migrate(ctx); err != nil {
+			t.Fatalf("after %q: %v", undo[:n], err)
+		}
+		budget := int64(11 + n)
+		change := func(o *models.Offer) error { o.BudgetTarget = budget; return nil }
+		if changed, err := s.ChangeOffer(ctx, "o", nil, change, models.Audit{}); err != nil || changed.Recall == 0 {
+			t.Fatalf("after %q: %+v, %v", undo[:n], changed, err)
 		}
 	}
 }

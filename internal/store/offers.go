@@ -12,9 +12,9 @@ import (
 	"tranche/models"
 )
 
-// CreateOffer stores a new offer, durable on return. An identical repeat finds the one that is there: isNew is false then.
-// A different offer with this id: ErrOfferExists. ErrModeNotPossible.
-func (s *Store) CreateOffer(ctx context.Context, terms models.Offer) (created models.Offer, isNew bool, err error) {
+// CreateOffer stores a new offer and its first audit, durable on return. An identical repeat finds the one that is there: isNew is
+// false then. A different offer with this id: ErrOfferExists. ErrModeNotPossible.
+func (s *Store) CreateOffer(ctx context.Context, terms models.Offer, by models.Audit) (created models.Offer, isNew bool, err error) {
 	err = s.write(ctx, "CreateOffer", onDuplicate|onUnknown, func(q *query) error {
 		now, err := q.now()
 		if err != nil {
@@ -29,7 +29,10 @@ func (s *Store) CreateOffer(ctx context.Context, terms models.Offer) (created mo
 		switch {
 		case errors.Is(err, models.ErrOfferNotFound):
 			isNew = true
-			return q.Create(&created).Error
+			if err := q.Create(&created).Error; err != nil {
+				return err
+			}
+			return q.audit(by, nil, &created, now)
 		case err != nil:
 			return err
 		case !ledger.SameTerms(&existing, &created):
@@ -135,10 +138,11 @@ func before(filter models.OfferFilter) func(*gorm.DB) *gorm.DB {
 	}
 }
 
-// ChangeOffer applies an admin's change to the offer under its row's lock, durable on return; package ledger has the rules.
+// ChangeOffer applies an admin's change to the offer under its row's lock, and audits it, durable on return; package ledger has the
+// rules. Of by, the Actor, NodeID, Action, Reason and RequestID are the caller's.
 // ifVersion, unless nil, is the version that the admin saw, else ErrStaleVersion. change may be called more than once.
 // With ErrOutcomeUnknown the caller has to look.
-func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (changed models.Offer, err error) {
+func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (changed models.Offer, err error) {
 	var refused error // by change itself: not the store's to judge
 	err = s.write(ctx, "ChangeOffer", 0, func(q *query) error {
 		refused = nil
@@ -169,7 +173,10 @@ func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, ch
 		}
 		result := q.Select("*").Omit("id", "created_at", "redeemed", "held", "refunded", "forfeited", "allocated", "late_units", "exposed").
 			Where("version = ?", o.Version).Updates(&after)
-		return one(result.RowsAffected, result.Error, "change offer")
+		if err := one(result.RowsAffected, result.Error, "change offer"); err != nil {
+			return err
+		}
+		return q.audit(by, &o.Offer, &after, o.Now)
 	})
 	switch {
 	case err != nil:
@@ -181,38 +188,69 @@ func (s *Store) ChangeOffer(ctx context.Context, id string, ifVersion *int64, ch
 	}
 }
 
-// inUse adds up what active leases say. The offer's row is locked, so none of them can be folded into it meanwhile.
+// inUse adds up what active leases say, and looks whether anything was ever booked. The offer's row is locked, so no lease can be folded
+// into it meanwhile, and nothing is booked late.
 func (q *query) inUse(o *models.Offer) (ledger.InUse, error) {
 	var active struct {
 		models.Totals
 		Leases int64
+		Booked bool
 	}
 	err := q.scan(&active, `SELECT COALESCE(SUM(redeemed), 0) AS redeemed, COALESCE(SUM(held), 0) AS held,
-			COALESCE(SUM(refunded), 0) AS refunded, COALESCE(SUM(forfeited), 0) AS forfeited, COUNT(*) AS leases
-		FROM leases WHERE offer_id = ? AND state = 'active'`, o.ID)
-	sum := o.Folded.Add(active.Totals)
-	return ledger.InUse{NetSpent: sum.NetSpent(), Started: active.Leases > 0 || sum.Redeemed > 0}, err
+			COALESCE(SUM(refunded), 0) AS refunded, COALESCE(SUM(forfeited), 0) AS forfeited, COUNT(*) AS leases,
+			EXISTS (SELECT 1 FROM entries WHERE offer_id = ?) AS booked
+		FROM leases WHERE offer_id = ? AND state = 'active'`, o.ID, o.ID)
+	netSpent := o.Folded.Add(active.Totals).NetSpent()
+	return ledger.InUse{NetSpent: netSpent, Started: active.Leases > 0 || o.Exposed > 0 || active.Booked}, err
 }
 
-// SyncOffers reads the offers that an admin changed within the window before now; a window of 0 means all offers.
+// Recall calls the leases of an offer back, if its number still is from: of many who saw the same books, one does. It gives the offer
+// as it is then. Durable on return. ErrOfferNotFound.
+func (s *Store) Recall(ctx context.Context, offerID string, from int64) (offer models.Offer, err error) {
+	err = s.write(ctx, "Recall", onUnknown, func(q *query) error {
+		_, err := q.exec("UPDATE offers SET recall = recall + 1, updated_at = "+q.dialect.now+" WHERE id = ? AND recall = ?", offerID, from)
+		if err == nil {
+			offer, err = q.offer(q.DB, offerID)
+		}
+		return err
+	})
+	return offer, err
+}
+
+// SyncOffers reads the offers that were changed or recalled within the window before now; a window of 0 means all that are not over.
 // When nothing changed, which is the rule, it is one query.
 func (s *Store) SyncOffers(ctx context.Context, window time.Duration) (snapshot models.Snapshot, err error) {
 	err = s.read(ctx, "SyncOffers", func(q *query) error {
-		var head struct {
-			Now     models.Micros
-			Changed int64
+		if window == 0 {
+			snapshot, err = q.openOffers()
+		} else {
+			snapshot, err = q.changedOffers(window.Microseconds())
 		}
-		now, all, width := q.dialect.now, window == 0, window.Microseconds()
-		err := q.scan(&head, "SELECT "+now+" AS now, (SELECT COUNT(*) FROM offers WHERE ? OR updated_at > "+now+" - ?) AS changed", all, width)
-		snapshot = models.Snapshot{Now: head.Now}
-		if err != nil || head.Changed == 0 {
-			return err
-		}
-		changed := q.Order("id")
-		if !all {
-			changed = changed.Where("updated_at > ?", head.Now.Add(-window))
-		}
-		return changed.Find(&snapshot.Offers).Error
+		return err
 	})
+	return snapshot, err
+}
+
+// openOffers leaves out what is over: promotions of years may have piled up, and nobody redeems them.
+func (q *query) openOffers() (snapshot models.Snapshot, err error) {
+	if snapshot.Now, err = q.now(); err != nil {
+		return snapshot, err
+	}
+	err = q.Where("status IN ('active', 'paused') AND (ends_at IS NULL OR ends_at > ?)", snapshot.Now).Order("id").Find(&snapshot.Offers).Error
+	return snapshot, err
+}
+
+func (q *query) changedOffers(micros int64) (snapshot models.Snapshot, err error) {
+	var head struct {
+		Now     models.Micros
+		Changed int64
+	}
+	now := q.dialect.now
+	err = q.scan(&head, "SELECT "+now+" AS now, (SELECT COUNT(*) FROM offers WHERE updated_at > "+now+" - ?) AS changed", micros)
+	snapshot.Now = head.Now
+	if err != nil || head.Changed == 0 {
+		return snapshot, err
+	}
+	err = q.Where("updated_at > ?", head.Now-models.Micros(micros)).Order("id").Find(&snapshot.Offers).Error
 	return snapshot, err
 }

@@ -129,18 +129,21 @@ func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, 
 	err = s.read(ctx, "Balance", func(q *query) error {
 		b = models.Balance{}
 		result := q.Raw(`
-			SELECT o.budget, o.allocated, o.late_units, COALESCE(l.outstanding, 0) AS outstanding,
+			SELECT o.budget, o.allocated, o.late_units, o.recall, COALESCE(l.outstanding, 0) AS outstanding,
 				o.redeemed + COALESCE(l.redeemed, 0) AS redeemed, o.held + COALESCE(l.held, 0) AS held,
 				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
 				o.exposed + COALESCE(l.exposable, 0) AS overspend_bound,
+				COALESCE(l.recalled, 0) AS recalled,
 				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active,
 				(SELECT MIN(expires_at) FROM holds WHERE offer_id = o.id) AS next_hold_ends, `+q.dialect.now+` AS as_of
 			FROM offers o LEFT JOIN (
-				SELECT offer_id, SUM(granted - spent) AS outstanding, SUM(redeemed) AS redeemed, SUM(held) AS held,
-					SUM(refunded) AS refunded, SUM(forfeited) AS forfeited,
-					SUM(CASE WHEN mode IN ('fast', 'available') THEN granted - spent ELSE 0 END) AS exposable,
-					COUNT(*) AS leases, COUNT(DISTINCT node_id) AS nodes
-				FROM leases WHERE offer_id = ? AND state = 'active' GROUP BY offer_id
+				SELECT l.offer_id, SUM(l.granted - l.spent) AS outstanding, SUM(l.redeemed) AS redeemed, SUM(l.held) AS held,
+					SUM(l.refunded) AS refunded, SUM(l.forfeited) AS forfeited,
+					SUM(CASE WHEN l.mode IN ('fast', 'available') THEN l.granted - l.spent ELSE 0 END) AS exposable,
+					SUM(CASE WHEN l.recall < r.recall THEN l.granted - l.spent ELSE 0 END) AS recalled,
+					COUNT(*) AS leases, COUNT(DISTINCT l.node_id) AS nodes
+				FROM leases l JOIN offers r ON r.id = l.offer_id
+				WHERE l.offer_id = ? AND l.state = 'active' GROUP BY l.offer_id
 			) AS l ON l.offer_id = o.id
 			WHERE o.id = ?`, offerID, offerID).Scan(&b)
 		if result.Error == nil && result.RowsAffected == 0 {

@@ -73,7 +73,7 @@ func settleOn(b *testing.B, s *store.Store, limit *int64) models.Batch {
 	offer, _, err := s.CreateOffer(ctx, models.Offer{
 		ID: "o", Name: "o", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 1 << 40, UserLimitRedemptions: limit,
 		Status: models.StatusActive, LeaseSize: 1 << 40, LeaseTTLSeconds: 3600,
-	})
+	}, models.Audit{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func newStage(t *testing.T) *stage {
 	s.offer, _, err = s.good.CreateOffer(ctx, models.Offer{
 		ID: "o", Name: "o", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 10, UserLimitRedemptions: &one,
 		LeaseSize: 1, LeaseTTLSeconds: 60,
-	})
+	}, models.Audit{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestAnAdminsClientThatStoppedHoldsUpGrantsForSecondsOnly(t *testing.T) {
 			<-s.leave
 			o.Name = "changed"
 			return nil
-		})
+		}, models.Audit{})
 		done <- err
 	}()
 	<-inside

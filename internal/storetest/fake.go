@@ -37,6 +37,7 @@ type shelf struct {
 
 	exceptions []models.Exception // in the order of their commits
 	holds      map[models.Hold]bool
+	audits     []models.Audit // so, too
 }
 
 // NewFake makes an empty store whose database clock is now.
@@ -133,7 +134,7 @@ func (s *shelf) check() {
 // balance adds up the books.
 func (s *shelf) balance(now models.Micros) models.Balance {
 	o := &s.offer
-	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, AsOf: now}
+	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, Recall: o.Recall, AsOf: now}
 	b.OverspendBound = o.Exposed
 	nodes := map[models.ID]bool{}
 	for _, l := range s.leases {
@@ -142,6 +143,9 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		}
 		b.Outstanding += l.Outstanding()
 		b.Totals = b.Totals.Add(l.Totals)
+		if l.Recall < o.Recall {
+			b.Recalled += l.Outstanding()
+		}
 		if l.Mode.Outlives() {
 			b.OverspendBound += l.Outstanding()
 		}

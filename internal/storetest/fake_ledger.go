@@ -10,36 +10,39 @@ import (
 	"tranche/models"
 )
 
-// OpenPool opens a refund pool, empty.
-func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error) {
-	return do(ctx, f, "OpenPool", func(now models.Micros) (models.Lease, error) {
+// OpenPool opens a refund pool, empty, and gives the offer as it is.
+func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (opened models.Lease, offer models.Offer, err error) {
+	opened, err = do(ctx, f, "OpenPool", func(now models.Micros) (models.Lease, error) {
 		s, err := f.shelf(lease.OfferID)
 		if err != nil {
 			return models.Lease{}, err
 		}
+		offer = s.offer
 		if l, ok := s.leases[lease.ID]; ok {
 			return *l, nil
 		}
 		if err := f.newest(lease.NodeID, lease.Epoch); err != nil {
 			return models.Lease{}, err
 		}
-		l := ledger.NewPool(lease, now)
+		l := ledger.NewPool(lease, &s.offer, now)
 		s.leases[l.ID] = &l
 		s.check()
 		return l, nil
 	})
+	return opened, offer, err
 }
 
-// Renew lengthens those of the node's leases that are still active.
-func (f *Fake) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error) {
-	return do(ctx, f, "Renew", func(now models.Micros) ([]models.ID, error) {
+// Renew lengthens those of the node's leases that are still active, and gives the offer as it is.
+func (f *Fake) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error) {
+	renewed, err = do(ctx, f, "Renew", func(now models.Micros) ([]models.ID, error) {
 		if err := f.newest(nodeID, epoch); err != nil {
 			return nil, err
 		}
-		s, ok := f.offers[offerID]
-		if !ok {
-			return nil, nil
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return nil, err
 		}
+		offer = s.offer
 		var renewed []models.ID
 		for _, id := range ids {
 			l, ok := s.leases[id]
@@ -50,6 +53,7 @@ func (f *Fake) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID
 		}
 		return renewed, nil
 	})
+	return renewed, offer, err
 }
 
 // CloseLease gives back what a lease still holds.
@@ -67,14 +71,42 @@ func (f *Fake) CloseLease(ctx context.Context, offerID string, id models.ID, to 
 		if l.State != models.LeaseActive || ifExpiresAt != nil && *ifExpiresAt != l.ExpiresAt {
 			return *l, nil
 		}
-		s.fold(l)
-		ledger.Close(l, to, now)
-		s.offer.Exposed += l.Exposed
+		s.close(l, to, now)
 		did = true
 		s.check()
 		return *l, nil
 	})
 	return closed, did && err == nil, err
+}
+
+// ReturnLeases closes leases together.
+func (f *Fake) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error) {
+	return do(ctx, f, "ReturnLeases", func(now models.Micros) (closed []models.Lease, err error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", models.ErrLeaseClosed, err)
+		}
+		for _, id := range ids {
+			if s.leases[id] == nil {
+				return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
+			}
+		}
+		for _, id := range slices.Backward(slices.SortedFunc(slices.Values(ids), newestFirst)) {
+			l := s.leases[id]
+			if l.State == models.LeaseActive {
+				s.close(l, models.LeaseReturned, now)
+			}
+			closed = append(closed, *l)
+		}
+		s.check()
+		return closed, nil
+	})
+}
+
+func (s *shelf) close(l *models.Lease, to models.LeaseState, now models.Micros) {
+	s.fold(l)
+	ledger.Close(l, to, now)
+	s.offer.Exposed += l.Exposed
 }
 
 // fold moves the totals of a closing lease into the offer.

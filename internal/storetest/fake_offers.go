@@ -66,7 +66,7 @@ func (f *Fake) activity(n *models.Node) models.NodeActivity {
 }
 
 // CreateOffer stores a new offer; an identical repeat finds the one that is there.
-func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer) (models.Offer, bool, error) {
+func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer, by models.Audit) (models.Offer, bool, error) {
 	isNew := false
 	created, err := do(ctx, f, "CreateOffer", func(now models.Micros) (models.Offer, error) {
 		o, err := ledger.NewOffer(terms, now)
@@ -79,8 +79,12 @@ func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer) (models.Offe
 			}
 			return s.offer, nil
 		}
+		record, err := ledger.NewAudit(by, nil, &o, now)
+		if err != nil {
+			return models.Offer{}, err
+		}
 		f.offers[o.ID] = &shelf{
-			offer: o, leases: map[models.ID]*models.Lease{},
+			offer: o, leases: map[models.ID]*models.Lease{}, audits: []models.Audit{record},
 			histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, holds: map[models.Hold]bool{},
 		}
 		isNew = true
@@ -142,8 +146,8 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
-// ChangeOffer applies an admin's change.
-func (f *Fake) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error) {
+// ChangeOffer applies an admin's change, and audits it.
+func (f *Fake) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (models.Offer, error) {
 	return do(ctx, f, "ChangeOffer", func(now models.Micros) (models.Offer, error) {
 		s, err := f.shelf(id)
 		if err != nil {
@@ -153,23 +157,57 @@ func (f *Fake) ChangeOffer(ctx context.Context, id string, ifVersion *int64, cha
 			return models.Offer{}, fmt.Errorf("%w: it is at version %d", models.ErrStaleVersion, s.offer.Version)
 		}
 		b := s.balance(now)
-		use := ledger.InUse{NetSpent: b.NetSpent(), Started: b.LeasesActive > 0 || b.Redeemed > 0}
-		after, _, err := ledger.Change(s.offer, use, now, change)
+		use := ledger.InUse{NetSpent: b.NetSpent(), Started: b.LeasesActive > 0 || s.offer.Exposed > 0 || len(s.entries) > 0}
+		after, differs, err := ledger.Change(s.offer, use, now, change)
+		if err != nil || !differs {
+			return after, err
+		}
+		record, err := ledger.NewAudit(by, &s.offer, &after, now)
 		if err != nil {
 			return models.Offer{}, err
 		}
-		s.offer = after
+		s.offer, s.audits = after, append(s.audits, record)
 		s.check()
 		return after, nil
 	})
 }
 
-// SyncOffers reads the offers that were changed lately; a window of 0 means all.
+// Recall calls the leases of an offer back, if its number still is from.
+func (f *Fake) Recall(ctx context.Context, offerID string, from int64) (models.Offer, error) {
+	return do(ctx, f, "Recall", func(now models.Micros) (models.Offer, error) {
+		s, err := f.shelf(offerID)
+		if err != nil {
+			return models.Offer{}, err
+		}
+		if s.offer.Recall == from {
+			s.offer.Recall, s.offer.UpdatedAt = from+1, now
+		}
+		return s.offer, nil
+	})
+}
+
+// Audits lists what admins did to an offer, or to all, newest first.
+func (f *Fake) Audits(ctx context.Context, offerID string, limit int, mark models.ID) ([]models.Audit, error) {
+	return do(ctx, f, "Audits", func(models.Micros) ([]models.Audit, error) {
+		var list []models.Audit
+		for id, s := range f.offers {
+			for _, a := range s.audits {
+				if (offerID == "" || offerID == id) && before(a.ID, mark) {
+					list = append(list, a)
+				}
+			}
+		}
+		slices.SortFunc(list, func(a, b models.Audit) int { return newestFirst(a.ID, b.ID) })
+		return head(list, limit), nil
+	})
+}
+
+// SyncOffers reads the offers that were changed or recalled lately; a window of 0 means all that are not over.
 func (f *Fake) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
 	return do(ctx, f, "SyncOffers", func(now models.Micros) (models.Snapshot, error) {
 		snapshot := models.Snapshot{Now: now}
 		for _, s := range f.offers {
-			if window == 0 || s.offer.UpdatedAt > now.Add(-window) {
+			if window == 0 && s.offer.StatusAt(now) != models.StatusEnded || window > 0 && s.offer.UpdatedAt > now.Add(-window) {
 				snapshot.Offers = append(snapshot.Offers, s.offer)
 			}
 		}

@@ -13,16 +13,19 @@ type Store interface {
 	Heartbeat(ctx context.Context, id models.ID, epoch int64) error
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 
-	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
+	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)
 	Offer(ctx context.Context, id string) (models.Offer, error)
 	Offers(ctx context.Context, filter models.OfferFilter) ([]models.Offer, models.Micros, error)
-	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error)
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (models.Offer, error)
+	Recall(ctx context.Context, offerID string, from int64) (models.Offer, error)
+	Audits(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Audit, error)
 	SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error)
 
 	Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error)
-	OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error)
-	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error)
+	OpenPool(ctx context.Context, lease models.Lease) (models.Lease, models.Offer, error)
+	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error)
+	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
 	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error)
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)

@@ -177,6 +177,31 @@ var leaseTests = []test{
 		b.ok(err)
 		equal(b, "renewed of none", len(renewed), 0)
 	}},
+	{"leases are returned together, once", func(b *bench) {
+		o := b.offer(100)
+		used, some, pool, closed := b.lane(o, 10), b.lane(o, 20), b.pool(o), b.lane(o, 30)
+		used.booked(redeem(o, "1", "u", 10))
+		some.booked(redeem(o, "2", "u", 5))
+		pool.booked(refund(o, "1", "r", 4))
+		closed.close()
+		ids := []models.ID{pool.lease.ID, used.lease.ID, closed.lease.ID, some.lease.ID}
+		for range 2 {
+			returned, err := b.ReturnLeases(b.ctx, o.ID, ids)
+			b.ok(err)
+			equal(b, "returned", len(returned), 4)
+			for i := range returned {
+				equal(b, "state", returned[i].State, models.LeaseReturned)
+				equal(b, "in the order of their ids", i == 0 || returned[i-1].ID.String() < returned[i].ID.String(), true)
+			}
+			balance := b.audit(o)
+			equal(b, "allocated", balance.Allocated, 11)
+			equal(b, "active", balance.LeasesActive, 0)
+		}
+		last := b.lane(o, 10)
+		_, err := b.ReturnLeases(b.ctx, o.ID, []models.ID{last.lease.ID, models.NewID()})
+		b.fails(err, models.ErrLeaseClosed)
+		equal(b, "active after one that never was", b.audit(o).LeasesActive, 1)
+	}},
 	{"closing gives the rest back once", func(b *bench) {
 		o := b.offer(10)
 		l := b.lane(o, 6)

@@ -319,9 +319,49 @@ var changeTests = []test{
 		l.close()
 		_, err = b.ChangeOffer(b.ctx, held.ID, nil, limit)
 		b.fails(err, models.ErrLimitAfterStart)
+		// Nobody has counted the user of a hold, nor whoever a reclaimed lease may owe.
+		onHold := b.offer(10)
+		l = b.lane(onHold, 5)
+		l.booked(hold(onHold, "k", "u", 1))
+		l.close()
+		_, err = b.ChangeOffer(b.ctx, onHold.ID, nil, limit)
+		b.fails(err, models.ErrLimitAfterStart)
+		l = b.lane(onHold, 5)
+		l.booked(cancel(onHold, "k"))
+		l.close()
+		_, err = b.ChangeOffer(b.ctx, onHold.ID, nil, limit)
+		b.fails(err, models.ErrLimitAfterStart)
+		exposed := b.offer(10, func(o *models.Offer) { o.Mode = models.ModeFast })
+		b.lane(exposed, 5).reclaim()
+		_, err = b.ChangeOffer(b.ctx, exposed.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeStrict; return limit(o) })
+		b.fails(err, models.ErrLimitAfterStart)
 		limited := b.offer(10, limitRedemptions(1))
 		b.lane(limited, 5).booked(redeem(limited, "k", "u", 1))
 		_, err = b.ChangeOffer(b.ctx, limited.ID, nil, func(o *models.Offer) error { o.UserLimitRedemptions = pointer(int64(2)); return limit(o) })
 		b.ok(err)
+	}},
+	{"a user limit cannot be added over a hold, nor over what may be on its way", func(b *bench) {
+		limit := func(o *models.Offer) error {
+			o.Mode, o.UserLimitUnits = models.ModeStrict, pointer(int64(3))
+			return nil
+		}
+		refused := func(o *models.Offer) {
+			b.Helper()
+			_, err := b.ChangeOffer(b.ctx, o.ID, nil, limit)
+			b.fails(err, models.ErrLimitAfterStart)
+		}
+		held := b.offer(10)
+		l := b.lane(held, 5)
+		l.booked(hold(held, "k", "u", 2))
+		l.close()
+		refused(held)
+		p := b.pool(held)
+		p.booked(cancel(held, "k"))
+		p.close()
+		refused(held)
+		b.audit(held)
+		exposed := b.offer(10, inMode(models.ModeFast))
+		b.lane(exposed, 5).reclaim()
+		refused(exposed)
 	}},
 }

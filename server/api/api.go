@@ -38,6 +38,8 @@ type Services struct {
 	Books     Books
 	// Ready says whether this node can serve, and why, or why not, in words.
 	Ready func() (ready bool, detail string)
+	// Started says whether the others may be called: before, the ledger may not even have its tables.
+	Started func() bool
 }
 
 // Allocator does what changes the books. Its errors are those of package models; the context carries the request's deadline.
@@ -51,9 +53,9 @@ type Allocator interface {
 	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	Carts
 	// CreateOffer gives isNew=false when the same offer was there already.
-	CreateOffer(ctx context.Context, offer models.Offer) (created models.Offer, isNew bool, err error)
+	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)
 	// ChangeOffer may run change more than once; an error of change comes back wrapped.
-	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (allocator.Applied, error)
+	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (allocator.Applied, error)
 	// LedgerNow is the database's clock, estimated.
 	LedgerNow() models.Micros
 }
@@ -77,6 +79,8 @@ type Books interface {
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
 	Exceptions(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Exception, error)
 	Usage(ctx context.Context, offerID, userID string) (models.Usage, error)
+	// Audits are of one offer, or with an empty id of all.
+	Audits(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Audit, error)
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 }
 
@@ -96,8 +100,8 @@ type server struct {
 
 // New builds the handler of the whole API.
 func New(config Config, services Services) (http.Handler, error) {
-	if config.RequestTimeout <= 0 || config.Now == nil || services.Ready == nil {
-		return nil, errors.New("api: a request timeout, a clock and a readiness are needed")
+	if config.RequestTimeout <= 0 || config.Now == nil || services.Ready == nil || services.Started == nil {
+		return nil, errors.New("api: a request timeout, a clock, a readiness and a start are needed")
 	}
 	m, err := newMetrics(config.Registerer)
 	if err != nil {

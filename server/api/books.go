@@ -33,6 +33,25 @@ func (s *server) listExceptions(x *exchange) (reply, error) {
 	return listBooks(s, x, cursorExceptions, s.Books.Exceptions, toException, cursor)
 }
 
+func (s *server) listHistory(x *exchange) (reply, error) {
+	return listBooks(s, x, cursorAudits, s.Books.Audits, toAudit, auditCursor)
+}
+
+func (s *server) listAudits(x *exchange) (reply, error) {
+	q := x.query()
+	offerID, limit, before := q.anyOfferID("offer_id"), q.limit(), q.before(cursorAudits)
+	if err := q.close(); err != nil {
+		return reply{}, err
+	}
+	rows, err := s.Books.Audits(x.ctx, offerID, limit+1, before)
+	if err != nil {
+		return reply{}, err
+	}
+	return replyPage(x, pageOf(rows, limit, toAudit, auditCursor)), nil
+}
+
+func auditCursor(a *models.Audit) string { return idCursor(cursorAudits, a.ID) }
+
 // listBooks answers with a list of one offer's rows that is ordered by id.
 func listBooks[R, T any](
 	s *server, x *exchange, list byte,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -75,8 +76,9 @@ func (x *exchange) readBody() ([]byte, error) {
 		if errors.As(err, &tooLarge) {
 			return nil, errBodyTooLarge
 		}
+		x.slow = errors.Is(err, os.ErrDeadlineExceeded)
 		var f faults
-		f.add(fieldBody, ruleLength, "the body ended before it was complete")
+		f.add(fieldBody, ruleLength, "the body ended, or its time did, before it was complete")
 		return nil, f.err()
 	}
 	return in.Bytes(), nil

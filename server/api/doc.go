@@ -3,7 +3,7 @@
 //
 // # The way of a request
 //
-//	route table ─▶ endpoint: request id ─▶ same-host check ─▶ key and scope ─▶ query ─▶ handler ─▶ encode ─▶ write ─▶ log, metrics
+//	route table ─▶ endpoint: request id ─▶ same-host check ─▶ key and scope ─▶ started? ─▶ query ─▶ handler ─▶ encode ─▶ write ─▶ log, metrics
 //
 // Handlers are functions from an [exchange] to a reply or an error. One place encodes and writes, so each answer has the same
 // headers, and an error is translated in one table (errors.go), logged once, and never both logged and passed on.
@@ -21,7 +21,8 @@
 //
 // The clock of a request starts when it arrives here. Its context ends RequestTimeout later; whoever is called must by then have
 // decided or dropped it. A call that ends with nothing but the context's own error is answered as "outcome unknown", which is
-// true in any case. A client that hung up gets no answer; the log shows status 499. Slow senders are the http.Server's business.
+// true in any case. A client that hung up gets no answer; the log shows status 499. Slow senders are the http.Server's business;
+// one whose body is not there in time is told so.
 //
 // # Keys
 //

@@ -355,9 +355,64 @@ type appliedJSON struct {
 	Pending []pendingJSON `json:"pending"`
 }
 
+func toApplied(a *allocator.Applied, now models.Micros) appliedJSON {
+	shown := appliedJSON{
+		Offer:   toOffer(&a.Offer, now),
+		Applied: make([]idJSON, 0, len(a.Applied)),
+		Pending: make([]pendingJSON, 0, len(a.Pending)),
+	}
+	for _, id := range a.Applied {
+		shown.Applied = append(shown.Applied, idJSON(id))
+	}
+	for _, p := range a.Pending {
+		shown.Pending = append(shown.Pending, pendingJSON{Node: idJSON(p.NodeID), Until: instantJSON(p.Until)})
+	}
+	return shown
+}
+
 type pendingJSON struct {
 	Node  idJSON      `json:"node"`
 	Until instantJSON `json:"until"`
+}
+
+// changedOfferJSON is the offer itself, and what appliedJSON has beside it.
+type changedOfferJSON struct {
+	offerJSON
+	Applied []idJSON      `json:"applied"`
+	Pending []pendingJSON `json:"pending"`
+}
+
+func toChangedOffer(a *allocator.Applied, now models.Micros) changedOfferJSON {
+	shown := toApplied(a, now)
+	return changedOfferJSON{shown.Offer, shown.Applied, shown.Pending}
+}
+
+type auditJSON struct {
+	ID        idJSON         `json:"id"`
+	At        instantJSON    `json:"at"`
+	Actor     string         `json:"actor"`
+	NodeID    idJSON         `json:"node_id"`
+	Action    string         `json:"action"`
+	OfferID   string         `json:"offer_id"`
+	Before    jsontext.Value `json:"before"` // null when nil
+	After     jsontext.Value `json:"after"`
+	Reason    *string        `json:"reason"`
+	RequestID string         `json:"request_id"`
+}
+
+func toAudit(a *models.Audit) auditJSON {
+	return auditJSON{
+		ID:        idJSON(a.ID),
+		At:        instantJSON(a.At),
+		Actor:     string(a.Actor),
+		NodeID:    idJSON(a.NodeID),
+		Action:    string(a.Action),
+		OfferID:   a.OfferID,
+		Before:    toRaw(a.TermsBefore),
+		After:     toRaw(&a.TermsAfter),
+		Reason:    a.Reason,
+		RequestID: a.RequestID,
+	}
 }
 
 type healthJSON struct {

@@ -22,6 +22,7 @@ type exchange struct {
 	buffers *buffers
 	arrived time.Time
 	id      string // the request id
+	slow    bool   // the body was not there in time
 
 	offerID string // for problems that name the offer; empty when the path names none
 	reason  string // an admin's, for the log
@@ -116,5 +117,5 @@ func (x *exchange) user() (string, error) {
 	return id, f.err()
 }
 
-// gone reports whether the client has hung up.
-func (x *exchange) gone() bool { return x.http.Context().Err() != nil }
+// gone reports whether the client has hung up. One that was too slow has not, though net/http ends its context, too.
+func (x *exchange) gone() bool { return x.http.Context().Err() != nil && !x.slow }

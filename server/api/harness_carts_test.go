@@ -104,7 +104,7 @@ func (d *desk) giveBackCart(ctx context.Context, id models.CartID, e models.Entr
 		if err != nil {
 			return nil, err
 		}
-		pool, err := d.OpenPool(ctx, models.Lease{
+		pool, _, err := d.OpenPool(ctx, models.Lease{
 			OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: 60,
 		})
 		if err != nil {

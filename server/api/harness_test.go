@@ -42,13 +42,14 @@ type world struct {
 	log     *bytes.Buffer
 	config  Config
 	ready   bool
+	begun   bool
 	doc     routers.Router
 	clock   time.Time
 }
 
 func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, log: new(bytes.Buffer), ready: true, doc: contract(t)}
+	w := &world{t: t, log: new(bytes.Buffer), ready: true, begun: true, doc: contract(t)}
 	w.clock = time.Date(2026, 11, 27, 8, 0, 0, 123456000, time.UTC)
 	now := func() time.Time { return w.clock }
 	w.desk = newDesk(now)
@@ -64,7 +65,11 @@ func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 	for _, a := range adjust {
 		a(&w.config)
 	}
-	handler, err := New(w.config, Services{Allocator: w.desk, Books: w.desk.Fake, Ready: func() (bool, string) { return w.ready, "as told" }})
+	handler, err := New(w.config, Services{
+		Allocator: w.desk, Books: w.desk.Fake,
+		Ready:   func() (bool, string) { return w.ready, "as told" },
+		Started: func() bool { return w.begun },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,8 +366,8 @@ func (d *desk) giveBack(ctx context.Context, id models.RedemptionID, e models.En
 	if err != nil {
 		return models.Verdict{}, err
 	}
-	pool, err := d.OpenPool(ctx, models.Lease{
-		OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, Kind: models.KindRefundPool, Mode: offer.Mode, TTLSeconds: 60,
+	pool, _, err := d.OpenPool(ctx, models.Lease{
+		OfferID: id.OfferID, ID: models.NewID(), NodeID: d.node, Epoch: 1, TTLSeconds: 60,
 	})
 	if err != nil {
 		return models.Verdict{}, err
@@ -421,17 +426,19 @@ func (d *desk) settle(ctx context.Context, offer *models.Offer, lease *models.Le
 	return verdicts[0], verdicts[0].Err
 }
 
-func (d *desk) CreateOffer(ctx context.Context, offer models.Offer) (models.Offer, bool, error) {
+func (d *desk) CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (models.Offer, bool, error) {
 	if err := d.refusal(ctx); err != nil {
 		return models.Offer{}, false, err
 	}
-	return d.Fake.CreateOffer(ctx, offer)
+	by.NodeID = d.node
+	return d.Fake.CreateOffer(ctx, offer, by)
 }
 
-func (d *desk) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (allocator.Applied, error) {
+func (d *desk) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (allocator.Applied, error) {
 	if err := d.refusal(ctx); err != nil {
 		return allocator.Applied{}, err
 	}
-	offer, err := d.Fake.ChangeOffer(ctx, id, ifVersion, change)
+	by.NodeID = d.node
+	offer, err := d.Fake.ChangeOffer(ctx, id, ifVersion, change, by)
 	return allocator.Applied{Offer: offer, Applied: []models.ID{d.node}, Pending: d.pending}, err
 }

@@ -113,6 +113,15 @@ func (q *query) offerID(name string) string {
 	return id
 }
 
+// anyOfferID is offerID for a filter; empty: any.
+func (q *query) anyOfferID(name string) string {
+	id, given := q.get(name)
+	if given {
+		q.faults.offerID(name, id)
+	}
+	return id
+}
+
 func (q *query) subject(name string) string {
 	id, given := q.get(name)
 	if given {
@@ -152,6 +161,7 @@ const (
 	cursorEntries     = 'e'
 	cursorExceptions  = 'x'
 	cursorNodes       = 'n'
+	cursorAudits      = 'a'
 )
 
 func encodeCursor(list byte, place []byte) string {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/rs/zerolog"
+
+	"tranche/models"
 )
 
 const (
@@ -73,6 +75,9 @@ func (s *server) answer(x *exchange) (answer reply, err error) {
 	}()
 	if err := s.admit(x); err != nil {
 		return reply{}, err
+	}
+	if x.route.scope >= scopeCheckout && !s.Started() {
+		return reply{}, models.ErrLedgerUnavailable
 	}
 	if x.http.URL.RawQuery != "" && !x.route.is(queries) {
 		if err := x.query().close(); err != nil {

@@ -1,8 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +144,33 @@ func TestAClientThatHungUpGetsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestAClientThatIsTooSlowWithItsBodyIsTold(t *testing.T) {
+	w := newWorld(t)
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := request("POST", "/v1/offers/o/redemptions", "", aKey)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n", r.URL.Path)
+	if err := r.Header.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "\r\n{")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != 400 || answer.Header.Get("Content-Type") != typeProblem || !answer.Close {
+		t.Errorf("answered %d %v", answer.StatusCode, answer.Header)
+	}
+}
+
 func TestHealthAndReadiness(t *testing.T) {
 	w := newWorld(t)
 	w.call("GET", "/healthz", "", "-Authorization").is(200, "").has(map[string]any{"status": "ok"})
@@ -174,10 +205,38 @@ func TestMetricsAreByRouteAndNotByPath(t *testing.T) {
 	}
 }
 
+// Of every call that asks the ledger, by the route table.
+func TestUntilTheNodeHasStartedNothingIsAskedOfTheLedger(t *testing.T) {
+	w := newWorld(t)
+	path := strings.NewReplacer("{offer}", "o", "{user}", "alice", "{redemption}", "o.abcdefghijklmnopqrstuvwxyz")
+	asks := func(begun bool, each func(r route, a *answer)) {
+		w.begun = begun
+		for _, r := range routes() {
+			if r.scope >= scopeCheckout {
+				each(r, w.call(r.method, path.Replace(r.path), ""))
+			}
+		}
+	}
+	asks(false, func(r route, a *answer) {
+		outcome := "(absent)"
+		if r.is(writes) {
+			outcome = "not_redeemed"
+		}
+		a.is(503, "ledger-unavailable").has(map[string]any{"outcome": outcome, "retryable": true})
+	})
+	w.call("GET", "/readyz", "").is(200, "")
+	w.call("GET", "/v1/offers", "", "-Authorization").is(401, "unauthenticated")
+	asks(true, func(r route, a *answer) {
+		if a.Code == 503 {
+			t.Errorf("%s %s: %s", r.method, r.path, a.Body)
+		}
+	})
+}
+
 func TestTwoNodesFitInOneProcessAndOneRegistryTakesOne(t *testing.T) {
 	newWorld(t)
 	w := newWorld(t)
-	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }}); err == nil {
+	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }, Started: func() bool { return true }}); err == nil {
 		t.Error("two on one registry")
 	}
 	if _, err := New(Config{Registerer: prometheus.NewRegistry()}, Services{}); err == nil {

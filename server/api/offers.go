@@ -112,7 +112,7 @@ func (s *server) createOffer(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	offer.Budget = offer.BudgetTarget
-	created, isNew, err := s.Allocator.CreateOffer(x.ctx, offer)
+	created, isNew, err := s.Allocator.CreateOffer(x.ctx, offer, s.by(x, models.ActionCreate))
 	if err != nil {
 		return reply{}, err
 	}
@@ -187,14 +187,16 @@ func (s *server) patchOffer(x *exchange) (reply, error) {
 	body.readOnly("id", "unit")
 	body.readOnly(computed()...)
 	fields := readOfferFields(&body)
-	applied, err := s.change(x, id, &body, fields.apply)
+	applied, err := s.change(x, id, &body, models.ActionChange, fields.apply)
 	if errors.Is(err, models.ErrLimitAfterStart) {
 		return reply{}, fields.limitTooLate()
 	}
 	if err != nil {
 		return reply{}, err
 	}
-	return s.replyOffer(&applied.Offer), nil
+	r := s.replyOffer(&applied.Offer)
+	r.body = toChangedOffer(&applied, s.Allocator.LedgerNow())
+	return r, nil
 }
 
 // limitTooLate says which of the fields came too late.
@@ -210,8 +212,9 @@ func (f *offerFields) limitTooLate() error {
 }
 
 // change finishes the body of a change, which may hold a reason, and has it made, under If-Match if the client wants that.
-func (s *server) change(x *exchange, id string, body *object, change func(*models.Offer) error) (allocator.Applied, error) {
-	x.reason = body.text("reason", orNull, checkReason).value
+func (s *server) change(x *exchange, id string, body *object, action models.Action, change func(*models.Offer) error) (allocator.Applied, error) {
+	reason := body.text("reason", orNull, checkReason)
+	x.reason = reason.value
 	version, stale := body.ifMatch(x.http.Header)
 	if err := body.close(); err != nil {
 		return allocator.Applied{}, err
@@ -219,7 +222,18 @@ func (s *server) change(x *exchange, id string, body *object, change func(*model
 	if stale {
 		return allocator.Applied{}, models.ErrStaleVersion
 	}
-	return s.Allocator.ChangeOffer(x.ctx, id, version, change)
+	by := s.by(x, action)
+	by.Reason = reason.pointer()
+	return s.Allocator.ChangeOffer(x.ctx, id, version, change, by)
+}
+
+// by says for the audit who acts here.
+func (s *server) by(x *exchange, action models.Action) models.Audit {
+	actor := models.ActorAdmin
+	if s.keys.empty() {
+		actor = models.ActorLocal
+	}
+	return models.Audit{Actor: actor, Action: action, RequestID: x.id}
 }
 
 // ifMatch reads the header If-Match: nil without one or with "*", which any offer matches. stale means that no offer can match:
@@ -242,14 +256,36 @@ func (o *object) ifMatch(h http.Header) (version *int64, stale bool) {
 	return &n, false
 }
 
-func (s *server) pauseOffer(x *exchange) (reply, error) { return s.setStatus(x, models.StatusPaused) }
+func (s *server) pauseOffer(x *exchange) (reply, error) {
+	return s.act(x, models.ActionPause, s.setStatus(models.StatusPaused))
+}
 
-func (s *server) resumeOffer(x *exchange) (reply, error) { return s.setStatus(x, models.StatusActive) }
+func (s *server) resumeOffer(x *exchange) (reply, error) {
+	return s.act(x, models.ActionResume, s.setStatus(models.StatusActive))
+}
 
-func (s *server) endOffer(x *exchange) (reply, error) { return s.setStatus(x, models.StatusEnded) }
+func (s *server) endOffer(x *exchange) (reply, error) {
+	return s.act(x, models.ActionEnd, s.setStatus(models.StatusEnded))
+}
+
+func (s *server) recallOffer(x *exchange) (reply, error) {
+	return s.act(x, models.ActionRecall, func(o *models.Offer) error { o.Recall++; return nil })
+}
 
 // setStatus pauses, resumes or ends an offer. What has ended, by an admin or by its window, can only be ended.
-func (s *server) setStatus(x *exchange, to models.Status) (reply, error) {
+func (s *server) setStatus(to models.Status) func(*models.Offer) error {
+	now := s.Allocator.LedgerNow()
+	return func(o *models.Offer) error {
+		if status := o.StatusAt(now); status == models.StatusEnded && to != models.StatusEnded {
+			return &models.NotActiveError{Status: status, StartsAt: o.StartsAt, EndsAt: o.EndsAt}
+		}
+		o.Status = to
+		return nil
+	}
+}
+
+// act makes a change that the path says all of, but for a reason.
+func (s *server) act(x *exchange, action models.Action, change func(*models.Offer) error) (reply, error) {
 	id, err := x.offer()
 	if err != nil {
 		return reply{}, err
@@ -258,33 +294,11 @@ func (s *server) setStatus(x *exchange, to models.Status) (reply, error) {
 	if err := x.readObject(&body, true); err != nil {
 		return reply{}, err
 	}
-	now := s.Allocator.LedgerNow()
-	applied, err := s.change(x, id, &body, func(o *models.Offer) error {
-		if status := o.StatusAt(now); status == models.StatusEnded && to != models.StatusEnded {
-			return &models.NotActiveError{Status: status, StartsAt: o.StartsAt, EndsAt: o.EndsAt}
-		}
-		o.Status = to
-		return nil
-	})
+	applied, err := s.change(x, id, &body, action, change)
 	if err != nil {
 		return reply{}, err
 	}
 	r := s.replyOffer(&applied.Offer)
 	r.body = toApplied(&applied, s.Allocator.LedgerNow())
 	return r, nil
-}
-
-func toApplied(a *allocator.Applied, now models.Micros) appliedJSON {
-	shown := appliedJSON{
-		Offer:   toOffer(&a.Offer, now),
-		Applied: make([]idJSON, 0, len(a.Applied)),
-		Pending: make([]pendingJSON, 0, len(a.Pending)),
-	}
-	for _, id := range a.Applied {
-		shown.Applied = append(shown.Applied, idJSON(id))
-	}
-	for _, p := range a.Pending {
-		shown.Pending = append(shown.Pending, pendingJSON{Node: idJSON(p.NodeID), Until: instantJSON(p.Until)})
-	}
-	return shown
 }

@@ -329,10 +329,19 @@ func TestAScriptInANameStaysData(t *testing.T) {
 	a.header("X-Content-Type-Options", "nosniff").header("Content-Type", "application/json").header("Cache-Control", "no-store")
 }
 
-func TestPatchAnswersWithTheOfferAsGetDoes(t *testing.T) {
+func TestPatchAnswersWithTheOfferAsGetDoesAndWhoHasAppliedIt(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
-	if got := w.call("PATCH", "/v1/offers/o", "{}").Body.String(); got != w.call("GET", "/v1/offers/o", "").Body.String() {
-		t.Errorf("PATCH answers %s", got)
+	other := models.NewID()
+	w.desk.pending = []allocator.Pending{{NodeID: other, NodeName: "cut-off", Until: w.desk.LedgerNow().Add(time.Minute)}}
+	patched := w.call("PATCH", "/v1/offers/o", `{"lease_size":7}`).is(200, "").header("ETag", `"2"`)
+	if got, want := fmt.Sprint(patched.json["applied"], patched.json["pending"]),
+		fmt.Sprintf("[%s] [map[node:%s until:2026-11-27T08:01:00.123456Z]]", w.desk.node, other); got != want {
+		t.Errorf("applied and pending %s, want %s", got, want)
+	}
+	delete(patched.json, "applied")
+	delete(patched.json, "pending")
+	if got := w.call("GET", "/v1/offers/o", ""); fmt.Sprint(patched.json) != fmt.Sprint(got.json) {
+		t.Errorf("PATCH answers %s", patched.Body)
 	}
 }

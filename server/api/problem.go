@@ -33,7 +33,26 @@ type shortage struct {
 	AvailableUnits   int64        `json:"available_units"` // not granted to any node
 	HeldUnits        int64        `json:"held_units"`
 	OutstandingUnits int64        `json:"outstanding_units"`
+	Holders          []holderJSON `json:"holders"`
 	NextReleaseAt    *instantJSON `json:"next_release_at"`
+}
+
+type holderJSON struct {
+	Node  idJSON      `json:"node"`
+	Units int64       `json:"units"`
+	Until instantJSON `json:"until"`
+}
+
+// maxHolders is how many of the nodes with units one answer names.
+const maxHolders = 20
+
+func toHolders(holders []models.Holder) []holderJSON {
+	shown := make([]holderJSON, min(len(holders), maxHolders))
+	for i := range shown {
+		h := &holders[i]
+		shown[i] = holderJSON{Node: idJSON(h.NodeID), Units: h.Units, Until: instantJSON(h.Until)}
+	}
+	return shown
 }
 
 type limitReached struct {
@@ -143,6 +162,7 @@ func (p *problem) explainShort(e *models.ShortError, now models.Micros) {
 		AvailableUnits:   max(0, e.Balance.Unallocated()),
 		HeldUnits:        e.Balance.Held,
 		OutstandingUnits: e.Balance.Outstanding,
+		Holders:          toHolders(e.Holders),
 		NextReleaseAt:    (*instantJSON)(e.NextReleaseAt),
 	})
 	if p.retryAfter > 0 && e.NextReleaseAt != nil {

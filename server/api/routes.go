@@ -46,6 +46,7 @@ func routes() []route {
 		{post, "/v1/offers/{offer}/pause", scopeAdmin, (*server).pauseOffer, writes},
 		{post, "/v1/offers/{offer}/resume", scopeAdmin, (*server).resumeOffer, writes},
 		{post, "/v1/offers/{offer}/end", scopeAdmin, (*server).endOffer, writes},
+		{post, "/v1/offers/{offer}/recall", scopeAdmin, (*server).recallOffer, writes},
 
 		{post, "/v1/offers/{offer}/redemptions", scopeCheckout, (*server).redeem, writes | sampled},
 		{get, "/v1/redemptions", scopeCheckout, (*server).listRedemptions, queries},
@@ -65,7 +66,9 @@ func routes() []route {
 		{get, "/v1/offers/{offer}/leases", scopeAdmin, (*server).listLeases, queries},
 		{get, "/v1/offers/{offer}/ledger", scopeAdmin, (*server).listEntries, queries},
 		{get, "/v1/offers/{offer}/overspend", scopeAdmin, (*server).listExceptions, queries},
+		{get, "/v1/offers/{offer}/history", scopeAdmin, (*server).listHistory, queries},
 		{get, "/v1/nodes", scopeAdmin, (*server).listNodes, queries},
+		{get, "/v1/audit", scopeAdmin, (*server).listAudits, queries},
 
 		{get, "/healthz", scopeOpen, (*server).health, queries | sampled},
 		{get, "/readyz", scopeOpen, (*server).readiness, queries | sampled},

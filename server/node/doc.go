@@ -32,7 +32,8 @@
 // # Ready
 //
 // A load balancer should send requests here unless the node is starting or draining, its journal acknowledges nothing, or it has neither
-// ledger nor leases. With leases and without the ledger it can serve offers in mode fast and available, and is ready.
+// ledger nor leases. With leases and without the ledger it can serve offers in mode fast and available, and is ready, until the
+// last of its leases has ended or is used up.
 //
 // # Identity
 //

@@ -17,6 +17,7 @@ import (
 	"tranche/allocator"
 	"tranche/internal/datadir"
 	"tranche/lease"
+	"tranche/models"
 	"tranche/refund"
 	"tranche/server/api"
 )
@@ -89,18 +90,20 @@ func New(config Config) (_ *Node, err error) {
 // assemble makes the parts between the base and the HTTP handler, from the bottom up.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
 	n.pulse = &pulse{Store: n.store}
-	n.catalogue = allocator.NewCatalogue(n.pulse, now, n.log)
+	// What either hears of an offer, it tells the other.
 	n.keeper = lease.NewKeeper(lease.Config{
-		NodeID: n.dir.NodeID, Lanes: n.store.Lanes(), Now: now, Logger: n.log, Metrics: registry, Learned: n.catalogue.Learn,
+		NodeID: n.dir.NodeID, Lanes: n.store.Lanes(), Now: now, Logger: n.log, Metrics: registry,
+		Learned: func(o models.Offer) { n.catalogue.Learn(o) },
 	}, n.store)
+	n.catalogue = allocator.NewCatalogue(n.pulse, n.keeper.Hear, now, n.log)
 	n.reaper = lease.NewReaper(n.store, now, n.log, registry)
-	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, now, n.log)
+	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, n.catalogue.Newer, now, n.log)
 	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.store, n.catalogue, desk, now, n.log, registry)
 	alloc := allocator.New(n.dir.NodeID, n.catalogue, n.store, n.keeper, n.settler, desk, acknowledgements{n.journal}, now)
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},
 		RequestTimeout: n.config.RequestTimeout, Now: now, Logger: n.log, Registerer: registry, Gatherer: registry,
-	}, api.Services{Allocator: alloc, Books: n.store, Ready: n.Ready})
+	}, api.Services{Allocator: alloc, Books: n.store, Ready: n.Ready, Started: n.started})
 }
 
 // server gives a request the time to arrive, to be decided, and to be answered, one after the other.
@@ -136,6 +139,9 @@ func (n *Node) Ready() (ready bool, detail string) {
 		return false, "the ledger is away, and no leases are held"
 	}
 }
+
+// started reports whether the start has come to its end, ever.
+func (n *Node) started() bool { return n.keeper.Epoch() != 0 }
 
 // startingOn says what the start waits for.
 func (n *Node) startingOn() string {

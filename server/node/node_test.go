@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,37 @@ func (r *running) ready(status int) {
 		got, _ := r.call("GET", "/readyz", "")
 		return got == status
 	})
+}
+
+// While another process has the tables' lock, they may not be there.
+func TestANodeThatWaitsForItsTablesSaysSo(t *testing.T) {
+	c := config(t)
+	if err := os.Mkdir(c.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.Create(filepath.Join(c.DataDir, "tranche.db.migrate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close() // of use only when the test fails before
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, c)
+	n.ready(503)
+	for _, asked := range [][2]string{{"GET", "/v1/offers"}, {"GET", "/v1/offers/o/balance"}, {"POST", "/v1/offers/o/pause"}} {
+		if status, v := n.call(asked[0], asked[1], ""); status != 503 || v["type"] != "/problems/ledger-unavailable" {
+			t.Errorf("%s: %d %v", asked, status, v)
+		}
+	}
+	if status, v := n.call("POST", "/v1/offers", `{"id":"o","name":"O","budget":50}`); status != 503 || v["outcome"] != "not_redeemed" {
+		t.Errorf("a new offer: %d %v", status, v)
+	}
+	if err := lock.Close(); err != nil { // which gives the lock up
+		t.Fatal(err)
+	}
+	n.ready(200)
+	n.offer("o", `"mode":"strict"`)
 }
 
 func TestANodeServesAndGivesEverythingBack(t *testing.T) {

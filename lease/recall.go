@@ -1,0 +1,158 @@
+package lease
+
+import (
+	"context"
+	"time"
+
+	"tranche/internal/run"
+	"tranche/models"
+)
+
+const (
+	// shortFor is how long a refusal is believed, before the books are looked at again.
+	shortFor = 250 * time.Millisecond
+	// recallWithin is how long a request waits for units to come back.
+	recallWithin = 250 * time.Millisecond
+	// lookEvery is how often the books are looked at meanwhile.
+	lookEvery = 25 * time.Millisecond
+)
+
+// shortage is what the node knows of a budget that had too little to give. It keeps requests from locking the offer's row in vain:
+// they look at the books first, and after a refusal, not even that for a while.
+type shortage struct {
+	known  bool      // the next look comes before the next grant
+	until  time.Time // until then, whoever wants more than enough is turned away at once
+	enough int64
+}
+
+// looksFirst reports whether to read the books before the offer's row is locked. A grant whose reply is missing is repeated without.
+func (h *holding) looksFirst() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.short.known && h.unsure == nil
+}
+
+// look reads the books, and reports whether a grant would serve anybody who waits. Where it would not, and others have what is missing,
+// or this node itself has it in pieces, those units are called back.
+func (h *holding) look(ctx context.Context) (worth bool, err error) {
+	books, err := h.keeper.ledger.Balance(ctx, h.offerID)
+	if err != nil {
+		return false, err
+	}
+	worth, recall, wait := h.consider(&books)
+	if recall {
+		offer, err := h.keeper.ledger.Recall(ctx, h.offerID, books.Recall)
+		if err != nil {
+			return false, err
+		}
+		h.keeper.metrics.recalls.Inc()
+		h.keeper.learn(&offer)
+		h.hear(offer.Recall)
+	}
+	if wait {
+		run.Pause(ctx, lookEvery)
+	}
+	return worth, nil
+}
+
+// consider decides from the books who of those that wait is worth a grant, who may wait for units to come back, and who is turned away:
+// because there are not enough even if all came back, or because it has waited long enough.
+//
+// A recall is raised once for all units that are out: as long as those called back already may do for everybody who waits, there is
+// no need for another. But their owner may be dead; so who has waited for half its time doesn't count on them.
+func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
+	now := h.keeper.cfg.Now()
+	free := books.Unallocated()
+	coming, out := free+books.Recalled, free+books.Outstanding
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ahead = false
+	h.serve(nil, now) // units may have come back here
+	var wanted int64
+	still := h.waiting[:0:0]
+	for _, w := range h.waiting {
+		if w.until.IsZero() {
+			w.until = now.Add(recallWithin)
+		}
+		switch {
+		case w.units <= free:
+			worth = true
+		case w.units > out:
+			h.refuse(w, now, out)
+			continue
+		case !now.Before(w.until):
+			h.refuse(w, now, free)
+			continue
+		}
+		wanted += w.units
+		impatient := w.until.Sub(now) <= recallWithin/2
+		recall = recall || impatient || wanted > coming
+		still = append(still, w)
+	}
+	h.waiting = still
+	wait = len(still) > 0 && !worth
+	return worth, recall && wait && books.Outstanding > books.Recalled, wait
+}
+
+// refuse turns a waiter away. mu is held.
+func (h *holding) refuse(w *waiter, now time.Time, enough int64) {
+	h.short.until, h.short.enough = now.Add(shortFor), enough
+	w.outcome <- served{err: ErrShort}
+}
+
+// hear takes in the offer's number.
+func (h *holding) hear(number int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.callBack(number)
+}
+
+// callBack seals what was granted before the offer's leases were called back for the number-th time, and has it returned. mu is held.
+func (h *holding) callBack(number int64) {
+	h.recall = max(h.recall, number)
+	var recalled []*heldLease
+	for _, l := range h.held {
+		if l.Recall < h.recall && !l.recalled {
+			l.recalled = true
+			l.Seal()
+			recalled = append(recalled, l)
+		}
+	}
+	if len(recalled) == 0 {
+		return
+	}
+	h.publish()
+	h.keeper.metrics.recalled.Add(float64(len(recalled)))
+	if h.keeper.start() { // else the drain returns them
+		go func() {
+			defer h.keeper.running.Done()
+			h.returnSoon(h.keeper.stop, recalled)
+		}()
+	}
+}
+
+// returnSoon returns sealed leases, each as soon as nothing of it is pending, for somebody waits for the rest. What fails is left to
+// maintenance.
+func (h *holding) returnSoon(ctx context.Context, leases []*heldLease) {
+	for _, l := range leases {
+		select {
+		case <-l.Quiet():
+		case <-ctx.Done():
+			return
+		}
+		if !h.closeInTurn(ctx) {
+			return
+		}
+	}
+}
+
+// closeInTurn is closeQuiet among the bounded number of offers that leases are returned of side by side.
+func (h *holding) closeInTurn(ctx context.Context) bool {
+	select {
+	case h.keeper.closings <- struct{}{}:
+		defer func() { <-h.keeper.closings }()
+		return h.closeQuiet(ctx) == nil // it reports its errors
+	case <-ctx.Done():
+		return false
+	}
+}
