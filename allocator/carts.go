@@ -147,8 +147,8 @@ func (a *Allocator) spendItem(ctx context.Context, e *models.Entry) (*models.Off
 		return nil, nil, err
 	}
 	now := a.now()
-	if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
-		return offer, nil, &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
+	if err := a.active(offer, now); err != nil {
+		return offer, nil, err
 	}
 	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
 	return offer, block, err

@@ -94,7 +94,10 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 			if err != nil {
 				return nil, err
 			}
-			items[i] = lease.CartItem{Block: pool, Offer: d.newest(offer), Entry: entries[i]}
+			items[i] = lease.CartItem{Block: pool, Entry: entries[i]}
+		}
+		for i, offer := range offers {
+			items[i].Offer = d.newest(offer) // see Book; and the last pool may have taken a while
 		}
 		verdicts, err := d.settler.SettleCart(ctx, cart, items, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
@@ -107,8 +110,7 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 	}
 }
 
-// retire ends a pool that has grown to the offer's lease size, or that nobody may spend from: the keeper returns it, and the next entry opens
-// another.
+// retire ends a pool that has grown to the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
 func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
 	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
 		pool.Seal()
