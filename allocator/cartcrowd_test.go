@@ -156,7 +156,7 @@ func (c *customer) decide(call func(ctx context.Context) error) bool {
 		switch {
 		case err == nil:
 			return true
-		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrRequestInFlight):
+		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrRequestInFlight, models.ErrRedemptionUnsettled):
 			time.Sleep(20 * time.Millisecond)
 		case c.hears(err,
 			models.ErrBudgetHeld, models.ErrBudgetExhausted, models.ErrUserLimitReached, models.ErrKeyReused, models.ErrHoldResolved,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,17 @@ func TestPlanPrintsTheSameAsTextAndJSON(t *testing.T) {
 		if err != nil || !strings.Contains(printed, figure) {
 			t.Errorf("%v, no %q in\n%s", err, figure, printed)
 		}
+	}
+}
+
+func TestTheReadmeShowsWhatPlanPrints(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, err := run(t, "plan", "--rate", "300", "--nodes", "3")
+	if err != nil || !strings.Contains(string(readme), "```\n"+printed+"```\n") {
+		t.Errorf("%v, not in README.md:\n%s", err, printed)
 	}
 }
 

@@ -340,28 +340,4 @@ var changeTests = []test{
 		_, err = b.ChangeOffer(b.ctx, limited.ID, nil, func(o *models.Offer) error { o.UserLimitRedemptions = pointer(int64(2)); return limit(o) })
 		b.ok(err)
 	}},
-	{"a user limit cannot be added over a hold, nor over what may be on its way", func(b *bench) {
-		limit := func(o *models.Offer) error {
-			o.Mode, o.UserLimitUnits = models.ModeStrict, pointer(int64(3))
-			return nil
-		}
-		refused := func(o *models.Offer) {
-			b.Helper()
-			_, err := b.ChangeOffer(b.ctx, o.ID, nil, limit)
-			b.fails(err, models.ErrLimitAfterStart)
-		}
-		held := b.offer(10)
-		l := b.lane(held, 5)
-		l.booked(hold(held, "k", "u", 2))
-		l.close()
-		refused(held)
-		p := b.pool(held)
-		p.booked(cancel(held, "k"))
-		p.close()
-		refused(held)
-		b.audit(held)
-		exposed := b.offer(10, inMode(models.ModeFast))
-		b.lane(exposed, 5).reclaim()
-		refused(exposed)
-	}},
 }
