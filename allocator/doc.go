@@ -42,7 +42,8 @@
 // A change of terms recalls all leases (see package lease), so a node has applied it when it has no lease from before. Until then it
 // may act on the old terms: a request is admitted on the terms that the node knows, spends from a block, and goes on only if the terms
 // are still the same and as new as the block's. [Allocator.ChangeOffer] watches the leases for a moment, and tells who is pending and until
-// when. Whoever isn't redeems nothing more on the old terms, for what it had spent is settled.
+// when. Whoever isn't redeems nothing more on the old terms, for what it had spent is settled; or its leases were reclaimed, and what it had
+// acknowledged from its journal before they ended may still be booked, late.
 //
 // # Errors
 //

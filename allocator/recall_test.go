@@ -144,6 +144,28 @@ func TestASoldOutOfferIsLeftAlone(t *testing.T) {
 	})
 }
 
+// One who wants nearly all that is left, and comes back again and again, takes no node its blocks all the time.
+func TestOneWhoWantsTooMuchRaisesNoStorm(t *testing.T) {
+	setUp := func(o *models.Offer) { o.Budget, o.BudgetTarget, o.LeaseSize = 100_000, 100_000, 1000 }
+	inFleet(t, 5, setUp, func(t *testing.T, f *fleet) {
+		f.slowly()
+		l := f.load(1)
+		time.Sleep(time.Second)
+		start, number := time.Now(), f.balance().Recall
+		for i := 0; time.Since(start) < 5*time.Second; i++ {
+			b := f.balance()
+			if _, err := f.nodes[0].redeem(fmt.Sprint("most ", i), "u", b.Unallocated()+b.Outstanding*3/4); !errors.Is(err, models.ErrBudgetHeld) {
+				t.Error(err)
+			}
+			time.Sleep(250 * time.Millisecond)
+		}
+		l.stop()
+		if b := f.balance(); b.Recall-number > 6 || b.Unallocated() <= 0 {
+			t.Errorf("recalled %d times in %s: %+v", b.Recall-number, time.Since(start), b)
+		}
+	})
+}
+
 // count counts calls of the store from now on.
 func (f *fleet) count(calls ...string) *atomic.Int64 {
 	var n atomic.Int64

@@ -31,8 +31,9 @@
 //
 // A node that was granted too little looks at the books before it locks the offer's row again. While they have units for nobody who
 // waits, and enough are out, on other nodes or in pieces on its own, it raises the number, from the one that the books showed: many who
-// saw the same raise it once. It looks again until somebody can be served; each request waits a quarter of a second for that. With
-// nothing outstanding there is nothing to recall: a sold-out offer costs one read of the books in a while, and never its row's lock.
+// saw the same raise it once. No other recall follows within a second, for each takes all nodes their blocks. It looks again until somebody
+// can be served; each request waits a quarter of a second for that. With nothing outstanding there is nothing to recall: a sold-out offer
+// costs one read of the books in a while, and never its row's lock.
 //
 // # Who does what, and waits for whom
 //

@@ -110,6 +110,9 @@ func (h *holding) grantOnce(ctx context.Context) error {
 	sent := h.keeper.cfg.Now()
 	req := h.request(sent)
 	grant, err := h.keeper.ledger.Grant(ctx, req.GrantRequest)
+	if err == nil && req.again {
+		err = h.keeper.ledger.Acquit(ctx, h.offerID, req.without(grant.Leases))
+	}
 	if err != nil {
 		h.failed(req, err)
 		return err
@@ -159,6 +162,14 @@ func (h *holding) newRequest(now time.Time) *request {
 		req.LeaseIDs[i] = models.NewID()
 	}
 	return req
+}
+
+// without gives the ids that were asked for and are not among the leases that came. Of a request that was repeated, such leases may have
+// been granted at first and reclaimed since: then nothing was ever spent from them.
+func (r *request) without(leases []models.Lease) []models.ID {
+	return slices.DeleteFunc(slices.Clone(r.LeaseIDs), func(id models.ID) bool {
+		return slices.ContainsFunc(leases, func(l models.Lease) bool { return l.ID == id })
+	})
 }
 
 // failed forgets a request that was certainly not granted. Of one that is repeated, a failure says nothing.

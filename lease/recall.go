@@ -15,6 +15,8 @@ const (
 	recallWithin = 250 * time.Millisecond
 	// lookEvery is how often the books are looked at meanwhile.
 	lookEvery = 25 * time.Millisecond
+	// restFor is how long after one recall the next may come, whoever raises it: each takes all nodes their blocks.
+	restFor = time.Second
 )
 
 // shortage is what the node knows of a budget that had too little to give. It keeps requests from locking the offer's row in vain:
@@ -59,7 +61,8 @@ func (h *holding) look(ctx context.Context) (worth bool, err error) {
 // because there are not enough even if all came back, or because it has waited long enough.
 //
 // A recall is raised once for all units that are out: as long as those called back already may do for everybody who waits, there is
-// no need for another. But their owner may be dead; so who has waited for half its time doesn't count on them.
+// no need for another. But their owner may be dead; so who has waited for half its time doesn't count on them. Where others lease anew
+// what has come back, before it is enough for one who wants a lot, recalls would follow each other; so they keep a distance.
 func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
 	now := h.keeper.cfg.Now()
 	free := books.Unallocated()
@@ -91,7 +94,8 @@ func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
 	}
 	h.waiting = still
 	wait = len(still) > 0 && !worth
-	return worth, recall && wait && books.Outstanding > books.Recalled, wait
+	rested := books.Recall == 0 || books.AsOf.Sub(books.ChangedAt) >= restFor
+	return worth, recall && wait && rested && books.Outstanding > books.Recalled, wait
 }
 
 // refuse turns a waiter away. mu is held.

@@ -131,6 +131,40 @@ func TestWhatIsFoundRefusesNobody(t *testing.T) {
 	}
 }
 
+// A lease that was granted without a reply, and reclaimed before it was found, was never spent from: the books need not expect anything.
+func TestAGrantThatIsFoundTooLateExposesNothing(t *testing.T) {
+	offer := testOffer(100, 10)
+	offer.Mode = models.ModeFast
+	withoutLoops(t, offer, func(t *testing.T, b *bench) {
+		b.loseReplies(1, true)
+		_ = b.spend(1)
+		leases, err := b.fake.ActiveLeases(t.Context(), "o")
+		if err != nil || len(leases) != 1 {
+			t.Fatal(leases, err)
+		}
+		if _, _, err := b.fake.CloseLease(t.Context(), "o", leases[0].ID, models.LeaseReclaimed, nil); err != nil {
+			t.Fatal(err)
+		}
+		b.fail(func(call string) error {
+			if call == "Acquit" {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		})
+		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Error(err)
+		}
+		b.fail(nil)
+		if err := b.spend(1); err != nil {
+			t.Error(err)
+		}
+		b.keeper.Drain(t.Context())
+		if got := b.balance(); got.OverspendBound != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestADrainReturnsAGrantWithoutReply(t *testing.T) {
 	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
 		b.loseReplies(2, true)

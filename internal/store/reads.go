@@ -129,7 +129,7 @@ func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, 
 	err = s.read(ctx, "Balance", func(q *query) error {
 		b = models.Balance{}
 		result := q.Raw(`
-			SELECT o.budget, o.allocated, o.late_units, o.recall, COALESCE(l.outstanding, 0) AS outstanding,
+			SELECT o.budget, o.allocated, o.late_units, o.recall, o.updated_at AS changed_at, COALESCE(l.outstanding, 0) AS outstanding,
 				o.redeemed + COALESCE(l.redeemed, 0) AS redeemed, o.held + COALESCE(l.held, 0) AS held,
 				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
 				o.exposed + COALESCE(l.exposable, 0) AS overspend_bound,

@@ -29,7 +29,7 @@ const (
 type again int
 
 const (
-	onDuplicate   again = 1 << iota // the work reads first, so the next run sees what took the key
+	onDuplicate   again = 1 << iota // the next run reads first, and sees what took the key
 	onUnknown                       // the work is idempotent: it finds what an earlier run of it has written
 	notOnLockWait                   // others wait behind this one: its caller makes it smaller, instead of waiting once more
 )

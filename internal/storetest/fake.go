@@ -134,8 +134,10 @@ func (s *shelf) check() {
 // balance adds up the books.
 func (s *shelf) balance(now models.Micros) models.Balance {
 	o := &s.offer
-	b := models.Balance{Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, Recall: o.Recall, AsOf: now}
-	b.OverspendBound = o.Exposed
+	b := models.Balance{
+		Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, OverspendBound: o.Exposed,
+		Recall: o.Recall, ChangedAt: o.UpdatedAt, AsOf: now,
+	}
 	nodes := map[models.ID]bool{}
 	for _, l := range s.leases {
 		if l.State != models.LeaseActive {

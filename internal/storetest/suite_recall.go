@@ -27,6 +27,7 @@ var recallTests = []test{
 		equal(b, "number of the next lease", fresh.lease.Recall, 1)
 		balance := b.balance(o)
 		equal(b, "outstanding, recalled, number", [3]int64{balance.Outstanding, balance.Recalled, balance.Recall}, [3]int64{50, 30, 1})
+		equal(b, "last change", balance.ChangedAt, raised.UpdatedAt)
 		old.close()
 		equal(b, "recalled after the return", b.audit(o).Recalled, 0)
 		_, err = b.Recall(b.ctx, "none-"+b.tag, 0)
