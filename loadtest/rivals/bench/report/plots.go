@@ -53,12 +53,20 @@ func newPlot(title, x, y string) *plot.Plot {
 }
 
 // save draws a plot with a margin, on white.
-func save(p *plot.Plot, path string) error {
-	svg := vgsvg.New(plotWidth, plotHeight)
+func save(p *plot.Plot, path string) error { return stack([]*plot.Plot{p}, plotHeight, path) }
+
+// stack draws plots one below the other, each of this height with its margin, on white.
+func stack(plots []*plot.Plot, height vg.Length, path string) error {
+	svg := vgsvg.New(plotWidth, height*vg.Length(len(plots)))
 	canvas := draw.New(svg)
 	canvas.SetColor(color.White)
 	canvas.Fill(canvas.Rectangle.Path())
-	p.Draw(draw.Crop(canvas, plotMargin, -plotMargin, plotMargin, -plotMargin))
+	below := canvas.Max.Y
+	for _, p := range plots {
+		below -= height
+		part := draw.Canvas{Canvas: canvas.Canvas, Rectangle: vg.Rectangle{Min: vg.Point{X: canvas.Min.X, Y: below}, Max: vg.Point{X: canvas.Max.X, Y: below + height}}}
+		p.Draw(draw.Crop(part, plotMargin, -plotMargin, plotMargin, -plotMargin))
+	}
 	var out bytes.Buffer
 	if _, err := svg.WriteTo(&out); err != nil {
 		return err
