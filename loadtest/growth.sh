@@ -39,7 +39,8 @@ go build -buildvcs=false -o "$bin/fleet" ./loadtest/fleet
 if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
   mariadb_install || missing MariaDB
   # A pool for each of 200 nodes; and what fits into memory here should be what does in a small database of a cloud.
-  mariadb_start --log-bin=binlog --server-id=1 --sync-binlog=1 --max-connections=8000 --innodb-buffer-pool-size=1G --innodb-log-file-size=512M
+  mariadb_start --log-bin=binlog --server-id=1 --sync-binlog=1 --max-connections=8000 --innodb-buffer-pool-size=1G \
+    --innodb-log-file-size=512M --innodb-sort-buffer-size=64M
   TRANCHE_TEST_DSN=$MARIADB_DSN
   export TRANCHE_TEST_DSN
 fi

@@ -14,41 +14,48 @@ import (
 // connections is how many requests can be under way.
 const connections = 64
 
-// atRate redeems at the fixed rate: as long as it measures, and before that for as long again without measuring, until leases are as large as the
-// rate asks for.
-func (g *growth) atRate(ctx context.Context, f *fleet, mode string, offers []string, user func(int) string) (s report.Step, err error) {
+// demand is what is redeemed at the fixed rate.
+type demand struct {
+	mode   string   // of the offers
+	offers []string // wanted in turn
+	user   func(i int) string
+	times  int // the usual duration
+}
+
+// atRate redeems for as long as it measures, and before that for as long again without measuring, until leases are as large as the rate asks for.
+func (g *growth) atRate(ctx context.Context, f *fleet, d demand) (s report.Step, err error) {
 	first, err := f.read(ctx)
 	if err != nil {
 		return s, err
 	}
-	g.open(ctx, f, offers, user)
+	g.open(ctx, f, d)
 	before, err := f.settled(ctx)
 	if err != nil {
 		return s, err
 	}
-	got := g.open(ctx, f, offers, user)
+	got := g.open(ctx, f, d)
 	if len(got.Sorted) == 0 {
 		return s, fmt.Errorf("nothing was acknowledged of %d requests", got.Due)
 	}
 	s, err = f.since(ctx, &before)
-	s.Mode, s.FirstSync = mode, 1e3*first.metrics[syncSeconds]/float64(len(f.addrs))
+	s.Mode, s.FirstSync = d.mode, 1e3*first.metrics[syncSeconds]/float64(len(f.addrs))
 	s.Redemptions, s.Refused = int64(len(got.Sorted)), int64(got.Due-len(got.Sorted))
-	s.Rate = float64(s.Redemptions) / float64(g.SecondsEach)
+	s.Rate = float64(s.Redemptions) / g.duration(d.times).Seconds()
 	s.P50, s.P99 = milliseconds(stats.Percentile(got.Sorted, 50)), milliseconds(stats.Percentile(got.Sorted, 99))
 	return s, err
 }
 
-func (g *growth) open(ctx context.Context, f *fleet, offers []string, user func(int) string) load.Latencies {
+func (g *growth) open(ctx context.Context, f *fleet, d demand) load.Latencies {
 	run := load.Open{
-		Addrs: f.addrs, Offers: offers, Run: g.fresh(), User: user,
-		PerSecond: g.Rate, Duration: g.duration(), Grace: g.duration() / 2, Connections: connections,
+		Addrs: f.addrs, Offers: d.offers, Run: g.fresh(), User: d.user,
+		PerSecond: g.Rate, Duration: g.duration(d.times), Grace: g.duration(1), Connections: connections,
 	}
 	return run.Start(ctx)
 }
 
 // asMuch redeems as much as one node can.
 func (g *growth) asMuch(ctx context.Context, f *fleet, mode, offer string) (s report.Step, err error) {
-	loop := load.Closed{Script: g.Script, URL: "http://" + f.addrs[0], Offer: offer, Connections: connections, Run: g.fresh(), Duration: max(time.Second, g.duration()/5)}
+	loop := load.Closed{Script: g.Script, URL: "http://" + f.addrs[0], Offer: offer, Connections: connections, Run: g.fresh(), Duration: max(time.Second, g.duration(1)/5)}
 	if _, err := loop.Start(ctx); err != nil { // until leases are as large as they get
 		return s, err
 	}
@@ -56,7 +63,7 @@ func (g *growth) asMuch(ctx context.Context, f *fleet, mode, offer string) (s re
 	if err != nil {
 		return s, err
 	}
-	loop.Run, loop.Duration = g.fresh(), g.duration()
+	loop.Run, loop.Duration = g.fresh(), g.duration(1)
 	got, err := loop.Start(ctx)
 	if err != nil {
 		return s, err
@@ -87,6 +94,8 @@ func (f *fleet) since(ctx context.Context, before *reading) (s report.Step, err 
 	return s, err
 }
 
-func (g *growth) duration() time.Duration { return time.Duration(g.SecondsEach) * time.Second }
+func (g *growth) duration(times int) time.Duration {
+	return time.Duration(times*g.SecondsEach) * time.Second
+}
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

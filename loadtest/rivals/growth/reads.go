@@ -16,7 +16,7 @@ import (
 )
 
 func redeemAndRead(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
-	s, err := g.atRate(ctx, f, "strict", []string{hot}, nil)
+	s, err := g.atRate(ctx, f, demand{mode: "strict", offers: []string{hot}, times: 1})
 	if err != nil {
 		return nil, err
 	}

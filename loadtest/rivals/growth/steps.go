@@ -20,7 +20,12 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 	for i := before; i < size; i++ {
 		ids = append(ids, offerID(i))
 	}
-	return b.create(ctx, `"mode": "fast"`, ids...)
+	if err := b.create(ctx, `"mode": "fast"`, ids...); err != nil {
+		return err
+	}
+	// As if that had been an hour ago, so that no sync takes them for news.
+	_, err := b.ExecContext(ctx, "UPDATE offers SET created_at = created_at - 3600000000, updated_at = created_at")
+	return err
 }
 
 func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
@@ -28,7 +33,7 @@ func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]r
 	for i := range min(size, hotOffers) {
 		asked = append(asked, offerID(i*size/min(size, hotOffers)))
 	}
-	return only(g.atRate(ctx, f, "fast", asked, nil))
+	return only(g.atRate(ctx, f, demand{mode: "fast", offers: asked, times: 1}))
 }
 
 // limit is one that nobody reaches, and that is looked at all the same.
@@ -44,7 +49,9 @@ func moreUsers(ctx context.Context, b *books, before, size int64) error {
 }
 
 func redeemAsManyUsers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
-	return only(g.atRate(ctx, f, "strict", []string{hot}, func(int) string { return fill.User(rand.Int64N(size)) }))
+	return only(g.atRate(ctx, f, demand{
+		mode: "strict", offers: []string{hot}, user: func(int) string { return fill.User(rand.Int64N(size)) }, times: 1,
+	}))
 }
 
 // ledger is what the ledger is filled with: years ago, so that what is redeemed now is newer.
@@ -67,7 +74,8 @@ func oneOffer(ctx context.Context, b *books, before, _ int64) error {
 }
 
 func redeemOnAllNodes(ctx context.Context, g *growth, f *fleet, _ int64) ([]report.Step, error) {
-	return only(g.atRate(ctx, f, "fast", []string{hot}, nil))
+	// A node goes for a new block every few seconds, so a few of those times have to pass.
+	return only(g.atRate(ctx, f, demand{mode: "fast", offers: []string{hot}, times: 3}))
 }
 
 func redeemByLeaseSize(ctx context.Context, g *growth, f *fleet, size int64) (steps []report.Step, err error) {

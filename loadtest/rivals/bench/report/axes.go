@@ -30,7 +30,7 @@ func axes() []axis {
 	return []axis{
 		{
 			Offers, "Offers", "offers", "A node that knows so many offers; at most 100 of them are hot, and share the requests. Every node reads what has changed every 250 ms, " +
-				"and all offers at its start and every 30 s.",
+				"and all offers every 30 s; the latter is timed once, at its start.",
 			[]panel{
 				{"MB", false, []line{{name: "memory of a node", of: megabytes}}},
 				perRedemption(),
@@ -48,12 +48,12 @@ func axes() []axis {
 			[]panel{perRedemption(), settling(), latency(), {"ms at the median", true, reads()}},
 		},
 		{
-			Nodes, "Nodes", "nodes", "The same rate over more and more nodes, one offer. A node leases what it uses in ten seconds, so the offer's row should see no more than a " +
+			Nodes, "Nodes", "nodes", "The same rate over more and more nodes, one offer, for three times as long. A node leases what it uses in ten seconds, so the offer's row should see no more than a " +
 				"fifth of a transaction a second for each of them.",
 			[]panel{
 				{"a second", true, []line{
 					{name: "transactions on the offer's row", of: func(s *Step) float64 { return perSecond(s, s.Transactions) }},
-					{name: "nodes/5", of: func(s *Step) float64 { return float64(s.Size) / 5 }},
+					{name: "nodes / 5", of: func(s *Step) float64 { return float64(s.Size) / 5 }},
 					{name: "syncs", of: func(s *Step) float64 { return perSecond(s, s.Syncs) }},
 				}},
 				{"ms of CPU a second", false, []line{
@@ -61,10 +61,8 @@ func axes() []axis {
 					{name: "database", of: func(s *Step) float64 { return 1e3 * s.DatabaseCPU / s.Seconds }},
 				}},
 				latency(),
-				{"of them", true, []line{
-					{name: "connections to the database", of: func(s *Step) float64 { return float64(s.Connections) }},
-					{name: "MB of all nodes", of: megabytes},
-				}},
+				{"open", false, []line{{name: "connections to the database", of: func(s *Step) float64 { return float64(s.Connections) }}}},
+				{"MB", false, []line{{name: "memory of all nodes", of: megabytes}}},
 			},
 		},
 		{

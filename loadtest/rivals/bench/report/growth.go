@@ -126,7 +126,8 @@ func (g *Growth) markdown() string {
 	fmt.Fprintf(&out, "# How cost grows\n\nWritten by `make growth`; the figures are in `growth.json`, too.\n\n"+
 		"%s, %d cores, %d GB, Linux %s, %s. %s. %s.\n\n", m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Go, m.Database, m.Date.Format("January 2006"))
 	fmt.Fprintf(&out, "One thing grows, everything else stays. The nodes are real ones, all in one process; they, the database and the load generator share these cores: "+
-		"compare, don't quote. Unless something else is said, %s redemptions a second come in for %d s, after as long a time to warm up.\n", count(float64(g.PerSecond)), g.Seconds)
+		"compare, don't quote. Unless something else is said, %s redemptions a second come in for %d s, after as long a time to warm up. "+
+		"At so low a rate, what nodes and database do in any case is a good part of a redemption's cost.\n", count(float64(g.PerSecond)), g.Seconds)
 	for _, a := range g.measured() {
 		fmt.Fprintf(&out, "\n## %s\n\n%s\n\n![%s](%s)\n\n%s", a.title, a.text, a.title, a.file(), g.table(&a))
 		out.WriteString(g.refusals(a.name))

@@ -36,7 +36,7 @@ func TestGrowthInMarkdown(t *testing.T) {
 		"A processor, 2 cores",
 		"300 redemptions a second come in for 10 s",
 		"## Nodes\n",
-		"| nodes | transactions on the offer's row, a second | nodes/5, a second | syncs, a second | all nodes, ms of CPU a second | database, ms of CPU a second | p50, ms |",
+		"| nodes | transactions on the offer's row, a second | nodes / 5, a second | syncs, a second | all nodes, ms of CPU a second | database, ms of CPU a second | p50, ms |",
 		"| 1 | 0.100 | 0.200 | 4.00 | 30.0 | 10.0 | 1.00 | 2.50 | 2.00 | 16.0 |\n| 20 | 2.00 | 4.00 | 80.0 |",
 		"| 1 | 200 | 100 | 4 000 | 4 000 |",
 		"| 1 000 | 20 000 | – | 4.00 | – |",

@@ -15,33 +15,30 @@ const panelHeight = 7 * vg.Centimeter
 func (g *Growth) plot(a *axis, path string) error {
 	var plots []*plot.Plot
 	for i := range a.panels {
-		title := ""
-		if i == 0 {
-			title = a.title
-		}
-		p, err := g.panel(a, &a.panels[i], title)
+		p, err := g.panel(a, &a.panels[i])
 		if err != nil {
 			return err
 		}
 		plots = append(plots, p)
 	}
+	plots[0].Title.Text = a.title
+	plots[len(plots)-1].X.Label.Text = a.size
 	return stack(plots, panelHeight, path)
 }
 
-func (g *Growth) panel(a *axis, its *panel, title string) (*plot.Plot, error) {
-	p := newPlot(title, a.size, its.unit)
-	p.Legend.Left = true
+func (g *Growth) panel(a *axis, its *panel) (*plot.Plot, error) {
+	p := newPlot("", "", its.unit)
 	over(p, g.sizes(a.name))
 	for i := range its.lines {
 		if err := g.line(p, a, its, i); err != nil {
 			return nil, err
 		}
 	}
-	ceiling(p, its.logarithmic)
+	upwards(p, its.logarithmic)
 	return p, nil
 }
 
-// over gives the x axis a logarithmic scale with a tick at each size.
+// over gives the x axis a logarithmic scale with a tick at each size, and room for the legend beyond the last.
 func over(p *plot.Plot, sizes []int64) {
 	var ticks plot.ConstantTicks
 	for _, s := range sizes {
@@ -49,7 +46,8 @@ func over(p *plot.Plot, sizes []int64) {
 	}
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks
 	p.Add(plotter.NewGrid())
-	p.X.Min, p.X.Max = float64(sizes[0])/1.3, float64(sizes[len(sizes)-1])*1.3
+	first, last := float64(sizes[0]), float64(sizes[len(sizes)-1])
+	p.X.Min, p.X.Max = first, last*math.Pow(max(2, last/first), 0.4)
 }
 
 // line draws one figure. What was not measured is left out, and on a logarithmic scale what is zero.
@@ -76,18 +74,16 @@ func (g *Growth) line(p *plot.Plot, a *axis, its *panel, number int) error {
 	return nil
 }
 
-// ceiling sets the y axis so that its lines leave room for the legend above them. A linear one begins at zero: a cost that stays the same
-// must look as if it did.
-func ceiling(p *plot.Plot, isLogarithmic bool) {
-	drawn := p.Y.Max >= p.Y.Min && !math.IsInf(p.Y.Max, 0)
+// upwards sets the y axis. A linear one begins at zero: a cost that stays the same must look as if it did.
+func upwards(p *plot.Plot, isLogarithmic bool) {
 	switch {
-	case !drawn:
+	case p.Y.Max < p.Y.Min || math.IsInf(p.Y.Max, 0): // nothing was drawn
 		p.Y.Min, p.Y.Max = 0, 1
 	case isLogarithmic:
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 		low, high := math.Floor(math.Log10(p.Y.Min)), math.Ceil(math.Log10(p.Y.Max))
-		p.Y.Min, p.Y.Max = math.Pow(10, low), math.Pow(10, max(high, low+1)+1)
+		p.Y.Min, p.Y.Max = math.Pow(10, low), math.Pow(10, max(high, low+1))
 	default:
-		p.Y.Min, p.Y.Max = 0, max(1.5*p.Y.Max, 1e-3)
+		p.Y.Min, p.Y.Max = 0, max(1.1*p.Y.Max, 1e-3)
 	}
 }

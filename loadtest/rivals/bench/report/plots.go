@@ -55,17 +55,19 @@ func newPlot(title, x, y string) *plot.Plot {
 // save draws a plot with a margin, on white.
 func save(p *plot.Plot, path string) error { return stack([]*plot.Plot{p}, plotHeight, path) }
 
-// stack draws plots one below the other, each of this height with its margin, on white.
+// stack draws plots one below the other, each of this height with its margin, on white. Their x axes are of one length.
 func stack(plots []*plot.Plot, height vg.Length, path string) error {
 	svg := vgsvg.New(plotWidth, height*vg.Length(len(plots)))
 	canvas := draw.New(svg)
 	canvas.SetColor(color.White)
 	canvas.Fill(canvas.Rectangle.Path())
-	below := canvas.Max.Y
+	var column [][]*plot.Plot
 	for _, p := range plots {
-		below -= height
-		part := draw.Canvas{Canvas: canvas.Canvas, Rectangle: vg.Rectangle{Min: vg.Point{X: canvas.Min.X, Y: below}, Max: vg.Point{X: canvas.Max.X, Y: below + height}}}
-		p.Draw(draw.Crop(part, plotMargin, -plotMargin, plotMargin, -plotMargin))
+		column = append(column, []*plot.Plot{p})
+	}
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadTop: plotMargin, PadBottom: plotMargin, PadLeft: plotMargin, PadRight: plotMargin, PadY: 2 * plotMargin}
+	for i, row := range plot.Align(column, tiles, canvas) {
+		plots[i].Draw(row[0])
 	}
 	var out bytes.Buffer
 	if _, err := svg.WriteTo(&out); err != nil {
