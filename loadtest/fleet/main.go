@@ -1,6 +1,8 @@
 // Command fleet runs many nodes in one process, each with its own data directory and its own port: a database can't tell them from as many
 // machines, and that is what they are for. What a fleet of this size asks of its database is measured with it on one machine.
 //
+// What they do share is the disk, so their journals are filled ahead by less than those of nodes that have one each.
+//
 // The file "addresses" in its folder says where the nodes listen, a line each; it appears when all of them do. They are asked at /readyz
 // whether they serve. On SIGTERM all of them drain, and when one fails, too.
 package main
@@ -63,6 +65,15 @@ func (f *fleet) run(ctx context.Context) error {
 	return all.Wait()
 }
 
+// journalSegment is small, in bytes: all nodes fill their journals ahead on the one disk that the database is on, too. One node alone has
+// the size that nodes have.
+func (f *fleet) journalSegment() int64 {
+	if f.nodes == 1 {
+		return 0
+	}
+	return 1 << 20
+}
+
 // assemble makes the nodes, each of which listens from then on. Those that were made before an error end with the process.
 func (f *fleet) assemble() ([]*node.Node, error) {
 	logger := zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger()
@@ -70,7 +81,8 @@ func (f *fleet) assemble() ([]*node.Node, error) {
 	for i := range nodes {
 		name := fmt.Sprintf("node-%d", i+1)
 		n, err := node.New(node.Config{
-			Listen: "127.0.0.1:0", DataDir: filepath.Join(f.dir, name), NodeName: name, DSN: f.dsn, RequestTimeout: 5 * time.Second, Logger: logger,
+			Listen: "127.0.0.1:0", DataDir: filepath.Join(f.dir, name), NodeName: name, DSN: f.dsn, RequestTimeout: 5 * time.Second,
+			JournalSegment: f.journalSegment(), Logger: logger,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

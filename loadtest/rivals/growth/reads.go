@@ -20,8 +20,21 @@ func redeemAndRead(ctx context.Context, g *growth, f *fleet, size int64) ([]repo
 	if err != nil {
 		return nil, err
 	}
-	// In the order of report.ReadNames.
-	paths := []func(i int64) string{
+	client := load.NewClient(f.addrs[0], 1, timeout)
+	defer client.Close()
+	for n, path := range readers(size) {
+		took, err := median(ctx, func() error { return get(client, path(rand.Int64N(size))) })
+		if err != nil {
+			return nil, err
+		}
+		s.Reads = append(s.Reads, report.Read{Name: report.ReadNames[n], Milliseconds: milliseconds(took)})
+	}
+	return []report.Step{s}, nil
+}
+
+// readers are the paths that are read for redemption i of so many, in the order of report.ReadNames.
+func readers(size int64) []func(i int64) string {
+	return []func(i int64) string{
 		func(i int64) string {
 			return "/v1/redemptions/" + contract.RedemptionID(hot, contract.HashOf(hot, ledger.Key(i)))
 		},
@@ -33,16 +46,6 @@ func redeemAndRead(ctx context.Context, g *growth, f *fleet, size int64) ([]repo
 		},
 		func(int64) string { return "/v1/offers/" + hot + "/balance" },
 	}
-	client := load.NewClient(f.addrs[0], 1, timeout)
-	defer client.Close()
-	for n, path := range paths {
-		took, err := median(ctx, func() error { return get(client, path(rand.Int64N(size))) })
-		if err != nil {
-			return nil, err
-		}
-		s.Reads = append(s.Reads, report.Read{Name: report.ReadNames[n], Milliseconds: milliseconds(took)})
-	}
-	return []report.Step{s}, nil
 }
 
 // cursor is what a client who went through the ledger page by page would have got on the page that ends with this entry.

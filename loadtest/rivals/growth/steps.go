@@ -29,11 +29,16 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 }
 
 func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
-	var asked []string
-	for i := range min(size, hotOffers) {
-		asked = append(asked, offerID(i*size/min(size, hotOffers)))
+	return only(g.atRate(ctx, f, demand{mode: "fast", offers: hottest(size), times: 1}))
+}
+
+// hottest are those of so many offers that are asked for.
+func hottest(size int64) (ids []string) {
+	n := min(size, hotOffers)
+	for i := range n {
+		ids = append(ids, offerID(i*size/n))
 	}
-	return only(g.atRate(ctx, f, demand{mode: "fast", offers: asked, times: 1}))
+	return ids
 }
 
 // limit is one that nobody reaches, and that is looked at all the same.
