@@ -13,6 +13,7 @@ type axis struct {
 	name  string // as the report calls it
 	sizes []int64
 	nodes func(size int64) int64 // in the fleet
+	disk  string                 // folder for the fleet's own; empty: where temporary files are
 
 	// prepare makes the books of the next size from those of the one before, through a fleet that is not measured. nil: nothing to do.
 	prepare func(ctx context.Context, b *books, before, size int64) error
@@ -21,15 +22,19 @@ type axis struct {
 	measure func(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error)
 }
 
+// memory is where many nodes have their journals, on Linux. Each node of a real fleet has a disk of its own; on one disk they would wait for
+// each other, and for the database.
+const memory = "/dev/shm"
+
 // axes are those that are wanted.
 func (s *settings) axes() ([]axis, error) {
 	one := func(int64) int64 { return 1 }
 	all := []axis{
-		{report.Offers, s.Offers, one, moreOffers, redeemManyOffers},
-		{report.Users, s.Users, one, moreUsers, redeemAsManyUsers},
-		{report.Ledger, s.Ledger, one, moreEntries, redeemAndRead},
-		{report.Nodes, s.Nodes, func(size int64) int64 { return size }, oneOffer, redeemOnAllNodes},
-		{report.Leases, s.Leases, one, nil, redeemByLeaseSize},
+		{report.Offers, s.Offers, one, "", moreOffers, redeemManyOffers},
+		{report.Users, s.Users, one, "", moreUsers, redeemAsManyUsers},
+		{report.Ledger, s.Ledger, one, "", moreEntries, redeemAndRead},
+		{report.Nodes, s.Nodes, func(size int64) int64 { return size }, memory, oneOffer, redeemOnAllNodes},
+		{report.Leases, s.Leases, one, "", nil, redeemByLeaseSize},
 	}
 	for _, name := range s.Only {
 		if !slices.ContainsFunc(all, func(a axis) bool { return a.name == name }) {

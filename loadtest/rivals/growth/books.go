@@ -44,7 +44,7 @@ const hot = "hot"
 
 // create makes offers through a node that is stopped then. members are further ones of each offer's body: `"mode": "fast"`.
 func (b *books) create(ctx context.Context, members string, ids ...string) error {
-	f, err := startFleet(ctx, b.growth.Bin, b, 1)
+	f, err := startFleet(ctx, b, 1, "")
 	if err != nil {
 		return err
 	}

@@ -28,10 +28,10 @@ type fleet struct {
 	addrs   []string
 }
 
-// startFleet starts nodes on the books, and returns when all of them are ready.
-func startFleet(ctx context.Context, bin string, b *books, nodes int64) (_ *fleet, err error) {
+// startFleet starts nodes on the books, with their data directories in a new folder on disk, and returns when all of them are ready.
+func startFleet(ctx context.Context, b *books, nodes int64, disk string) (_ *fleet, err error) {
 	f := &fleet{books: b}
-	if f.dir, err = os.MkdirTemp("", "tranche-growth."); err != nil {
+	if f.dir, err = os.MkdirTemp(disk, "tranche-growth."); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -40,7 +40,7 @@ func startFleet(ctx context.Context, bin string, b *books, nodes int64) (_ *flee
 			f.stop()
 		}
 	}()
-	cmd := exec.Command(filepath.Join(bin, "fleet"), "--nodes", strconv.FormatInt(nodes, 10), "--dsn", b.dsn, "--dir", f.dir)
+	cmd := exec.Command(filepath.Join(b.growth.Bin, "fleet"), "--nodes", strconv.FormatInt(nodes, 10), "--dsn", b.dsn, "--dir", f.dir)
 	if f.process, err = child.Start(cmd, f.output()); err != nil {
 		return nil, err
 	}

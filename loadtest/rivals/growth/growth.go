@@ -70,7 +70,7 @@ func (g *growth) step(ctx context.Context, a *axis, b *books, before, size int64
 		}
 	}
 	prepared := time.Since(began)
-	f, err := startFleet(ctx, g.Bin, b, a.nodes(size))
+	f, err := startFleet(ctx, b, a.nodes(size), a.disk)
 	if err != nil {
 		return err
 	}

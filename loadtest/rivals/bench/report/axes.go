@@ -49,7 +49,7 @@ func axes() []axis {
 		},
 		{
 			Nodes, "Nodes", "nodes", "The same rate over more and more nodes, one offer, for three times as long. A node leases what it uses in ten seconds, so the offer's row should see no more than a " +
-				"fifth of a transaction a second for each of them.",
+				"fifth of a transaction a second for each of them. The nodes' journals are in memory here: each would have a disk of its own, and on one they would queue.",
 			[]panel{
 				{"a second", true, []line{
 					{name: "transactions on the offer's row", of: func(s *Step) float64 { return perSecond(s, s.Transactions) }},
