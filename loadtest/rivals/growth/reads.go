@@ -29,7 +29,24 @@ func redeemAndRead(ctx context.Context, g *growth, f *fleet, size int64) ([]repo
 		}
 		s.Reads = append(s.Reads, report.Read{Name: report.ReadNames[n], Milliseconds: milliseconds(took)})
 	}
-	return []report.Step{s}, nil
+	return []report.Step{s}, f.checkBooks(ctx, client)
+}
+
+// checkBooks fails if the balance, which sums leases up, is not what the entries come to: then what the ledger was filled with is not what the
+// service would have written.
+func (f *fleet) checkBooks(ctx context.Context, client *load.Client) error {
+	a, err := client.Ask(http.MethodGet, "/v1/offers/"+hot+"/balance", "", "")
+	if err != nil {
+		return err
+	}
+	var entries int64
+	if err := f.books.QueryRowContext(ctx, "SELECT COALESCE(SUM(units), 0) FROM entries WHERE offer_id = ?", hot).Scan(&entries); err != nil {
+		return err
+	}
+	if a.Redeemed != entries {
+		return fmt.Errorf("the balance says %d redeemed, the entries %d", a.Redeemed, entries)
+	}
+	return nil
 }
 
 // readers are the paths that are read for redemption i of so many, in the order of report.ReadNames.

@@ -9,7 +9,10 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-const panelHeight = 7 * vg.Centimeter
+const (
+	panelHeight = 7 * vg.Centimeter
+	legendAt    = 14.5 * vg.Centimeter // from the y axis
+)
 
 // plot draws the panels of an axis one below the other, over the same sizes.
 func (g *Growth) plot(a *axis, path string) error {
@@ -28,6 +31,7 @@ func (g *Growth) plot(a *axis, path string) error {
 
 func (g *Growth) panel(a *axis, its *panel) (*plot.Plot, error) {
 	p := newPlot("", "", its.unit)
+	p.Legend.Left, p.Legend.XOffs = true, legendAt // its texts are as wide as the reader's font makes them: to the right there is room for them
 	over(p, g.sizes(a.name))
 	for i := range its.lines {
 		if err := g.line(p, a, its, i); err != nil {
