@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench microbench load clean
+.PHONY: help run test test-long lint bench growth microbench load clean
 
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 gofumpt     := mvdan.cc/gofumpt@v0.12.0
@@ -23,6 +23,9 @@ lint: ## go vet, staticcheck and gofumpt; changes nothing
 
 bench: ## Side by side with the rivals, into docs/bench; 45 minutes, loadtest/bench.sh says how to shorten it
 	./loadtest/bench.sh
+
+growth: ## How cost grows with offers, users, entries, nodes and lease sizes, into docs/bench; half an hour, loadtest/growth.sh says how to shorten it
+	./loadtest/growth.sh
 
 microbench: ## The Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -31,15 +31,15 @@ type base struct {
 const maxPayload = 64 << 10
 
 // open makes the parts on a folder that is locked and is from then on the base's to close, also after an error. It doesn't touch
-// the database, and starts nothing. now needs a monotonic reading.
-func (b *base) open(dir *datadir.Dir, dsn string, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
+// the database, and starts nothing. segment is the size of the journal's files, or 0. now needs a monotonic reading.
+func (b *base) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
 	b.store, err = store.Open(store.Config{DSN: dsn, Path: dir.Database(), Logger: log, Registerer: registry})
 	if err != nil {
 		return err
 	}
 	b.journal, err = journal.Open(journal.Config{
-		Dir: dir.Journal(), MaxPayload: maxPayload, Now: now, Logger: log, Metrics: registry,
+		Dir: dir.Journal(), SegmentBytes: segment, MaxPayload: maxPayload, Now: now, Logger: log, Metrics: registry,
 	})
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", dir.Path, err)

@@ -73,7 +73,7 @@ func New(config Config) (_ *Node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
-	if err := n.base.open(dir, config.DSN, log, time.Now, registry); err != nil {
+	if err := n.base.open(dir, config.DSN, config.JournalSegment, log, time.Now, registry); err != nil {
 		return nil, err
 	}
 	handler, err := n.assemble(time.Now, registry)

@@ -42,7 +42,7 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	defer recording.Wait()
 	b := &base{}
 	defer b.close()
-	if err := b.open(dir, config.DSN, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
+	if err := b.open(dir, config.DSN, 0, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
 		return Settled{}, err
 	}
 	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })

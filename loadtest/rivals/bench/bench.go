@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"tranche/loadtest/rivals/bench/load"
+	"tranche/loadtest/rivals/bench/machine"
 	"tranche/loadtest/rivals/bench/meter"
 	"tranche/loadtest/rivals/bench/report"
 	"tranche/loadtest/rivals/bench/stats"
 	"tranche/loadtest/rivals/bench/trial"
+	"tranche/loadtest/rivals/redisserver"
 )
 
 // What the offer of the measurements is like: it is never sold out, and what Tranche leases at a time lasts for seconds.
@@ -44,12 +46,15 @@ func newBench(ctx context.Context, s *settings, contestants []contestant) (*benc
 	if err := checkConnections(ctx, db, contestants); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	machine, err := describeMachine(ctx, db)
+	m, err := machine.Describe(ctx, db)
+	if err == nil {
+		m.Redis, err = redisserver.Version(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	b := &bench{settings: s, contestants: contestants, database: db, results: &report.Results{
-		Machine: machine, Rounds: s.Rounds, Seconds: s.SecondsEach, Sustained: s.SecondsSustained,
+		Machine: m, Rounds: s.Rounds, Seconds: s.SecondsEach, Sustained: s.SecondsSustained,
 	}}
 	for _, c := range contestants {
 		b.results.Contestants = append(b.results.Contestants, c.name)
@@ -185,7 +190,7 @@ func inMilliseconds(d time.Duration) float64 { return float64(d) / float64(time.
 // open runs at a fixed rate.
 func (b *bench) open(ctx context.Context, v *server, round, rate int, duration time.Duration) (report.Open, error) {
 	run := load.Open{
-		Addr: v.addr, Offer: hot, Run: b.fresh(), PerSecond: rate, Duration: duration, Grace: duration / 2, Connections: openConnections,
+		Addrs: []string{v.addr}, Offers: []string{hot}, Run: b.fresh(), PerSecond: rate, Duration: duration, Grace: duration / 2, Connections: openConnections,
 	}
 	got := run.Start(ctx)
 	o := report.Open{Round: round, Contestant: v.name, PerSecond: rate, Due: got.Due, Served: len(got.Sorted), Refused: got.Refused, Held: got.Held()}

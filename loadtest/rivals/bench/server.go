@@ -111,7 +111,7 @@ func (v *server) Start(ctx context.Context) (err error) {
 	if v.process, err = child.Start(cmd, v.output()); err != nil {
 		return err
 	}
-	return poll(ctx, 30*time.Second, func() (bool, error) {
+	return child.Poll(ctx, 30*time.Second, func() (bool, error) {
 		select {
 		case <-v.process.Exited():
 			return false, errors.New("the process ended")
@@ -146,7 +146,7 @@ func (v *server) settle(ctx context.Context) (time.Duration, error) {
 	if v.mode == "" { // the others acknowledge nothing that isn't
 		return 0, nil
 	}
-	err := poll(ctx, 10*time.Minute, func() (bool, error) {
+	err := child.Poll(ctx, 10*time.Minute, func() (bool, error) {
 		backlog, err := v.backlog(ctx)
 		return backlog == 0, err
 	})
@@ -177,7 +177,7 @@ func (v *server) CatchUp(ctx context.Context) error {
 	if _, err := v.settle(ctx); err != nil || !v.job {
 		return err
 	}
-	err := poll(ctx, time.Minute+3*v.settings.Period, func() (done bool, err error) {
+	err := child.Poll(ctx, time.Minute+3*v.settings.Period, func() (done bool, err error) {
 		err = v.query(ctx, "SELECT (SELECT COALESCE(MAX(number), 0) FROM log) <= (SELECT number FROM checkpoint)", nil, &done)
 		return done, err
 	})
@@ -222,26 +222,4 @@ func (v *server) RolledUp(ctx context.Context, offer string) (*int64, error) {
 	}
 	var net int64
 	return &net, v.query(ctx, "SELECT used - refunded FROM offers WHERE id = ?", []any{offer}, &net)
-}
-
-// poll asks until it is done, or fails.
-func poll(ctx context.Context, within time.Duration, done func() (bool, error)) error {
-	deadline := time.Now().Add(within)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		switch ok, err := done(); {
-		case err != nil:
-			return err
-		case ok:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("not within %v", within)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
 }

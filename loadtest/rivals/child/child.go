@@ -2,6 +2,7 @@
 package child
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,28 @@ func FreePort() (int, error) {
 		}
 	}
 	return 0, errors.New("no free port")
+}
+
+// Poll asks until it is done, or fails.
+func Poll(ctx context.Context, within time.Duration, done func() (bool, error)) error {
+	deadline := time.Now().Add(within)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		switch ok, err := done(); {
+		case err != nil:
+			return err
+		case ok:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("not within %v", within)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // Tail gives the end of what was written to an output file: for an error message.

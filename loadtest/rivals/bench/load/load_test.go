@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,7 +51,7 @@ func TestOpenSendsWhatIsDue(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusCreated)
 	})
-	o := Open{Addr: addr, Offer: "o", Run: "r", PerSecond: 500, Duration: 200 * time.Millisecond, Grace: 30 * time.Second, Connections: 8}
+	o := Open{Addrs: []string{addr}, Offers: []string{"o"}, Run: "r", PerSecond: 500, Duration: 200 * time.Millisecond, Grace: 30 * time.Second, Connections: 8}
 	l := o.Start(t.Context())
 	if l.Due != 100 || len(l.Sorted) != 90 || l.Refused != 10 || l.Unsent != 0 {
 		t.Errorf("%d due, %d acknowledged, %d refused, %d unsent", l.Due, len(l.Sorted), l.Refused, l.Unsent)
@@ -70,7 +71,7 @@ func TestOpenMeasuresFromWhenItWasDue(t *testing.T) {
 		<-release
 		w.WriteHeader(http.StatusCreated)
 	})
-	o := Open{Addr: addr, Offer: "o", Run: "r", PerSecond: 100, Duration: stalled, Grace: 30 * time.Second, Connections: 1}
+	o := Open{Addrs: []string{addr}, Offers: []string{"o"}, Run: "r", PerSecond: 100, Duration: stalled, Grace: 30 * time.Second, Connections: 1}
 	l := o.Start(t.Context())
 	if len(l.Sorted) != 20 || !l.Held() {
 		t.Fatalf("%d acknowledged", len(l.Sorted))
@@ -89,11 +90,44 @@ func TestOpenTellsWhatWasNeverSent(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 	})
 	time.AfterFunc(600*time.Millisecond, cancel) // long after the run's end
-	o := Open{Addr: addr, Offer: "o", Run: "r", PerSecond: 50, Duration: 200 * time.Millisecond, Connections: 2}
+	o := Open{Addrs: []string{addr}, Offers: []string{"o"}, Run: "r", PerSecond: 50, Duration: 200 * time.Millisecond, Connections: 2}
 	l := o.Start(t.Context())
 	sent := 0
 	keys.Range(func(any, any) bool { sent++; return true })
 	if l.Due != 10 || l.Unsent != 8 || sent != 2 || l.Held() {
 		t.Errorf("%d due, %d sent, %d unsent", l.Due, sent, l.Unsent)
+	}
+}
+
+func TestOpenTakesNodesAndOffersInTurn(t *testing.T) {
+	var mu sync.Mutex
+	got := map[string]int{}
+	var addrs []string
+	for _, node := range []string{"a", "b"} {
+		addr, _ := stub(t, func(w http.ResponseWriter, r *http.Request) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			got[node+r.URL.Path+string(body)]++
+			mu.Unlock()
+			w.WriteHeader(http.StatusCreated)
+		})
+		addrs = append(addrs, addr)
+	}
+	o := Open{
+		Addrs: addrs, Offers: []string{"x", "y", "z"}, Run: "r", User: func(int) string { return "alice" },
+		PerSecond: 600, Duration: 20 * time.Millisecond, Grace: 30 * time.Second, Connections: 2,
+	}
+	if l := o.Start(t.Context()); len(l.Sorted) != 12 {
+		t.Errorf("%+v", l)
+	}
+	for _, node := range []string{"a", "b"} {
+		for _, offer := range o.Offers {
+			if request := node + Redemptions(offer) + `{"user_id":"alice"}`; got[request] != 2 {
+				t.Errorf("%s: %d times", request, got[request])
+			}
+		}
 	}
 }

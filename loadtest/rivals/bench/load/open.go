@@ -13,13 +13,14 @@ import (
 
 // Open is a run at a fixed rate.
 type Open struct {
-	Addr        string
-	Offer       string
-	Run         string // part of all keys and users
+	Addrs       []string           // of nodes, asked in turn
+	Offers      []string           // wanted in turn
+	Run         string             // part of all keys and users
+	User        func(i int) string // who makes the request; nil: each is somebody else's
 	PerSecond   int
 	Duration    time.Duration
 	Grace       time.Duration // for the answers that are late at the end
-	Connections int           // at most; more requests than that wait for a connection, and their time counts
+	Connections int           // at most, over all of them; more requests than that wait for a connection, and their time counts
 }
 
 // Latencies is what came of it.
@@ -36,8 +37,12 @@ func (l *Latencies) Held() bool { return len(l.Sorted)*100 >= l.Due*99 }
 // Start sends until the run is over and everything that was sent is answered.
 func (o *Open) Start(ctx context.Context) Latencies {
 	total := int(o.Duration.Seconds() * float64(o.PerSecond))
-	client := NewClient(o.Addr, o.Connections, 10*time.Second)
-	defer client.Close()
+	var clients []*Client
+	for _, addr := range o.Addrs {
+		client := NewClient(addr, o.Connections, 10*time.Second)
+		defer client.Close()
+		clients = append(clients, client)
+	}
 
 	due := make(chan int, total) // so that the clock never waits
 	start := time.Now()
@@ -55,14 +60,12 @@ func (o *Open) Start(ctx context.Context) Latencies {
 	var all sync.WaitGroup
 	for c := range o.Connections {
 		all.Go(func() {
-			path := Redemptions(o.Offer)
 			for i := range due {
 				if time.Now().After(end) {
 					unsent.Add(1)
 					continue
 				}
-				key := fmt.Sprintf("%s-%d", o.Run, i)
-				if client.redeem(path, key, key) {
+				if o.send(clients[i%len(clients)], i) {
 					perConnection[c] = append(perConnection[c], time.Since(at(i)))
 				} else {
 					refused.Add(1)
@@ -74,6 +77,16 @@ func (o *Open) Start(ctx context.Context) Latencies {
 	l := Latencies{Due: total, Refused: int(refused.Load()), Unsent: int(unsent.Load()), Sorted: slices.Concat(perConnection...)}
 	slices.Sort(l.Sorted)
 	return l
+}
+
+// send makes request i, and reports whether it was acknowledged.
+func (o *Open) send(client *Client, i int) bool {
+	key := fmt.Sprintf("%s-%d", o.Run, i)
+	user := key
+	if o.User != nil {
+		user = o.User(i)
+	}
+	return client.redeem(Redemptions(o.Offers[i%len(o.Offers)]), key, user)
 }
 
 // clock calls tick for 0, 1, … at their times. It sleeps on a thread of its own, in the kernel: the runtime's timers may be a millisecond

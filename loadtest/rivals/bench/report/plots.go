@@ -53,12 +53,22 @@ func newPlot(title, x, y string) *plot.Plot {
 }
 
 // save draws a plot with a margin, on white.
-func save(p *plot.Plot, path string) error {
-	svg := vgsvg.New(plotWidth, plotHeight)
+func save(p *plot.Plot, path string) error { return stack([]*plot.Plot{p}, plotHeight, path) }
+
+// stack draws plots one below the other, each of this height with its margin, on white. Their x axes are of one length.
+func stack(plots []*plot.Plot, height vg.Length, path string) error {
+	svg := vgsvg.New(plotWidth, height*vg.Length(len(plots)))
 	canvas := draw.New(svg)
 	canvas.SetColor(color.White)
 	canvas.Fill(canvas.Rectangle.Path())
-	p.Draw(draw.Crop(canvas, plotMargin, -plotMargin, plotMargin, -plotMargin))
+	var column [][]*plot.Plot
+	for _, p := range plots {
+		column = append(column, []*plot.Plot{p})
+	}
+	tiles := draw.Tiles{Rows: len(plots), Cols: 1, PadTop: plotMargin, PadBottom: plotMargin, PadLeft: plotMargin, PadRight: plotMargin, PadY: 2 * plotMargin}
+	for i, row := range plot.Align(column, tiles, canvas) {
+		plots[i].Draw(row[0])
+	}
 	var out bytes.Buffer
 	if _, err := svg.WriteTo(&out); err != nil {
 		return err

@@ -1,4 +1,5 @@
-package main
+// Package machine says what the figures of a benchmark belong to.
+package machine
 
 import (
 	"context"
@@ -11,17 +12,13 @@ import (
 
 	"tranche/loadtest/rivals/bench/meter"
 	"tranche/loadtest/rivals/bench/report"
-	"tranche/loadtest/rivals/redisserver"
 )
 
-// describeMachine says what the figures belong to.
-func describeMachine(ctx context.Context, db *meter.Database) (report.Machine, error) {
+// Describe reads what this machine and its database are, and leaves Redis out.
+func Describe(ctx context.Context, db *meter.Database) (report.Machine, error) {
 	m := report.Machine{Cores: runtime.NumCPU(), Go: strings.Replace(runtime.Version(), "go", "Go ", 1), Date: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	if m.Database, err = db.Describe(ctx); err != nil {
-		return m, err
-	}
-	if m.Redis, err = redisserver.Version(ctx); err != nil {
 		return m, err
 	}
 	m.CPU = valueOf("/proc/cpuinfo", "model name")
