@@ -6,7 +6,7 @@
 #   SECONDS_EACH=10 RATE=300       of each run, and redemptions a second where the rate is fixed; all of it takes less than half an hour
 #   OFFERS=1,10,100,1000,10000     sizes, from few to many
 #   USERS=10000,100000,1000000,10000000
-#   LEDGER=100000,1000000,10000000
+#   LEDGER=100000,1000000,10000000     whole thousands
 #   NODES=1,5,20,50,100,200
 #   LEASES=1,10,100,1000,10000,100000
 #   ONLY=nodes,leases OUT=docs/bench   some axes only: offers, users, ledger, nodes, leases; another folder

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"tranche/loadtest/rivals/bench/report"
+	"tranche/loadtest/rivals/growth/fill"
 )
 
 // axis is one of the things that grow.
@@ -45,6 +46,9 @@ func (s *settings) axes() ([]axis, error) {
 		if !rising(a.sizes) {
 			return nil, fmt.Errorf("%s: %v: want sizes above zero, from few to many", a.name, a.sizes)
 		}
+	}
+	if slices.ContainsFunc(s.Ledger, func(size int64) bool { return size%fill.PerLease != 0 }) {
+		return nil, fmt.Errorf("ledger: %v: want whole leases of %d entries", s.Ledger, fill.PerLease)
 	}
 	return slices.DeleteFunc(all, func(a axis) bool { return len(s.Only) > 0 && !slices.Contains(s.Only, a.name) }), nil
 }

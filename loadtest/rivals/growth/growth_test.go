@@ -26,7 +26,7 @@ func TestAxesAreTakenAsTheyAreWanted(t *testing.T) {
 	if n, one := axes[1].most(), axes[0].most(); n != 200 || one != 1 {
 		t.Errorf("the largest fleets have %d and %d nodes", n, one)
 	}
-	for _, bad := range []settings{{Only: []string{"rivals"}}, {Users: []int64{10, 1}}, {Leases: []int64{0}}} {
+	for _, bad := range []settings{{Only: []string{"rivals"}}, {Users: []int64{10, 1}}, {Leases: []int64{0}}, {Ledger: []int64{1500}}} {
 		if _, err := bad.axes(); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}

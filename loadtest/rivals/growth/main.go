@@ -25,7 +25,7 @@ type settings struct {
 	Only        []string `env:"ONLY" help:"Axes: offers, users, ledger, nodes, leases; all if empty."`
 	Offers      []int64  `env:"OFFERS" default:"1,10,100,1000,10000" help:"How many; from few to many, as everything that follows."`
 	Users       []int64  `env:"USERS" default:"10000,100000,1000000,10000000" help:"With a counter."`
-	Ledger      []int64  `env:"LEDGER" default:"100000,1000000,10000000" help:"Entries, in thousands."`
+	Ledger      []int64  `env:"LEDGER" default:"100000,1000000,10000000" help:"Entries, by the thousand."`
 	Nodes       []int64  `env:"NODES" default:"1,5,20,50,100,200" help:"In one process."`
 	Leases      []int64  `env:"LEASES" default:"1,10,100,1000,10000,100000" help:"Sizes."`
 

@@ -17,11 +17,13 @@ type Ledger struct {
 	Since time.Time // of the first redemption; the others follow every 50 ms
 }
 
-// Every redemption is of one unit. A lease lasts for a block of the default size, and a user comes back twice on average.
+// PerLease is how many redemptions are spent from a lease: a block of the default size.
+const PerLease = 1000
+
+// Every redemption is of one unit. A user comes back twice on average.
 const (
-	pace     = 50 * time.Millisecond
-	perLease = 1000
-	perUser  = 3
+	pace    = 50 * time.Millisecond
+	perUser = 3
 )
 
 // Key is the idempotency key of redemption i.
@@ -42,7 +44,7 @@ func (l *Ledger) Entry(i int64) [16]byte { return l.id(i, 2) }
 func (l *Ledger) at(i int64) time.Time { return l.Since.Add(time.Duration(i) * pace) }
 
 // lease is the id of the lease that redemption i was spent from.
-func (l *Ledger) lease(i int64) [16]byte { return l.id(i-i%perLease, 3) }
+func (l *Ledger) lease(i int64) [16]byte { return l.id(i-i%PerLease, 3) }
 
 func (l *Ledger) id(i int64, of uint64) (id [16]byte) {
 	random := rand.NewPCG(uint64(i), of)
@@ -51,7 +53,7 @@ func (l *Ledger) id(i int64, of uint64) (id [16]byte) {
 	return id
 }
 
-// Grow adds the redemptions from the from-th up to the one before the to-th, from a multiple of 1000 on.
+// Grow adds the redemptions from the from-th up to the one before the to-th, from a multiple of PerLease on.
 func (l *Ledger) Grow(ctx context.Context, db *sql.DB, from, to int64) error {
 	return quietly(ctx, db, func(s *session) error {
 		restore, err := s.dropIndexes("entries")
@@ -64,8 +66,8 @@ func (l *Ledger) Grow(ctx context.Context, db *sql.DB, from, to int64) error {
 		if err := restore(); err != nil {
 			return err
 		}
-		blocks := (to - from + perLease - 1) / perLease
-		if err := s.insert(leases, blocks, func(row []byte, i int64) []byte { return l.appendLease(row, from+i*perLease, to) }); err != nil {
+		blocks := (to - from + PerLease - 1) / PerLease
+		if err := s.insert(leases, blocks, func(row []byte, i int64) []byte { return l.appendLease(row, from+i*PerLease, to) }); err != nil {
 			return err
 		}
 		return s.exec("UPDATE offers SET allocated = allocated + ?, redeemed = redeemed + ? WHERE id = ?", to-from, to-from, l.Offer)
@@ -84,7 +86,7 @@ func (l *Ledger) appendEntry(row []byte, i, n int64) []byte {
 }
 
 func (l *Ledger) appendLease(row []byte, first, n int64) []byte {
-	units := min(perLease, n-first)
+	units := min(PerLease, n-first)
 	granted := l.at(first)
 	closed := l.at(first + units)
 	return fmt.Appendf(row, "('%s',x'%x',x'%s',1,'block','strict',%d,%d,%d,%d,60,'returned',%d,%d,%d)",
