@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"tranche/allocator"
 	"tranche/models"
 )
@@ -156,6 +158,9 @@ func (c *customer) decide(call func(ctx context.Context) error) bool {
 		switch {
 		case err == nil:
 			return true
+		case isDeadlock(err):
+			c.Errorf("a deadlock reaches a client: %v", err)
+			return false
 		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrRequestInFlight, models.ErrRedemptionUnsettled):
 			time.Sleep(20 * time.Millisecond)
 		case c.hears(err,
@@ -169,6 +174,12 @@ func (c *customer) decide(call func(ctx context.Context) error) bool {
 	}
 	c.Error("a request was never decided")
 	return false
+}
+
+// isDeadlock tells one from a database that is only slow.
+func isDeadlock(err error) bool {
+	inMySQL, ok := errors.AsType[*mysql.MySQLError](err)
+	return ok && inMySQL.Number == 1213
 }
 
 // hears counts an error that is one of these, and reports whether it is.
