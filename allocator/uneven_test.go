@@ -16,11 +16,12 @@ import (
 // is, and the offer's row is locked seldom: outside of the tail, once in five seconds per node; in it, as often as the shrinking blocks
 // of the busy node need on top. Until the nodes know their rates, their blocks are smaller.
 func TestTwentyNodesWithUnevenTrafficSellAll(t *testing.T) {
-	const nodes, budget, rate = 20, 20_000, 20 // units, and units a second
-	const want = rate * 9 / 10 * 10            // what the busy node uses in ten seconds
-	const tailAt = 4 * nodes * want            // unallocated units
-	const perNode = time.Second * 5            // a transaction
+	const nodes, rate = 20, 20      // units a second
+	const want = rate * 9 / 10 * 10 // what the busy node uses in ten seconds
+	const tailAt = 4 * nodes * want // unallocated units
+	const perNode = time.Second * 5 // a transaction
 	const learning = 4 * nodes
+	budget := int64(crowdOf(20_000, 100_000))
 	tail := 4 * nodes * (1 + math.Log(want))
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
