@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -14,7 +15,7 @@ import (
 )
 
 // attempts is how often a transaction is run that other transactions got in the way of.
-const attempts = 4
+const attempts = 8
 
 // OpenDatabase opens a pool of so many connections to MySQL or MariaDB, with the settings that Tranche's own has: READ COMMITTED,
 // statements with their arguments filled in by the client so that each is one round trip, and time-outs on everything.
@@ -67,12 +68,30 @@ type queryer interface {
 // refused with; after any other error the outcome is unknown.
 func transact(ctx context.Context, db *sql.DB, do func(tx *sql.Tx) error) error {
 	var err error
-	for range attempts {
-		if err = once(ctx, db, do); !isConflict(err) {
-			return err
+	for attempt := range attempts {
+		if err = once(ctx, db, do); !isConflict(err) || !pause(ctx, rand.N(conflictPause<<attempt)) {
+			break
 		}
 	}
-	return fmt.Errorf("%w: %w", contract.ErrNotDone, err)
+	if isConflict(err) {
+		return fmt.Errorf("%w: %w", contract.ErrNotDone, err)
+	}
+	return err
+}
+
+// conflictPause doubles with each attempt, and is taken at random: those who collided at once would collide again.
+const conflictPause = 2 * time.Millisecond
+
+// pause reports whether ctx has not ended meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func once(ctx context.Context, db *sql.DB, do func(tx *sql.Tx) error) error {
