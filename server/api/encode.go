@@ -23,6 +23,15 @@ func encodeJSON(out *bytes.Buffer, v any) error {
 	return json.MarshalWrite(out, v, jsontext.EscapeForHTML(true))
 }
 
+// encodeBody is encodeJSON, but for bodies that do it themselves.
+func encodeBody(out *bytes.Buffer, v any) error {
+	if own, ok := v.(appender); ok {
+		_, err := out.Write(own.appendJSON(out.AvailableBuffer()))
+		return err
+	}
+	return encodeJSON(out, v)
+}
+
 // lister is a page of any list.
 type lister interface {
 	encodeLines(out *bytes.Buffer) error

@@ -108,7 +108,7 @@ func (x *exchange) encode(r *reply) error {
 	case r.stream != nil, r.raw != nil:
 		return nil
 	case r.list == nil:
-		return encodeJSON(out, r.body)
+		return encodeBody(out, r.body)
 	}
 	h.Add("Vary", "Accept")
 	switch preferred(x.http.Header.Get("Accept")) {

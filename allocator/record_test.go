@@ -1,0 +1,78 @@
+package allocator
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"pgregory.net/rapid"
+
+	"tranche/models"
+)
+
+var (
+	anyID    = rapid.Map(rapid.SliceOfN(rapid.Byte(), 16, 16), func(b []byte) models.ID { return models.ID(b) })
+	anyText  = rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "</b>", `"quoted" \ so`, "a\u2028b", "Zoë 🎟", "\x01\t\n"}))
+	anyEntry = rapid.Custom(func(t *rapid.T) models.Entry {
+		e := models.Entry{
+			OfferID: anyText.Draw(t, "offer"), ID: anyID.Draw(t, "id"), Kind: models.KindRedeem, UserID: anyText.Draw(t, "user"),
+			OrderID: rapid.Ptr(anyText.Filter(func(s string) bool { return s != "" }), true).Draw(t, "order"), IdempotencyKey: anyText.Draw(t, "key"), Units: rapid.Int64().Draw(t, "units"),
+			LeaseID: anyID.Draw(t, "lease"), NodeID: anyID.Draw(t, "node"), CreatedAt: models.Micros(rapid.Int64().Draw(t, "created")),
+			Metadata: rapid.Ptr(rapid.SampledFrom([]string{"{}", `{"a":"<\"é\">"}`}), true).Draw(t, "metadata"),
+		}
+		e.Redemption = models.RedemptionIDOf(e.OfferID, e.IdempotencyKey).Hash
+		if rapid.Bool().Draw(t, "held") {
+			ends := models.Micros(rapid.Int64().Draw(t, "ends"))
+			e.Kind, e.HoldExpiresAt = models.KindHold, &ends
+		}
+		if rapid.Bool().Draw(t, "of a cart") {
+			cart := models.CartID(anyID.Draw(t, "cart"))
+			e.CartID = &cart
+		}
+		return e
+	})
+)
+
+// A record says what the tags of its members say, so that what is written today is read by them years later.
+func TestRecordIsWrittenAsItsTagsSay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := anyEntry.Draw(t, "entry")
+		got, err := encodeRecord(&e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := decodeRecord(got.kind, got.payload)
+		if err != nil || !reflect.DeepEqual(back, e) {
+			t.Fatalf("%s\nis read as %+v (%v)", got.payload, back, err)
+		}
+		var r record
+		if err := json.Unmarshal(got.payload, &r); err != nil {
+			t.Fatal(err)
+		}
+		if want, err := json.Marshal(&r); err != nil || !bytes.Equal(got.payload, want) {
+			t.Errorf("\n%s\nwant\n%s (%v)", got.payload, want, err)
+		}
+	})
+}
+
+func TestRecordOfATextThatIsNotUTF8IsRefused(t *testing.T) {
+	e := models.Entry{OfferID: "o", UserID: "\xff", IdempotencyKey: "k", Units: 1, Kind: models.KindRedeem}
+	if r, err := encodeRecord(&e); err == nil {
+		t.Errorf("written: %s", r.payload)
+	}
+}
+
+func BenchmarkEncodeRecord(b *testing.B) {
+	order := "order-987654"
+	e := models.Entry{
+		OfferID: "spring-2026", ID: models.NewID(), Kind: models.KindRedeem, UserID: "user-123456", OrderID: &order, IdempotencyKey: "order-987654-1",
+		Units: 1, LeaseID: models.NewID(), NodeID: models.NewID(), CreatedAt: 1_795_000_000_000_000,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := encodeRecord(&e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
