@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -204,20 +203,6 @@ func (q *query) lockUsages(offerID string, users []string) (map[string]models.Us
 		}
 	}
 	return usages, nil
-}
-
-// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key.
-func (q *query) append(appends []models.Entry) error {
-	entries := slices.Clone(appends)
-	slices.SortFunc(entries, func(a, b models.Entry) int {
-		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
-	})
-	for chunk := range slices.Chunk(entries, chunkSize) {
-		if err := q.Create(&chunk).Error; err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // move takes the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"tranche/models"
+)
+
+// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key.
+func (q *query) append(appends []models.Entry) error {
+	entries := make([]*models.Entry, len(appends))
+	for i := range appends {
+		entries[i] = &appends[i]
+	}
+	slices.SortFunc(entries, func(a, b *models.Entry) int {
+		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
+	})
+	for chunk := range slices.Chunk(entries, chunkSize) {
+		if err := q.insert(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insert writes entries in one statement, in plain SQL. Nearly all that a node settles are rows of this table, and what the statement costs
+// grows with the columns it names, on both sides: it names those only in which some entry has a value.
+func (q *query) insert(entries []*models.Entry) error {
+	columns := make([]*entryColumn, 0, len(entryColumns))
+	for i := range entryColumns {
+		if c := &entryColumns[i]; c.has == nil || slices.ContainsFunc(entries, c.has) {
+			columns = append(columns, c)
+		}
+	}
+	var statement strings.Builder
+	statement.WriteString("INSERT INTO entries (")
+	for i, c := range columns {
+		if i > 0 {
+			statement.WriteByte(',')
+		}
+		statement.WriteString(c.name)
+	}
+	statement.WriteString(") VALUES ")
+	row := "(" + strings.Repeat("?,", len(columns)-1) + "?)"
+	args := make([]any, 0, len(entries)*len(columns))
+	for i, e := range entries {
+		if i > 0 {
+			statement.WriteByte(',')
+		}
+		statement.WriteString(row)
+		for _, c := range columns {
+			args = append(args, c.value(e))
+		}
+	}
+	_, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, statement.String(), args...)
+	return err
+}
+
+// entryColumn is a column of the table, and what an entry has in it. Where has is set, the others are NULL.
+type entryColumn struct {
+	name  string
+	value func(*models.Entry) any
+	has   func(*models.Entry) bool
+}
+
+// entryColumns are all of them. A test writes and reads an entry that has each.
+var entryColumns = []entryColumn{ // read only
+	{name: "offer_id", value: func(e *models.Entry) any { return e.OfferID }},
+	{name: "id", value: func(e *models.Entry) any { return e.ID[:] }},
+	{name: "redemption", value: func(e *models.Entry) any { return e.Redemption[:] }},
+	{name: "seq", value: func(e *models.Entry) any { return e.Seq }},
+	{name: "kind", value: func(e *models.Entry) any { return string(e.Kind) }},
+	{name: "user_id", value: func(e *models.Entry) any { return e.UserID }},
+	{name: "order_id", value: func(e *models.Entry) any { return e.OrderID }, has: func(e *models.Entry) bool { return e.OrderID != nil }},
+	{name: "idempotency_key", value: func(e *models.Entry) any { return e.IdempotencyKey }},
+	{name: "units", value: func(e *models.Entry) any { return e.Units }},
+	{name: "lease_id", value: func(e *models.Entry) any { return e.LeaseID[:] }},
+	{name: "node_id", value: func(e *models.Entry) any { return e.NodeID[:] }},
+	{
+		name:  "hold_expires_at",
+		value: func(e *models.Entry) any { return (*int64)(e.HoldExpiresAt) },
+		has:   func(e *models.Entry) bool { return e.HoldExpiresAt != nil },
+	},
+	{
+		name: "cart_id",
+		value: func(e *models.Entry) any {
+			if e.CartID == nil {
+				return nil
+			}
+			return e.CartID[:]
+		},
+		has: func(e *models.Entry) bool { return e.CartID != nil },
+	},
+	{name: "restores_budget", value: func(e *models.Entry) any { return e.RestoresBudget }},
+	{name: "restores_user_limit", value: func(e *models.Entry) any { return e.RestoresUserLimit }},
+	{name: "late", value: func(e *models.Entry) any { return e.Late }},
+	{name: "reason", value: func(e *models.Entry) any { return e.Reason }, has: func(e *models.Entry) bool { return e.Reason != nil }},
+	{name: "metadata", value: func(e *models.Entry) any { return e.Metadata }, has: func(e *models.Entry) bool { return e.Metadata != nil }},
+	{name: "created_at", value: func(e *models.Entry) any { return int64(e.CreatedAt) }},
+}
