@@ -19,6 +19,10 @@ type dialect struct {
 	now string
 	// incoming gives, in an upsert, the value that the row would have been inserted with.
 	incoming func(column string) string
+	// addToUsage ends an INSERT of usages: what a row would have been inserted with is added to one that is there.
+	addToUsage string
+	// upsertsTellNew says that a row that was there counts twice among those that an upsert has affected.
+	upsertsTellNew bool
 	// lower folds the case of a column's text for a search.
 	lower func(column string) string
 	// begin starts a transaction that may write.
@@ -48,11 +52,14 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 	return &dialect{
 		now:      "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
 		incoming: func(column string) string { return "VALUES(" + column + ")" },
-		lower:    func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
-		begin:    "START TRANSACTION",
-		open:     func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
-		goose:    goose.DialectMySQL,
-		files:    "mysql",
+		addToUsage: ` ON DUPLICATE KEY UPDATE redemptions = redemptions + VALUES(redemptions), units = units + VALUES(units),
+			held_units = held_units + VALUES(held_units)`,
+		upsertsTellNew: true,
+		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
+		begin:          "START TRANSACTION",
+		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
+		goose:          goose.DialectMySQL,
+		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
 			return migrateMySQL(ctx, parsed, cfg.Isolation, lock, run)
 		},
@@ -61,8 +68,10 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 
 func sqLite(path string, cfg *Config) *dialect {
 	return &dialect{
-		now:                "(CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)",
-		incoming:           func(column string) string { return "excluded." + column },
+		now:      "(CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)",
+		incoming: func(column string) string { return "excluded." + column },
+		addToUsage: ` ON CONFLICT (offer_id, user_id) DO UPDATE SET redemptions = redemptions + excluded.redemptions, units = units + excluded.units,
+			held_units = held_units + excluded.held_units`,
 		lower:              func(column string) string { return "LOWER(" + column + ")" },
 		begin:              "BEGIN IMMEDIATE",
 		oneWriter:          true,

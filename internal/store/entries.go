@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"tranche/models"
 )
@@ -25,36 +24,23 @@ func (q *query) append(appends []models.Entry) error {
 	return nil
 }
 
-// insert writes entries in one statement, in plain SQL. Nearly all that a node settles are rows of this table, and what the statement costs
-// grows with the columns it names, on both sides: it names those only in which some entry has a value.
+// insert writes entries in one statement. What it costs grows with the columns that it names, for the database and for this process: it
+// names those only in which some entry has a value.
 func (q *query) insert(entries []*models.Entry) error {
+	names := make([]string, 0, len(entryColumns))
 	columns := make([]*entryColumn, 0, len(entryColumns))
 	for i := range entryColumns {
 		if c := &entryColumns[i]; c.has == nil || slices.ContainsFunc(entries, c.has) {
-			columns = append(columns, c)
+			names, columns = append(names, c.name), append(columns, c)
 		}
 	}
-	var statement strings.Builder
-	statement.WriteString("INSERT INTO entries (")
-	for i, c := range columns {
-		if i > 0 {
-			statement.WriteByte(',')
-		}
-		statement.WriteString(c.name)
-	}
-	statement.WriteString(") VALUES ")
-	row := "(" + strings.Repeat("?,", len(columns)-1) + "?)"
 	args := make([]any, 0, len(entries)*len(columns))
-	for i, e := range entries {
-		if i > 0 {
-			statement.WriteByte(',')
-		}
-		statement.WriteString(row)
+	for _, e := range entries {
 		for _, c := range columns {
 			args = append(args, c.value(e))
 		}
 	}
-	_, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, statement.String(), args...)
+	_, err := q.run(insertStatement("entries", names, len(entries)), args)
 	return err
 }
 

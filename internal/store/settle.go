@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
-
 	"tranche/internal/ledger"
 	"tranche/models"
 )
@@ -115,95 +112,6 @@ func redemptionsOf(batch *models.Batch, sight foresight) []models.ID {
 }
 
 func compareIDs(a, b models.ID) int { return bytes.Compare(a[:], b[:]) }
-
-// count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
-// transactions that see the same new user one waits and then counts on top of the other. It reports whether anything was refused.
-func (q *query) count(offerID string, plan *ledger.Planned) (refused bool, err error) {
-	users := plan.UserIDs()
-	if len(users) == 0 {
-		return false, nil
-	}
-	if err := q.addUsages(offerID, users, plan.Users); err != nil {
-		return false, err
-	}
-	after, err := q.lockUsages(offerID, users)
-	if err != nil {
-		return false, err
-	}
-	corrections, err := plan.Limit(after)
-	if err != nil {
-		return false, err
-	}
-	for _, user := range users {
-		if d, corrected := corrections[user]; corrected {
-			if err := q.addUsage(offerID, user, d.Negated()); err != nil {
-				return false, err
-			}
-		}
-	}
-	return len(corrections) > 0, nil
-}
-
-// addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
-// would have inserted against the CHECKs, and negative counters are none.
-func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) error {
-	var up []models.Usage
-	for _, user := range users {
-		if d := deltas[user]; !takesOff(d) {
-			up = append(up, d.ApplyTo(models.Usage{OfferID: offerID, UserID: user}))
-		}
-	}
-	incoming := q.dialect.incoming
-	conflict := clause.OnConflict{
-		Columns: []clause.Column{{Name: "offer_id"}, {Name: "user_id"}},
-		DoUpdates: clause.Assignments(map[string]any{
-			"redemptions": gorm.Expr("redemptions + " + incoming("redemptions")),
-			"units":       gorm.Expr("units + " + incoming("units")),
-			"held_units":  gorm.Expr("held_units + " + incoming("held_units")),
-		}),
-	}
-	for chunk := range slices.Chunk(up, chunkSize) {
-		if err := q.Clauses(conflict).Create(&chunk).Error; err != nil {
-			return err
-		}
-	}
-	for _, user := range users {
-		if d := deltas[user]; takesOff(d) {
-			if err := q.addUsage(offerID, user, d); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0 || d.HeldUnits < 0 }
-
-// addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
-func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
-		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`,
-		d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits)
-	if err == nil && rows != 1 {
-		return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
-	}
-	return err
-}
-
-func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {
-	usages := make(map[string]models.Usage, len(users))
-	for chunk := range slices.Chunk(users, chunkSize) {
-		var rows []models.Usage
-		err := q.locking().Where("offer_id = ? AND user_id IN ?", offerID, chunk).Order("user_id").Find(&rows).Error
-		if err != nil {
-			return nil, err
-		}
-		for _, u := range rows {
-			usages[u.UserID] = u
-		}
-	}
-	return usages, nil
-}
 
 // move takes the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
 func (q *query) move(batch *models.Batch, d *ledger.Delta) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -256,6 +257,21 @@ func (q *query) scan(dst any, sql string, args ...any) error {
 func (q *query) exec(sql string, args ...any) (int64, error) {
 	result := q.Exec(sql, args...)
 	return result.RowsAffected, result.Error
+}
+
+// run is exec for statements of many rows, nearly all that a node has to say to the database: gorm would read each of their placeholders.
+func (q *query) run(sql string, args []any) (rows int64, err error) {
+	result, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, sql, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// insertStatement inserts so many rows, column after column, row after row.
+func insertStatement(table string, columns []string, rows int) string {
+	row := "(" + strings.Repeat("?,", len(columns)-1) + "?)"
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + strings.Repeat(row+",", rows-1) + row
 }
 
 // one fails unless a guarded statement has changed exactly one row.
