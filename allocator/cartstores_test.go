@@ -97,7 +97,7 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	if err := catalogue.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	settler := settle.New(s, time.Now, zerolog.Nop(), registry)
+	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, s)
 	desk := refund.NewDesk(id, s, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
 	n = allocator.New(id, catalogue, s, keeper, settler, desk, &testJournal{}, time.Now)
 	keeper.Begin(epoch)

@@ -198,7 +198,7 @@ func (f *fleet) newNode() *testNode {
 		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
 	}, link)
 	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())
-	settler := settle.New(link, time.Now, zerolog.Nop(), registry)
+	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
 	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
 	sweeper := refund.NewSweeper(id, link, catalogue, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}

@@ -85,7 +85,7 @@ func (j *testJournal) copy() *testJournal {
 // restart is what the next process on a node's data directory does before it serves.
 func (f *fleet) restart(n *testNode) {
 	f.t.Helper()
-	settler := settle.New(f.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
 	if _, err := allocator.NewRecovery(n.journal, f.fake, settler, time.Now).Run(f.t.Context()); err != nil {
 		f.t.Fatal(err)
 	}
@@ -479,7 +479,7 @@ func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 			}
 		}
 		journal := n.journal.copy()
-		settler := settle.New(f.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
 		recovery := allocator.NewRecovery(journal, f.fake, settler, time.Now)
 		if _, err := recovery.Run(t.Context()); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Fatalf("with the database away: %v", err)
@@ -493,7 +493,7 @@ func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 		foreign := newFleet(t)
-		settler = settle.New(foreign.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, foreign.fake)
 		journal = &testJournal{records: map[uint64]journalRecord{1: {1, []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}}, last: 1}
 		if _, err := allocator.NewRecovery(journal, foreign.fake, settler, time.Now).Run(t.Context()); err == nil {
 			t.Error("a journal of another database was taken for settled")

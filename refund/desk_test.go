@@ -55,7 +55,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 		b.keeper = lease.NewKeeper(lease.Config{
 			NodeID: b.node, Lanes: 1, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(o models.Offer) *models.Offer { return &o },
 		}, b.fake)
-		b.settler = settle.New(b.fake, time.Now, zerolog.Nop(), registry)
+		b.settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, b.fake)
 		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, func(o *models.Offer) *models.Offer { return o }, time.Now, zerolog.Nop())
 		b.keeper.Begin(b.epoch)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -2,6 +2,74 @@ package settle
 
 import "time"
 
+// Nobody waits for what was acknowledged already. How long that may wait for its transaction:
+const (
+	// gatherFor, for others to share it with.
+	gatherFor = 50 * time.Millisecond
+	// yieldFor, while requests come in a burst and have to wait for a processor.
+	yieldFor = 10 * time.Second
+	// maxYielding bounds the entries of a node that wait so, and with them its memory: about 90 MB.
+	maxYielding = 1 << 17
+	// burst is the entries on one lease in gatherFor from which on it is one.
+	burst = 50
+)
+
+// next gives the next batch when it is time for it, or nil when nothing is left.
+func (q *queue) next() *batch {
+	q.gather()
+	for q.yields() && q.wait(gatherFor) {
+	}
+	return q.take()
+}
+
+// gather waits for others that may share a batch, where nobody waits for its answer.
+func (q *queue) gather() {
+	for end := q.settler.now().Add(gatherFor); q.patient(maxBatchEntries); {
+		if left := end.Sub(q.settler.now()); left <= 0 || !q.wait(left) {
+			return
+		}
+	}
+}
+
+// yields reports whether the processors are better left to those who wait for an answer.
+func (q *queue) yields() bool {
+	s := q.settler
+	return s.busy != nil && q.patient(maxYielding) && q.inBurst() && s.owed.Load() < maxYielding && s.busy()
+}
+
+// patient reports whether all that is in the queue was acknowledged already, not too long ago, and is less than enough.
+func (q *queue) patient(enough int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch n := len(q.items); {
+	case n == 0 || n >= enough || q.asked || len(q.pieces) > 0 || q.block.IsUrgent():
+		return false
+	default:
+		return q.settler.now().Sub(q.items[0].since) < yieldFor
+	}
+}
+
+// inBurst reports whether the queue has grown fast until now.
+func (q *queue) inBurst() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.items)
+	return n >= burst && q.settler.now().Sub(q.items[n-burst].since) <= gatherFor
+}
+
+// wait pauses for a while, or until there is a reason to look again. It gives false when the Settler stops.
+func (q *queue) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-q.hurry:
+	case <-timer.C:
+	case <-q.settler.draining:
+		return false
+	}
+	return true
+}
+
 // Pace is about how many transactions a second a node settles the entries of one offer in, when rate of them come in, over so many
 // lanes, and a commit takes commit. acknowledged: they gather first.
 //

@@ -15,8 +15,6 @@ const (
 	maxQueued = 16384           // entries that are not acknowledged, per lease
 	maxPieces = 64              // that a batch is taken apart into
 	apartFor  = 5 * time.Second // as long as the database lets a client that has stopped hold its locks
-	// gatherFor is how long entries that were acknowledged already wait for others to share their transaction with.
-	gatherFor = 50 * time.Millisecond
 )
 
 // queue is the wanted entries of one lease. Its goroutine runs while there are any.
@@ -36,6 +34,7 @@ type queue struct {
 	apart   []*item       // of parties that were alone with a lock, or shared a piece with one; run when there is nothing else
 	locked  map[string]bool
 	until   time.Time // when locked and apart end
+	asked   bool      // some of items may not be acknowledged
 	running bool
 }
 
@@ -79,7 +78,8 @@ func (q *queue) push(offer *models.Offer, it *item) error {
 		q.offer = offer
 	}
 	q.items = append(q.items, it)
-	if !it.acknowledged || len(q.items) >= maxBatchEntries {
+	q.asked = q.asked || !it.acknowledged
+	if !it.acknowledged || len(q.items) == maxBatchEntries {
 		select {
 		case q.hurry <- struct{}{}:
 		default:
@@ -101,34 +101,6 @@ func (q *queue) run() {
 			return
 		}
 	}
-}
-
-// next waits a little where nobody waits for the answer, and takes the next batch.
-func (q *queue) next() *batch {
-	if q.patient() {
-		enough := time.NewTimer(gatherFor)
-		defer enough.Stop()
-		for more := true; more && q.patient(); {
-			select {
-			case <-q.hurry:
-			case <-enough.C:
-				more = false
-			case <-q.settler.stop.Done():
-				more = false
-			}
-		}
-	}
-	return q.take()
-}
-
-// patient reports whether all that is in the queue was acknowledged already, and does not fill a batch.
-func (q *queue) patient() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.items) == 0 || len(q.items) >= maxBatchEntries || len(q.pieces) > 0 {
-		return false
-	}
-	return !slices.ContainsFunc(q.items, func(it *item) bool { return !it.acknowledged })
 }
 
 // end refuses everything in the queue: the Settler stops. What was acknowledged stays in the journal.
@@ -169,6 +141,7 @@ func (q *queue) claim() *batch {
 			q.pieces = q.pieces[1:]
 		case len(q.items) > 0:
 			q.items = q.claimItems(b)
+			q.asked = q.asked && len(q.items) > 0
 		case len(q.apart) > 0:
 			q.apart = q.claimParty(b)
 		default:
@@ -211,7 +184,7 @@ func (q *queue) rejoin(now time.Time) {
 	if now.Before(q.until) {
 		return
 	}
-	q.items, q.apart = append(q.apart, q.items...), nil
+	q.items, q.apart, q.asked = append(q.apart, q.items...), nil, q.asked || len(q.apart) > 0
 	clear(q.locked)
 }
 
@@ -221,6 +194,7 @@ func (q *queue) requeue(items []*item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.items = append(items, q.items...)
+	q.asked = q.asked || slices.ContainsFunc(items, func(it *item) bool { return !it.acknowledged })
 }
 
 // divide takes a batch apart that met a lock. It gives false when what is left of it should wait.

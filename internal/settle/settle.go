@@ -23,22 +23,36 @@ type Ledger interface {
 type Settler struct {
 	ledger  Ledger
 	now     func() time.Time
+	busy    func() bool // nil: never
 	logger  zerolog.Logger
 	metrics *metrics
+	owed    atomic.Int64 // entries that were acknowledged and are not booked
 
 	carts        chan struct{} // a turn for each that is under way
 	cartsWaiting atomic.Int64
 
 	mu       sync.Mutex // a queue or cart starts either before Stop, which waits for it, or not at all
 	stopping bool
+	draining chan struct{}   // closed when stopping
 	running  sync.WaitGroup  // the queues and carts that run
 	stop     context.Context // ends all attempts, and the pauses between them
 	cancel   context.CancelFunc
 }
 
-// New makes a Settler; now needs a monotonic reading.
-func New(ledger Ledger, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Settler {
-	s := &Settler{ledger: ledger, now: now, logger: logger, metrics: newMetrics(reg), carts: make(chan struct{}, cartsAtOnce)}
+// Config of a Settler.
+type Config struct {
+	Now     func() time.Time // with a monotonic reading
+	Busy    func() bool      // whether requests have to wait for a processor; nil: never
+	Logger  zerolog.Logger
+	Metrics prometheus.Registerer
+}
+
+// New makes a Settler.
+func New(cfg Config, ledger Ledger) *Settler {
+	s := &Settler{
+		ledger: ledger, now: cfg.Now, busy: cfg.Busy, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
+		carts: make(chan struct{}, cartsAtOnce), draining: make(chan struct{}),
+	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -47,7 +61,10 @@ func New(ledger Ledger, now func() time.Time, logger zerolog.Logger, reg prometh
 // meanwhile is refused as models.ErrDraining, unless its queue is still running. It may be called more than once.
 func (s *Settler) Stop(ctx context.Context) {
 	s.mu.Lock()
-	s.stopping = true
+	if !s.stopping {
+		s.stopping = true
+		close(s.draining)
+	}
 	s.mu.Unlock()
 	defer context.AfterFunc(ctx, s.cancel)()
 	s.running.Wait()
@@ -107,7 +124,11 @@ func (s *Settler) Settle(
 //
 // It doesn't bound the queue. What is acknowledged is bounded by the journal.
 func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict)) {
-	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, decided: booked})
+	s.owed.Add(1)
+	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, since: s.now(), decided: func(v models.Verdict) {
+		s.owed.Add(-1)
+		booked(v)
+	}})
 }
 
 // Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.

@@ -29,6 +29,7 @@ type bench struct {
 	offer   *models.Offer
 	block   *lease.Block
 	node    models.ID
+	busy    atomic.Bool // whether requests have to wait for a processor
 }
 
 // faulty is a ledger whose settle transactions go wrong as the test says.
@@ -69,7 +70,7 @@ func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
 		b := &bench{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
-		b.settler = New(b.ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		b.settler = New(Config{Now: time.Now, Busy: b.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, b.ledger)
 		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget, BudgetTarget: budget,
 			Status: models.StatusActive, LeaseSize: budget, LeaseTTLSeconds: 3600, RefundRestoresBudget: true, RefundRestoresUserLimit: true,

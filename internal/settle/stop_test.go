@@ -102,7 +102,7 @@ func (hanging) SettleCart(ctx context.Context, _ models.Cart, _ []models.Batch) 
 // Submissions race with Stop: each is settled or refused, and nothing runs after Stop has returned.
 func TestStopAgainstSubmissions(t *testing.T) {
 	for range 200 {
-		s := New(hanging{}, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		s := New(Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, hanging{})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		var wg sync.WaitGroup

@@ -1,0 +1,139 @@
+package settle
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tranche/models"
+)
+
+// acknowledge books so many entries, one every so often.
+func (b *bench) acknowledge(name string, n int, every time.Duration) {
+	for i := range n {
+		if !b.block.Spend(1, time.Now()) {
+			b.t.Error("the block is empty")
+			return
+		}
+		b.settler.Book(b.block, b.offer, redeem(fmt.Sprint(name, i)), func(v models.Verdict) {
+			if v.Err != nil {
+				b.t.Error(v.Err)
+			}
+		})
+		time.Sleep(every)
+	}
+}
+
+// booked is how many entries the ledger has.
+func (b *bench) booked() int64 {
+	b.t.Helper()
+	balance, err := b.fake.Balance(b.t.Context(), "o")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return balance.Redeemed
+}
+
+const (
+	fast = 200 * time.Microsecond // between entries of a burst
+	slow = 5 * time.Millisecond
+)
+
+func TestABurstOnBusyProcessorsIsSettledAfterIt(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		b.acknowledge("burst", 20_000, fast)
+		if got := b.booked(); got != 0 {
+			t.Errorf("%d were booked while requests had to wait", got)
+		}
+		b.busy.Store(false)
+		time.Sleep(3 * gatherFor)
+		b.check(20_000)
+	})
+}
+
+func TestABurstIsOverWhenNothingComesAnyMore(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true) // with something else
+		b.acknowledge("burst", 1000, fast)
+		time.Sleep(3 * gatherFor)
+		b.check(1000)
+	})
+}
+
+func TestWhatIsNoBurstIsSettledOnBusyProcessorsToo(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		b.acknowledge("some", 400, slow)
+		if got := b.booked(); got < 380 {
+			t.Errorf("%d of 400 were booked", got)
+		}
+	})
+}
+
+func TestABurstOnIdleProcessorsIsSettledMeanwhile(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.acknowledge("burst", 5000, fast)
+		if got := b.booked(); got < 4500 {
+			t.Errorf("%d of 5000 were booked", got)
+		}
+	})
+}
+
+// A long burst is settled as fast as it comes in, so long behind it and no longer.
+func TestNoEntryYieldsForLong(t *testing.T) {
+	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		perSecond := int64(time.Second / fast)
+		b.acknowledge("long", int(25*perSecond), fast)
+		if got, want := b.booked(), 15*perSecond; got < want-perSecond || got > want+perSecond {
+			t.Errorf("%d were booked, want about %d: all that are %v old", got, want, yieldFor)
+		}
+	})
+}
+
+func TestANodeKeepsOnlySoManyEntriesBack(t *testing.T) {
+	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		for range 4 {
+			b.acknowledge(fmt.Sprint(time.Now()), maxYielding/2, fast/10)
+			// It looks once in gatherFor.
+			if owed := b.settler.owed.Load(); owed > maxYielding+2*int64(gatherFor/(fast/10)) {
+				t.Errorf("%d are kept back", owed)
+			}
+		}
+	})
+}
+
+func TestWhoeverWaitsEndsTheYielding(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, b *bench){
+		"a request": func(t *testing.T, b *bench) {
+			if _, err := b.redeem("waits", time.Second); err != nil {
+				t.Error(err)
+			}
+		},
+		"a recall": func(_ *testing.T, b *bench) {
+			b.block.Hurry()
+			time.Sleep(2 * gatherFor)
+		},
+		"a drain": func(t *testing.T, b *bench) { b.settler.Stop(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 100_000, func(t *testing.T, b *bench) {
+				b.busy.Store(true)
+				var crowd sync.WaitGroup
+				crowd.Go(func() { b.acknowledge("burst", 2000, fast) })
+				time.Sleep(200 * time.Millisecond)
+				synctest.Wait()
+				before := b.booked()
+				end(t, b)
+				if got := b.booked(); before != 0 || got < 900 {
+					t.Errorf("%d were booked before, %d after", before, got)
+				}
+				crowd.Wait()
+			})
+		})
+	}
+}
