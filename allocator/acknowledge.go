@@ -39,11 +39,11 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 		return Redeemed{}, err
 	}
 	a.memory.acknowledge(&e, record, counted)
-	a.settler.Book(block, offer, e, func(v models.Verdict) {
+	a.settler.Book(block, offer, &e, func(v models.Verdict) {
 		a.booked(&e, record, v)
 		a.journal.Settled(seq)
 	})
-	return journaled(&e)
+	return journaled(&e), nil
 }
 
 // booked takes in what became of an acknowledged entry, whose record is in the journal.
@@ -74,10 +74,10 @@ func (a *Allocator) remember(e *models.Entry, count bool) {
 }
 
 // journaled is the redemption that an entry in the journal makes.
-func journaled(e *models.Entry) (Redeemed, error) {
-	r, err := ledger.Fold([]models.Entry{*e})
+func journaled(e *models.Entry) Redeemed {
+	r := ledger.Begin(e)
 	r.Journaled = true
-	return Redeemed{Redemption: r}, err
+	return Redeemed{Redemption: r}
 }
 
 // outage redeems while the database is away, from what this node has leased: as fast does. The offer's status, its window and its
@@ -128,8 +128,8 @@ func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed
 			return Redeemed{Redemption: redemption, Replayed: true}, true, nil
 		}
 	}
-	r, err = journaled(&earlier)
+	r = journaled(&earlier)
 	r.Replayed = true
 	r.Redemption.Journaled = !settled
-	return r, true, err
+	return r, true, nil
 }

@@ -37,14 +37,8 @@ func (f *flights) begin(ctx context.Context, id models.RedemptionID) (*flight, e
 		shard.mu.Lock()
 		other, under := shard.under[id]
 		if !under {
-			if shard.under == nil {
-				shard.under = map[models.RedemptionID]*flight{}
-			}
-			mine := &flight{flights: f, id: id}
-			mine.up.Store(1)
-			shard.under[id] = mine
-			shard.mu.Unlock()
-			return mine, nil
+			defer shard.mu.Unlock()
+			return shard.launch(f, id), nil
 		}
 		if other.landed == nil {
 			other.landed = make(chan struct{})
@@ -57,6 +51,28 @@ func (f *flights) begin(ctx context.Context, id models.RedemptionID) (*flight, e
 			return nil, models.ErrRequestInFlight
 		}
 	}
+}
+
+// start is begin that doesn't wait: it gives nil if another request with this id is under way.
+func (f *flights) start(id models.RedemptionID) *flight {
+	shard := f.shard(id)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if _, under := shard.under[id]; under {
+		return nil
+	}
+	return shard.launch(f, id)
+}
+
+// launch puts a flight under way. mu is held.
+func (s *flightShard) launch(f *flights, id models.RedemptionID) *flight {
+	if s.under == nil {
+		s.under = map[models.RedemptionID]*flight{}
+	}
+	mine := &flight{flights: f, id: id}
+	mine.up.Store(1)
+	s.under[id] = mine
+	return mine
 }
 
 // hold keeps the flight up for one more part of it, until done is called for that, too.

@@ -24,7 +24,7 @@ type Estate interface {
 // Resumer books entries on leases that an earlier process held; see settle.Settler.
 type Resumer interface {
 	Resume(block *lease.Block, lastBatch int64)
-	Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict))
+	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict))
 }
 
 // recoverAtOnce is how many entries are on their way at the same time.
@@ -95,7 +95,7 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 	}
 	r.booked = seq
 	r.count++
-	r.settler.Book(on.block, on.offer, e, func(models.Verdict) {
+	r.settler.Book(on.block, on.offer, &e, func(models.Verdict) {
 		r.journal.Settled(seq)
 		<-r.places
 	})

@@ -17,15 +17,18 @@ import (
 // ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemRequest) (Redeemed, error) {
 	e := a.entry(models.RedemptionIDOf(offerID, req.Key), &req)
-	if r, known, err := a.remembered(ctx, &e); known {
-		return r, err
-	}
-	f, err := a.flights.begin(ctx, e.RedemptionID())
-	if err != nil {
-		return Redeemed{}, err
+	f := a.flights.start(e.RedemptionID())
+	if f == nil {
+		if r, known, err := a.remembered(ctx, &e); known { // what is still under way of it changes nothing about that
+			return r, err
+		}
+		var err error
+		if f, err = a.flights.begin(ctx, e.RedemptionID()); err != nil {
+			return Redeemed{}, err
+		}
 	}
 	defer f.done()
-	if r, known, err := a.remembered(ctx, &e); known { // by a request that this one has waited for
+	if r, known, err := a.remembered(ctx, &e); known {
 		return r, err
 	}
 	offer, err := a.catalogue.Offer(ctx, offerID)

@@ -33,16 +33,11 @@ func (id ID) String() string { return uuid.UUID(id).String() }
 
 // AppendText implements encoding.TextAppender: it appends what String gives.
 func (id ID) AppendText(b []byte) ([]byte, error) {
-	var text [36]byte
-	for i, at := 0, 0; i < len(id); i++ {
-		if at == 8 || at == 13 || at == 18 || at == 23 {
-			text[at] = '-'
-			at++
-		}
-		hex.Encode(text[at:], id[i:i+1])
-		at += 2
+	b = hex.AppendEncode(b, id[:4])
+	for _, part := range [][]byte{id[4:6], id[6:8], id[8:10], id[10:]} {
+		b = hex.AppendEncode(append(b, '-'), part)
 	}
-	return append(b, text[:]...), nil
+	return b, nil
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -154,7 +154,9 @@ func TestWhatComesBackIsSpendableAtOnce(t *testing.T) {
 			units int64
 			left  int64
 		}{
-			{"redeemed", models.KindRefund, 4, 4}, {"confirmed", models.KindConfirm, 7, 7}, {"cancelled", models.KindCancel, 0, 17},
+			{"redeemed", models.KindRefund, 4, 4},
+			{"confirmed", models.KindConfirm, 7, 7},
+			{"cancelled", models.KindCancel, 0, 17},
 			{"confirmed", models.KindRefund, 0, 24},
 		} {
 			if v, err := b.book(c.key, c.kind, c.units); err != nil || v.Replayed {

@@ -48,7 +48,7 @@ func follows(r *models.Redemption, e *models.Entry) bool {
 func apply(r *models.Redemption, e *models.Entry) {
 	switch e.Kind {
 	case models.KindRedeem, models.KindHold:
-		*r = begun(e)
+		*r = Begin(e)
 	case models.KindConfirm:
 		r.Units = e.Units
 		resolve(r, e, models.StateRedeemed)
@@ -63,8 +63,8 @@ func apply(r *models.Redemption, e *models.Entry) {
 	r.LastSeq = e.Seq
 }
 
-// begun is the redemption that its first entry makes.
-func begun(e *models.Entry) models.Redemption {
+// Begin is the redemption that its first entry makes: one that redeems, or holds.
+func Begin(e *models.Entry) models.Redemption {
 	r := models.Redemption{
 		RedemptionID:   e.RedemptionID(),
 		IdempotencyKey: e.IdempotencyKey,

@@ -122,7 +122,7 @@ func (q *queue) attempt(ctx context.Context, b *batch) ([]models.Verdict, error)
 	now := q.settler.now()
 	wanted := make([]models.Wanted, len(b.items))
 	for i, it := range b.items {
-		wanted[i] = models.Wanted{Entry: it.entry, CheckOnly: it.late(now), Acknowledged: it.acknowledged}
+		wanted[i] = models.Wanted{Entry: *it.entry, CheckOnly: it.late(now), Acknowledged: it.acknowledged}
 	}
 	verdicts, err := q.settler.ledger.Settle(ctx, models.Batch{
 		Offer: b.offer, LeaseID: q.block.LeaseID, Number: q.settled + 1, Wanted: wanted,

@@ -10,10 +10,10 @@ import (
 
 // item is a wanted entry with its requester.
 type item struct {
-	entry        models.Entry
-	acknowledged bool      // it must be booked
-	since        time.Time // when it was
-	deadline     time.Time // zero: none
+	entry        *models.Entry // it does not change
+	acknowledged bool          // it must be booked
+	since        time.Time     // when it was
+	deadline     time.Time     // zero: none
 	state        atomic.Int32
 	decided      func(models.Verdict) // called once, and never waits
 }
@@ -57,7 +57,7 @@ func (it *item) bytes() int {
 
 // resolve gives an item its verdict and its units their place.
 func (it *item) resolve(block *lease.Block, v models.Verdict) {
-	account(block, &it.entry, &v)
+	account(block, it.entry, &v)
 	it.decided(v)
 }
 

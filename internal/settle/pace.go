@@ -1,6 +1,10 @@
 package settle
 
-import "time"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // Nobody waits for what was acknowledged already. How long that may wait for its transaction:
 const (
@@ -10,7 +14,7 @@ const (
 	yieldFor = 10 * time.Second
 	// maxYielding bounds the entries of a node that wait so, and with them its memory: about 90 MB.
 	maxYielding = 1 << 17
-	// burst is the entries on one lease in gatherFor from which on it is one.
+	// burst is the entries in gatherFor from which on it is one.
 	burst = 50
 )
 
@@ -34,7 +38,7 @@ func (q *queue) gather() {
 // yields reports whether the processors are better left to those who wait for an answer.
 func (q *queue) yields() bool {
 	s := q.settler
-	return s.busy != nil && q.patient(maxYielding) && q.inBurst() && s.owed.Load() < maxYielding && s.busy()
+	return s.busy != nil && q.patient(maxYielding) && s.arrivals.inBurst(s.now()) && s.owed.Load() < maxYielding && s.busy()
 }
 
 // patient reports whether all that is in the queue was acknowledged already, not too long ago, and is less than enough.
@@ -49,12 +53,26 @@ func (q *queue) patient(enough int) bool {
 	}
 }
 
-// inBurst reports whether the queue has grown fast until now.
-func (q *queue) inBurst() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n := len(q.items)
-	return n >= burst && q.settler.now().Sub(q.items[n-burst].since) <= gatherFor
+// arrivals tells whether entries that were acknowledged come to the node in a burst. It is safe for concurrent use.
+type arrivals struct {
+	count atomic.Int64 // ever
+
+	mu     sync.Mutex
+	looked time.Time
+	before int64 // the count then
+	many   bool
+}
+
+// inBurst reports whether many came in the latest gatherFor. The first time in a while it can't tell, and then it may be one.
+func (a *arrivals) inBurst(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if passed := now.Sub(a.looked); passed >= gatherFor {
+		count := a.count.Load()
+		a.many = passed > 4*gatherFor || float64(count-a.before) >= burst*(float64(passed)/float64(gatherFor))
+		a.looked, a.before = now, count
+	}
+	return a.many
 }
 
 // wait pauses for a while, or until there is a reason to look again. It gives false when the Settler stops.

@@ -52,7 +52,7 @@ func (q *queue) add(offer *models.Offer, it *item) error {
 	switch {
 	case len(q.items)+len(q.apart) >= maxQueued:
 		return models.ErrOverloaded
-	case spent(&it.entry) == 0 && q.block.Sealed(): // what gives units back must not find its pool closed; there will be another
+	case spent(it.entry) == 0 && q.block.Sealed(): // what gives units back must not find its pool closed; there will be another
 		return models.ErrLeaseClosed
 	}
 	return q.push(offer, it)

@@ -26,7 +26,9 @@ type Settler struct {
 	busy    func() bool // nil: never
 	logger  zerolog.Logger
 	metrics *metrics
-	owed    atomic.Int64 // entries that were acknowledged and are not booked
+
+	owed     atomic.Int64 // entries that were acknowledged and are not booked
+	arrivals arrivals     // of those
 
 	carts        chan struct{} // a turn for each that is under way
 	cartsWaiting atomic.Int64
@@ -96,7 +98,7 @@ func (s *Settler) Settle(
 		decided = func() {}
 	}
 	verdict := make(chan models.Verdict, 1) // buffered: whoever decides never waits
-	it := &item{entry: entry, decided: func(v models.Verdict) { decided(); verdict <- v }}
+	it := &item{entry: &entry, decided: func(v models.Verdict) { decided(); verdict <- v }}
 	it.deadline, _ = ctx.Deadline()
 	if err := s.queue(block).add(offer, it); err != nil {
 		it.resolve(block, models.Verdict{Err: err})
@@ -122,9 +124,10 @@ func (s *Settler) Settle(
 // closed, when the entry becomes a late one. booked is called once with the verdict, by the queue, so it must not wait; it is not
 // called when the Settler stops first.
 //
-// It doesn't bound the queue. What is acknowledged is bounded by the journal.
-func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry models.Entry, booked func(models.Verdict)) {
+// The entry must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
+func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict)) {
 	s.owed.Add(1)
+	s.arrivals.count.Add(1)
 	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, since: s.now(), decided: func(v models.Verdict) {
 		s.owed.Add(-1)
 		booked(v)

@@ -24,6 +24,9 @@ type exchange struct {
 	id      string // the request id
 	slow    bool   // the body was not there in time
 
+	headers [8]string // values of the answer's header fields, so that they need no allocations
+	set     int       // how many of them
+
 	offerID string // for problems that name the offer; empty when the path names none
 	reason  string // an admin's, for the log
 	problem string // the name of the problem answered, for the log
@@ -60,6 +63,17 @@ type reply struct {
 	etag     string
 	next     string // link to the next page
 	replayed bool
+}
+
+// header sets a field of the answer's header, by its canonical name.
+func (x *exchange) header(name, value string) {
+	if x.set == len(x.headers) {
+		x.gin.Writer.Header().Set(name, value)
+		return
+	}
+	x.headers[x.set] = value
+	x.set++
+	x.gin.Writer.Header()[name] = x.headers[x.set-1 : x.set : x.set]
 }
 
 // segment gives a path segment, unescaped.

@@ -52,14 +52,13 @@ func (s *server) recycle(b *buffers) {
 
 // identify takes the client's request id, or makes one, and sets the headers that every answer has.
 func (s *server) identify(x *exchange) {
-	h := x.gin.Writer.Header()
 	x.id = x.http.Header.Get("X-Request-Id")
 	if !isVisibleASCII(x.id, maxRequestIDBytes) {
 		x.id = s.requestPrefix + strconv.FormatUint(s.requests.Add(1), 36)
 	}
-	h.Set("X-Request-Id", x.id)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	x.header("X-Request-Id", x.id)
+	x.header("X-Content-Type-Options", "nosniff")
+	x.header("Cache-Control", "no-store")
 }
 
 // answer decides on a request and encodes the reply. It changes nothing about the response yet, so whatever goes wrong can
@@ -128,18 +127,17 @@ func (s *server) write(x *exchange, r reply, err error) int {
 	if err != nil {
 		return s.writeProblem(x, err)
 	}
-	h := x.gin.Writer.Header()
 	if r.location != "" {
-		h.Set("Location", r.location)
+		x.header("Location", r.location)
 	}
 	if r.etag != "" {
-		h.Set("ETag", r.etag)
+		x.header("Etag", r.etag)
 	}
 	if r.next != "" {
-		h.Set("Link", "<"+r.next+`>; rel="next"`)
+		x.header("Link", "<"+r.next+`>; rel="next"`)
 	}
 	if r.replayed {
-		h.Set("Idempotent-Replayed", "true")
+		x.header("Idempotent-Replayed", "true")
 	}
 	if r.stream != nil {
 		r.stream.ServeHTTP(x.gin.Writer, x.http)
@@ -149,8 +147,8 @@ func (s *server) write(x *exchange, r reply, err error) int {
 	if body == nil {
 		body = x.buffers.out.Bytes()
 	}
-	if h.Get("Content-Type") == "" {
-		h.Set("Content-Type", typeJSON)
+	if len(x.gin.Writer.Header()["Content-Type"]) == 0 {
+		x.header("Content-Type", typeJSON)
 	}
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -192,7 +190,7 @@ func (s *server) writeProblem(x *exchange, err error) int {
 // send writes status and body. An error means that the client has gone, which its retry will find out about.
 func (x *exchange) send(status int, body []byte) {
 	w := x.gin.Writer
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.header("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body)
 }
