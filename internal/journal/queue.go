@@ -141,3 +141,13 @@ func (q *queue) waits() bool {
 	defer q.mu.Unlock()
 	return len(q.groups) > 0
 }
+
+// gathered is how many records the next group has.
+func (q *queue) gathered() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.groups) == 0 {
+		return 0
+	}
+	return q.groups[0].count
+}

@@ -20,7 +20,14 @@ func (j *Journal) Run(ctx context.Context) {
 	defer j.queue.close(ErrClosed)
 	for j.await(ctx) {
 		// Those whose record has just become durable come first: the next ones they have take part in this group.
-		runtime.Gosched()
+		for before := 0; ; {
+			runtime.Gosched()
+			n := j.queue.gathered()
+			if n == before {
+				break
+			}
+			before = n
+		}
 		j.writeNext()
 	}
 }
