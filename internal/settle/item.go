@@ -12,7 +12,6 @@ import (
 type item struct {
 	entry        *models.Entry // it does not change
 	acknowledged bool          // it must be booked
-	since        time.Time     // when it was
 	deadline     time.Time     // zero: none
 	state        atomic.Int32
 	decided      func(models.Verdict) // called once, and never waits

@@ -10,12 +10,14 @@ import (
 const (
 	// gatherFor, for others to share it with.
 	gatherFor = 50 * time.Millisecond
-	// yieldFor, while requests come in a burst and have to wait for a processor.
+	// yieldFor, while requests come in a burst and have to wait for a processor. What lasts longer is no burst, and has to be kept up with.
 	yieldFor = 10 * time.Second
-	// maxYielding bounds the entries of a node that wait so, and with them its memory: about 90 MB.
+	// calmFor is how long there must have been no burst before the next one is another one.
+	calmFor = time.Second
+	// maxYielding bounds the entries of a node that wait so, and with them its memory: they take about 1 kB each.
 	maxYielding = 1 << 17
-	// burst is the entries in gatherFor from which on it is one.
-	burst = 50
+	// manyArrivals is how many entries in gatherFor make a burst.
+	manyArrivals = 50
 )
 
 // next gives the next batch when it is time for it, or nil when nothing is left.
@@ -36,43 +38,19 @@ func (q *queue) gather() {
 }
 
 // yields reports whether the processors are better left to those who wait for an answer.
-func (q *queue) yields() bool {
-	s := q.settler
-	return s.busy != nil && q.patient(maxYielding) && s.arrivals.inBurst(s.now()) && s.owed.Load() < maxYielding && s.busy()
+func (q *queue) yields() bool { return q.patient(maxYielding) && q.settler.yields() }
+
+func (s *Settler) yields() bool {
+	now := s.now()
+	return s.burst.isOn(now) && s.busy != nil && s.busy() && s.burst.isNew(now) && s.owed.Load() < maxYielding
 }
 
-// patient reports whether all that is in the queue was acknowledged already, not too long ago, and is less than enough.
+// patient reports whether all that is in the queue was acknowledged already, and is less than enough.
 func (q *queue) patient(enough int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch n := len(q.items); {
-	case n == 0 || n >= enough || q.asked || len(q.pieces) > 0 || q.block.IsUrgent():
-		return false
-	default:
-		return q.settler.now().Sub(q.items[0].since) < yieldFor
-	}
-}
-
-// arrivals tells whether entries that were acknowledged come to the node in a burst. It is safe for concurrent use.
-type arrivals struct {
-	count atomic.Int64 // ever
-
-	mu     sync.Mutex
-	looked time.Time
-	before int64 // the count then
-	many   bool
-}
-
-// inBurst reports whether many came in the latest gatherFor. The first time in a while it can't tell, and then it may be one.
-func (a *arrivals) inBurst(now time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if passed := now.Sub(a.looked); passed >= gatherFor {
-		count := a.count.Load()
-		a.many = passed > 4*gatherFor || float64(count-a.before) >= burst*(float64(passed)/float64(gatherFor))
-		a.looked, a.before = now, count
-	}
-	return a.many
+	n := len(q.items)
+	return n > 0 && n < enough && !q.asked && len(q.pieces) == 0 && !q.block.IsUrgent()
 }
 
 // wait pauses for a while, or until there is a reason to look again. It gives false when the Settler stops.
@@ -86,6 +64,41 @@ func (q *queue) wait(d time.Duration) bool {
 		return false
 	}
 	return true
+}
+
+// A burst is when many entries come to a node that were acknowledged. It is safe for concurrent use.
+type burst struct {
+	arrived atomic.Int64 // entries, ever
+
+	mu     sync.Mutex
+	looked time.Time
+	before int64 // arrived then
+	many   bool
+	since  time.Time // when the latest one began to be felt
+	felt   time.Time // when it was felt last
+}
+
+// isOn reports whether many came in the latest gatherFor. The first time in a while it can't tell, and then it may be so.
+func (b *burst) isOn(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if passed := now.Sub(b.looked); passed >= gatherFor {
+		arrived := b.arrived.Load()
+		b.many = passed > 4*gatherFor || float64(arrived-b.before) >= manyArrivals*(float64(passed)/float64(gatherFor))
+		b.looked, b.before = now, arrived
+	}
+	return b.many
+}
+
+// isNew notes that the burst is felt, and reports whether that has not been so for long.
+func (b *burst) isNew(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.felt) > calmFor {
+		b.since = now
+	}
+	b.felt = now
+	return now.Sub(b.since) < yieldFor
 }
 
 // Pace is about how many transactions a second a node settles the entries of one offer in, when rate of them come in, over so many

@@ -82,14 +82,31 @@ func TestABurstOnIdleProcessorsIsSettledMeanwhile(t *testing.T) {
 	})
 }
 
-// A long burst is settled as fast as it comes in, so long behind it and no longer.
-func TestNoEntryYieldsForLong(t *testing.T) {
+// What lasts longer than a burst is settled as fast as it comes in, until the processors have been idle for a while.
+func TestNothingYieldsForLong(t *testing.T) {
 	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
-		perSecond := int64(time.Second / fast)
-		b.acknowledge("long", int(25*perSecond), fast)
-		if got, want := b.booked(), 15*perSecond; got < want-perSecond || got > want+perSecond {
-			t.Errorf("%d were booked, want about %d: all that are %v old", got, want, yieldFor)
+		perSecond := int(time.Second / fast)
+		b.acknowledge("first", 9*perSecond, fast)
+		if got := b.booked(); got != 0 {
+			t.Errorf("%d were booked in the first 9 s", got)
+		}
+		b.acknowledge("then", 11*perSecond, fast)
+		if got := int(b.booked()); got < 19*perSecond {
+			t.Errorf("%d were booked after 20 s, of %d", got, 20*perSecond)
+		}
+		b.busy.Store(false) // for a moment, which is no end
+		b.acknowledge("idle", perSecond/10, fast)
+		b.busy.Store(true)
+		b.acknowledge("on", perSecond, fast)
+		if got := int(b.booked()); got < 20*perSecond {
+			t.Errorf("%d were booked after 21 s, of %d", got, 21*perSecond)
+		}
+		time.Sleep(2 * calmFor)
+		before := b.booked()
+		b.acknowledge("another", perSecond, fast)
+		if got := b.booked() - before; got != 0 {
+			t.Errorf("%d of another burst were booked meanwhile", got)
 		}
 	})
 }

@@ -27,8 +27,8 @@ type Settler struct {
 	logger  zerolog.Logger
 	metrics *metrics
 
-	owed     atomic.Int64 // entries that were acknowledged and are not booked
-	arrivals arrivals     // of those
+	owed  atomic.Int64 // entries that were acknowledged and are not booked
+	burst burst        // of those that come
 
 	carts        chan struct{} // a turn for each that is under way
 	cartsWaiting atomic.Int64
@@ -127,8 +127,8 @@ func (s *Settler) Settle(
 // The entry must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
 func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict)) {
 	s.owed.Add(1)
-	s.arrivals.count.Add(1)
-	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, since: s.now(), decided: func(v models.Verdict) {
+	s.burst.arrived.Add(1)
+	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, decided: func(v models.Verdict) {
 		s.owed.Add(-1)
 		booked(v)
 	}})
