@@ -3,6 +3,7 @@ package allocator
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"tranche/internal/ledger"
 	"tranche/lease"
@@ -24,26 +25,40 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
-	e.LeaseID = block.LeaseID
-	record, err := encodeRecord(&e)
-	if err != nil {
+	owed := &acknowledged{allocator: a, entry: e}
+	owed.entry.LeaseID = block.LeaseID
+	// It may have to wait for its settling for long. Texts of its own don't keep the request in memory meanwhile.
+	owed.entry.OfferID, owed.entry.IdempotencyKey = offer.ID, strings.Clone(e.IdempotencyKey)
+	var err error
+	if owed.record, err = encodeRecord(&owed.entry); err != nil {
 		block.Unspend(e.Units)
 		return Redeemed{}, err
 	}
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	seq, err := a.journal.Append(context.WithoutCancel(ctx), record.kind, record.payload)
+	owed.seq, err = a.journal.Append(context.WithoutCancel(ctx), owed.record.kind, owed.record.payload)
 	if err != nil {
 		if !errors.Is(err, models.ErrOutcomeUnknown) {
 			block.Unspend(e.Units)
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&e, record, counted)
-	a.settler.Book(block, offer, &e, func(v models.Verdict) {
-		a.booked(&e, record, v)
-		a.journal.Settled(seq)
-	})
-	return journaled(&e), nil
+	a.memory.acknowledge(&owed.entry, owed.record, counted)
+	a.settler.Book(block, offer, &owed.entry, owed)
+	return journaled(&owed.entry), nil
+}
+
+// acknowledged is an entry that is in the journal, and on its way into the ledger.
+type acknowledged struct {
+	allocator *Allocator
+	entry     models.Entry
+	record    encoded
+	seq       uint64
+}
+
+// Decided implements models.Requester: it takes in what became of the entry.
+func (o *acknowledged) Decided(v models.Verdict) {
+	o.allocator.booked(&o.entry, o.record, v)
+	o.allocator.journal.Settled(o.seq)
 }
 
 // booked takes in what became of an acknowledged entry, whose record is in the journal.

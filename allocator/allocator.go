@@ -18,7 +18,7 @@ type Blocks interface {
 type Settler interface {
 	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
 	SettleCart(ctx context.Context, cart models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error)
-	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict))
+	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester)
 }
 
 // Desk books refunds and what ends a hold; see refund.Desk.

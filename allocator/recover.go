@@ -24,7 +24,7 @@ type Estate interface {
 // Resumer books entries on leases that an earlier process held; see settle.Settler.
 type Resumer interface {
 	Resume(block *lease.Block, lastBatch int64)
-	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict))
+	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester)
 }
 
 // recoverAtOnce is how many entries are on their way at the same time.
@@ -95,11 +95,20 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 	}
 	r.booked = seq
 	r.count++
-	r.settler.Book(on.block, on.offer, &e, func(models.Verdict) {
-		r.journal.Settled(seq)
-		<-r.places
-	})
+	r.settler.Book(on.block, on.offer, &e, recovered{r, seq})
 	return nil
+}
+
+// recovered is a record that is on its way into the ledger.
+type recovered struct {
+	*Recovery
+	seq uint64
+}
+
+// Decided implements models.Requester.
+func (r recovered) Decided(models.Verdict) {
+	r.journal.Settled(r.seq)
+	<-r.places
 }
 
 // place waits until fewer than recoverAtOnce entries are on their way.

@@ -165,6 +165,12 @@ type Verdict struct {
 	Replayed   bool       // the request had succeeded before
 }
 
+// A Requester hears what became of the entry it wanted.
+type Requester interface {
+	// Decided is called once, from any goroutine, and must not wait.
+	Decided(v Verdict)
+}
+
 // Balance is an offer's books at one instant. The identities of the books hold in each.
 type Balance struct {
 	Budget      int64

@@ -153,6 +153,9 @@ func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 			q.block.Seal()
 		}
 		it.resolve(q.block, v)
+		if it.acknowledged {
+			q.settler.owed.Add(-1)
+		}
 	}
 	q.requeue(append(again, owed...))
 	return len(owed) == 0

@@ -177,12 +177,12 @@ func TestWhatWasAcknowledgedIsAskedForWithPauses(t *testing.T) {
 				arrange(b)
 				var booked atomic.Int64
 				b.block.Spend(1, time.Now())
-				b.settler.Book(b.block, b.offer, new(redeem("a")), func(v models.Verdict) {
+				b.settler.Book(b.block, b.offer, new(redeem("a")), hearing(func(v models.Verdict) {
 					booked.Add(1)
 					if v.Err != nil {
 						t.Error(v.Err)
 					}
-				})
+				}))
 				time.Sleep(30 * time.Second)
 				if n := b.ledger.attempts(); n < 20 || n > 60 {
 					t.Errorf("%d attempts in half a minute", n)
@@ -207,7 +207,7 @@ func TestARequestIsNotHeldUpByWhatWasAcknowledged(t *testing.T) {
 	inBubble(t, 10, func(t *testing.T, b *bench) {
 		b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
 		b.block.Spend(1, time.Now())
-		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), func(models.Verdict) {})
+		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), hearing(func(models.Verdict) {}))
 		time.Sleep(10 * time.Second)
 		start := time.Now()
 		if _, err := b.redeem("a", 5*time.Second); !errors.Is(err, models.ErrLedgerUnavailable) || time.Since(start) > 2*time.Second {

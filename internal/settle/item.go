@@ -14,7 +14,7 @@ type item struct {
 	acknowledged bool          // it must be booked
 	deadline     time.Time     // zero: none
 	state        atomic.Int32
-	decided      func(models.Verdict) // called once, and never waits
+	requester    models.Requester
 }
 
 // The states of an item. Only a queued one can be withdrawn; one that was attempted is queued again if that decided nothing.
@@ -57,7 +57,7 @@ func (it *item) bytes() int {
 // resolve gives an item its verdict and its units their place.
 func (it *item) resolve(block *lease.Block, v models.Verdict) {
 	account(block, it.entry, &v)
-	it.decided(v)
+	it.requester.Decided(v)
 }
 
 // account gives the units of an entry their place, once it has its verdict. They are settled if this very entry is in the ledger, on this

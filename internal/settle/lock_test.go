@@ -167,12 +167,12 @@ func TestWhatWasAcknowledgedOutlastsALock(t *testing.T) {
 		var booked atomic.Int64
 		for i := range 20 {
 			b.block.Spend(1, time.Now())
-			b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(i))), func(v models.Verdict) {
+			b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(i))), hearing(func(v models.Verdict) {
 				booked.Add(1)
 				if v.Err != nil {
 					t.Error(i, v.Err)
 				}
-			})
+			}))
 		}
 		time.Sleep(5 * time.Second)
 		if booked.Load() != 19 {

@@ -17,11 +17,11 @@ func (b *bench) acknowledge(name string, n int, every time.Duration) {
 			b.t.Error("the block is empty")
 			return
 		}
-		b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(name, i))), func(v models.Verdict) {
+		b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(name, i))), hearing(func(v models.Verdict) {
 			if v.Err != nil {
 				b.t.Error(v.Err)
 			}
-		})
+		}))
 		time.Sleep(every)
 	}
 }

@@ -94,18 +94,15 @@ func (s *Settler) start() bool {
 func (s *Settler) Settle(
 	ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func(),
 ) (models.Verdict, error) {
-	if decided == nil {
-		decided = func() {}
-	}
-	verdict := make(chan models.Verdict, 1) // buffered: whoever decides never waits
-	it := &item{entry: &entry, decided: func(v models.Verdict) { decided(); verdict <- v }}
+	waits := waiter{decided, make(chan models.Verdict, 1)} // buffered: whoever decides never waits
+	it := &item{entry: &entry, requester: waits}
 	it.deadline, _ = ctx.Deadline()
 	if err := s.queue(block).add(offer, it); err != nil {
 		it.resolve(block, models.Verdict{Err: err})
 		return models.Verdict{}, err
 	}
 	select {
-	case v := <-verdict:
+	case v := <-waits.verdict:
 		return v, v.Err
 	case <-ctx.Done():
 	}
@@ -113,25 +110,35 @@ func (s *Settler) Settle(
 		it.resolve(block, models.Verdict{Err: models.ErrLedgerUnavailable})
 	}
 	select {
-	case v := <-verdict: // perhaps it came at the same moment
+	case v := <-waits.verdict: // perhaps it came at the same moment
 		return v, v.Err
 	default:
 		return models.Verdict{}, models.ErrOutcomeUnknown
 	}
 }
 
+// waiter is a requester that waits for the verdict.
+type waiter struct {
+	decided func() // nil: nobody wants to know
+	verdict chan models.Verdict
+}
+
+// Decided implements models.Requester.
+func (w waiter) Decided(v models.Verdict) {
+	if w.decided != nil {
+		w.decided()
+	}
+	w.verdict <- v
+}
+
 // Book books a redeem or hold entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
-// closed, when the entry becomes a late one. booked is called once with the verdict, by the queue, so it must not wait; it is not
-// called when the Settler stops first.
+// closed, when the entry becomes a late one. The requester, which has had its answer, hears the verdict; not when the Settler stops first.
 //
 // The entry must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
-func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, booked func(models.Verdict)) {
+func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester) {
 	s.owed.Add(1)
 	s.burst.arrived.Add(1)
-	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, decided: func(v models.Verdict) {
-		s.owed.Add(-1)
-		booked(v)
-	}})
+	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, requester: requester})
 }
 
 // Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.

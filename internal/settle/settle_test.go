@@ -108,6 +108,11 @@ func redeem(key string) models.Entry {
 	}
 }
 
+// hearing is a requester that does what the test says.
+type hearing func(models.Verdict)
+
+func (h hearing) Decided(v models.Verdict) { h(v) }
+
 // redeem spends a unit and settles it, within a request's time.
 func (b *bench) redeem(key string, timeout time.Duration) (models.Verdict, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)

@@ -55,7 +55,7 @@ func TestStopGivesUpInTheEnd(t *testing.T) {
 			synctest.Wait()
 		}
 		b.block.Spend(1, time.Now())
-		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), func(models.Verdict) { t.Error("it was not booked") })
+		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), hearing(func(models.Verdict) { t.Error("it was not booked") }))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
