@@ -51,7 +51,7 @@ fi
 if [ -n "${TRANCHE_TEST_LONG:-}" ]; then
   timeout=60m
 else
-  timeout=9m
+  timeout=20m
   echo 'Short versions. "make test-long" adds: a MariaDB stopped for 20 s under 2 000 requests a second, 100 000 redemptions whose replies get lost, ten kills in a row, four freezes, 100 000 carts, 100 000 units over twenty uneven nodes.'
 fi
 if [ $# -eq 0 ]; then

@@ -42,7 +42,7 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&owed.entry, owed.record, counted)
+	a.memory.acknowledge(&owed.entry, owed.record, block, counted)
 	a.settler.Book(block, offer, &owed.entry, owed)
 	return journaled(&owed.entry), nil
 }

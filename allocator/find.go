@@ -57,8 +57,8 @@ func (a *Allocator) onceSettled(ctx context.Context, offer *models.Offer, id mod
 	}
 }
 
-// maybeUnsettled reports whether a redemption that the ledger doesn't have may be in a journal.
+// maybeUnsettled reports whether a redemption that the ledger doesn't have may be in a journal. If it is in this node's, its settling
+// hurries.
 func (a *Allocator) maybeUnsettled(offer *models.Offer, id models.RedemptionID) bool {
-	_, settled, known := a.memory.find(id.Hash)
-	return offer.Mode.Outlives() || known && !settled
+	return a.memory.hurry(id.Hash) || offer.Mode.Outlives()
 }

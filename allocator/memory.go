@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 
+	"tranche/lease"
 	"tranche/models"
 )
 
@@ -36,6 +37,7 @@ type memoryShard struct {
 // remembered is one redemption of this node's.
 type remembered struct {
 	record  encoded
+	block   *lease.Block // that it was spent from, until it is settled
 	settled bool
 	counted bool // in users
 }
@@ -62,12 +64,22 @@ func (m *memory) look(hash models.ID) (remembered, bool) {
 	return r, found
 }
 
-// acknowledge remembers an entry that is in the journal as record, and not in the ledger. counted says that it was reserved in users.
-func (m *memory) acknowledge(e *models.Entry, record encoded, counted bool) {
+// hurry reports whether this node has acknowledged a redemption and not settled it yet, and has its lease's settling hurry if so.
+func (m *memory) hurry(hash models.ID) bool {
+	r, found := m.look(hash)
+	if found && r.block != nil {
+		r.block.Hurry()
+	}
+	return found && !r.settled
+}
+
+// acknowledge remembers an entry that was spent from a block, and is in the journal as record, and not in the ledger. counted says that it
+// was reserved in users.
+func (m *memory) acknowledge(e *models.Entry, record encoded, block *lease.Block, counted bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(e.Redemption, remembered{record: record, counted: counted})
+	s.set(e.Redemption, remembered{record: record, block: block, counted: counted})
 }
 
 // settle notes that the ledger has a redemption, as this record; count is the entry to count in users, unless it is counted already

@@ -73,6 +73,12 @@ func encodeRecord(e *models.Entry) (encoded, error) {
 // roomOf is about the size of an entry's record, not less unless much in it has to be escaped: it is kept in memory for long.
 func roomOf(e *models.Entry) int {
 	room := 256 + len(e.OfferID) + len(e.UserID) + len(e.IdempotencyKey)
+	if e.HoldExpiresAt != nil {
+		room += len(`,"hold_expires_at_us":1795000000000000`)
+	}
+	if e.CartID != nil {
+		room += len(`,"cart_id":""`) + 26
+	}
 	for _, text := range []*string{e.OrderID, e.Metadata} {
 		if text != nil {
 			room += len(`,"order_id":""`) + len(*text)

@@ -101,14 +101,14 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 
 // recovered is a record that is on its way into the ledger.
 type recovered struct {
-	*Recovery
-	seq uint64
+	recovery *Recovery
+	seq      uint64
 }
 
 // Decided implements models.Requester.
 func (r recovered) Decided(models.Verdict) {
-	r.journal.Settled(r.seq)
-	<-r.places
+	r.recovery.journal.Settled(r.seq)
+	<-r.recovery.places
 }
 
 // place waits until fewer than recoverAtOnce entries are on their way.
@@ -138,6 +138,7 @@ func (r *Recovery) lease(ctx context.Context, e *models.Entry) (*resumed, error)
 		return nil, fmt.Errorf("journal: the database has no lease %s of offer %q: is it the one that this journal was written for?", e.LeaseID, e.OfferID)
 	}
 	on := &resumed{block: lease.NewBlock(&states[0], r.now()), offer: &offer}
+	on.block.Hurry() // the node serves only when all is settled
 	r.settler.Resume(on.block, states[0].Batch)
 	r.leases[e.LeaseID] = on
 	return on, nil

@@ -188,11 +188,18 @@ func (h *holding) add(b *Block, asked time.Time) {
 	h.publish()
 }
 
+// isOpen reports whether requests have to look at a block. While a burst is settled later, there are many fast ones that are used up; they
+// come back when units do, which is rare: nothing refuses what they were spent for.
+func (l *heldLease) isOpen() bool {
+	usedUp := l.Kind == models.KindBlock && l.Mode == models.ModeFast && l.Left() == 0
+	return !l.Sealed() && !usedUp
+}
+
 // publish makes the blocks that can be spent from visible to requests. mu is held.
 func (h *holding) publish() {
 	open := make([]*Block, 0, len(h.held))
 	for _, l := range h.held {
-		if l.Sealed() {
+		if !l.isOpen() {
 			continue
 		}
 		if l.Kind == models.KindRefundPool {

@@ -25,8 +25,13 @@ type work struct {
 func (h *holding) review(now time.Time) (w work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	sealed, quiet := false, 0
+	open := *h.open.Load()
+	sealed, stale, quiet, shown := false, false, 0, 0
 	for _, l := range h.held {
+		if l.isOpen() {
+			shown++
+			stale = stale || !slices.Contains(open, l.Block)
+		}
 		pending := l.Pending()
 		usedUp := l.Kind == models.KindBlock && l.Left() == 0 && pending == 0
 		used := pending > 0 || !usedUp && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
@@ -42,7 +47,7 @@ func (h *holding) review(now time.Time) (w work) {
 			w.renew = append(w.renew, l)
 		}
 	}
-	if sealed {
+	if sealed || stale || shown != len(open) {
 		h.publish()
 	}
 	w.close = w.close || quiet >= max(1, h.keeper.cfg.Lanes)

@@ -22,6 +22,8 @@ type Contention struct {
 const (
 	// lookEvery is for how long an answer is good, and over how long at least the next one goes.
 	lookEvery = 40 * time.Millisecond
+	// forgetAfter is how long nobody may have asked: what was before says nothing about now.
+	forgetAfter = time.Second
 	// longWait is what one of ten goroutines waits for at least, where processors are short. On machines with time to spare it was well
 	// below a quarter of a millisecond, and above one where all are busy, slow machines and fast ones.
 	longWait = 300 * time.Microsecond
@@ -38,11 +40,12 @@ func NewContention(now func() time.Time) *Contention {
 func (c *Contention) Busy() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.looked) >= lookEvery {
+	now := c.now()
+	if since := now.Sub(c.looked); since >= lookEvery {
 		c.looked = now
 		metrics.Read(c.sample)
 		if c.sample[0].Value.Kind() == metrics.KindFloat64Histogram { // else this runtime does not tell
-			c.busy = c.look(c.sample[0].Value.Float64Histogram())
+			c.busy = c.look(c.sample[0].Value.Float64Histogram()) && since < forgetAfter
 		}
 	}
 	return c.busy

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tranche/models"
 )
 
 // Nobody waits for what was acknowledged already. How long that may wait for its transaction:
@@ -38,19 +40,30 @@ func (q *queue) gather() {
 }
 
 // yields reports whether the processors are better left to those who wait for an answer.
-func (q *queue) yields() bool { return q.patient(maxYielding) && q.settler.yields() }
+func (q *queue) yields() bool { return q.mayYield() && q.settler.shouldYield() }
 
-func (s *Settler) yields() bool {
-	now := s.now()
-	return s.burst.isOn(now) && s.busy != nil && s.busy() && s.burst.isNew(now) && s.owed.Load() < maxYielding
+// mayYield reports whether nobody can miss soon what is in the queue. Whoever has taken a hold will confirm or cancel it, on any node; a
+// refund on a pool, or a request in another mode than fast, would have to wait behind all that was kept back.
+func (q *queue) mayYield() bool {
+	if q.block.Kind != models.KindBlock || q.block.Mode != models.ModeFast || !q.patient(maxYielding) {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.holds == 0 && len(q.apart) == 0
 }
 
-// patient reports whether all that is in the queue was acknowledged already, and is less than enough.
+// patient reports whether all that came in was acknowledged already, and is less than enough.
 func (q *queue) patient(enough int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(q.items)
-	return n > 0 && n < enough && !q.asked && len(q.pieces) == 0 && !q.block.IsUrgent()
+	return n > 0 && n < enough && q.waiting == 0 && len(q.pieces) == 0 && !q.block.IsUrgent()
+}
+
+// shouldYield reports whether requests come in a burst and need the processors.
+func (s *Settler) shouldYield() bool {
+	return s.busy != nil && !s.hasty.Load() && s.owed.Load() < maxYielding && s.burst.lasts(s.now(), s.busy())
 }
 
 // wait pauses for a while, or until there is a reason to look again. It gives false when the Settler stops.
@@ -66,39 +79,47 @@ func (q *queue) wait(d time.Duration) bool {
 	return true
 }
 
-// A burst is when many entries come to a node that were acknowledged. It is safe for concurrent use.
+// A burst is when many entries come to a node that were acknowledged, and its processors are busy. It is safe for concurrent use.
 type burst struct {
 	arrived atomic.Int64 // entries, ever
 
 	mu     sync.Mutex
 	looked time.Time
 	before int64 // arrived then
-	many   bool
-	since  time.Time // when the latest one began to be felt
-	felt   time.Time // when it was felt last
+	on     bool
+	since  time.Time     // when the latest one was first seen
+	calm   time.Duration // since it was last seen, as far as looks could tell
 }
 
-// isOn reports whether many came in the latest gatherFor. The first time in a while it can't tell, and then it may be so.
-func (b *burst) isOn(now time.Time) bool {
+// lasts reports whether there is a burst, and has not been for long. It looks at most once in gatherFor.
+func (b *burst) lasts(now time.Time, busy bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if passed := now.Sub(b.looked); passed >= gatherFor {
+	passed := now.Sub(b.looked)
+	if passed >= gatherFor {
 		arrived := b.arrived.Load()
-		b.many = passed > 4*gatherFor || float64(arrived-b.before) >= manyArrivals*(float64(passed)/float64(gatherFor))
+		many := float64(arrived-b.before) >= manyArrivals*(float64(passed)/float64(gatherFor))
 		b.looked, b.before = now, arrived
+		b.look(now, passed, many, busy)
 	}
-	return b.many
+	return b.on && now.Sub(b.since) < yieldFor
 }
 
-// isNew notes that the burst is felt, and reports whether that has not been so for long.
-func (b *burst) isNew(now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now.Sub(b.felt) > calmFor {
-		b.since = now
+// look judges the time that has passed since the last one. Where that is long, because a transaction took long, nobody knows whether the
+// processors were busy all the time; but if many came, it was not calm.
+func (b *burst) look(now time.Time, passed time.Duration, many, busy bool) {
+	switch b.on = many && busy; {
+	case many && passed > 4*gatherFor:
+		b.calm = 0
+	case !b.on:
+		b.calm += passed
 	}
-	b.felt = now
-	return now.Sub(b.since) < yieldFor
+	if b.on {
+		if b.since.IsZero() || b.calm >= calmFor {
+			b.since = now
+		}
+		b.calm = 0
+	}
 }
 
 // Pace is about how many transactions a second a node settles the entries of one offer in, when rate of them come in, over so many

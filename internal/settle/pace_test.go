@@ -45,12 +45,58 @@ func TestABurstOnBusyProcessorsIsSettledAfterIt(t *testing.T) {
 	inBubble(t, 100_000, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
 		b.acknowledge("burst", 20_000, fast)
-		if got := b.booked(); got != 0 {
+		if got := b.booked(); got > maxBatchEntries { // the first batch goes before it can be seen that there is a burst
 			t.Errorf("%d were booked while requests had to wait", got)
 		}
 		b.busy.Store(false)
 		time.Sleep(3 * gatherFor)
 		b.check(20_000)
+	})
+}
+
+// With a database so slow that a transaction takes longer than calm has to last, what lasts is kept up with all the same.
+func TestSlowTransactionsAreNotTakenForCalm(t *testing.T) {
+	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		b.acknowledge("first", 11*2000, 500*time.Microsecond)
+		b.ledger.slow = 1200 * time.Millisecond
+		before := b.booked()
+		b.acknowledge("then", 20*2000, 500*time.Microsecond)
+		if got := b.booked() - before; got < 14*maxBatchEntries {
+			t.Errorf("%d were booked in 20 s, by transactions of 1.2 s for %d each", got, maxBatchEntries)
+		}
+		b.ledger.slow = 0
+	})
+}
+
+// Whoever waits is admitted however much is acknowledged and kept back.
+func TestABacklogTurnsNobodyAway(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		b.acknowledge("burst", 2*maxQueued, fast/4)
+		if _, err := b.redeem("waits", 5*time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Whoever has taken a hold will soon confirm or cancel it, on any node, and that needs its entry.
+func TestABurstOfHoldsIsSettledMeanwhile(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		b.busy.Store(true)
+		for i := range 2000 {
+			b.block.Spend(1, time.Now())
+			e := redeem(fmt.Sprint(i))
+			ends := models.MicrosOf(time.Now().Add(time.Minute))
+			e.Kind, e.HoldExpiresAt = models.KindHold, &ends
+			b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+			time.Sleep(fast)
+		}
+		balance, err := b.fake.Balance(t.Context(), "o")
+		if err != nil || balance.Held < 1500 {
+			t.Errorf("%d of 2000 are held (%v)", balance.Held, err)
+		}
+		b.busy.Store(false)
 	})
 }
 
@@ -88,7 +134,7 @@ func TestNothingYieldsForLong(t *testing.T) {
 		b.busy.Store(true)
 		perSecond := int(time.Second / fast)
 		b.acknowledge("first", 9*perSecond, fast)
-		if got := b.booked(); got != 0 {
+		if got := b.booked(); got > maxBatchEntries {
 			t.Errorf("%d were booked in the first 9 s", got)
 		}
 		b.acknowledge("then", 11*perSecond, fast)
@@ -105,7 +151,7 @@ func TestNothingYieldsForLong(t *testing.T) {
 		time.Sleep(2 * calmFor)
 		before := b.booked()
 		b.acknowledge("another", perSecond, fast)
-		if got := b.booked() - before; got != 0 {
+		if got := b.booked() - before; got > maxBatchEntries {
 			t.Errorf("%d of another burst were booked meanwhile", got)
 		}
 	})
@@ -135,6 +181,10 @@ func TestWhoeverWaitsEndsTheYielding(t *testing.T) {
 			b.block.Hurry()
 			time.Sleep(2 * gatherFor)
 		},
+		"a drain to come": func(_ *testing.T, b *bench) {
+			b.settler.Hurry()
+			time.Sleep(2 * gatherFor)
+		},
 		"a drain": func(t *testing.T, b *bench) { b.settler.Stop(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +196,7 @@ func TestWhoeverWaitsEndsTheYielding(t *testing.T) {
 				synctest.Wait()
 				before := b.booked()
 				end(t, b)
-				if got := b.booked(); before != 0 || got < 900 {
+				if got := b.booked(); before > 300 || got < 900 {
 					t.Errorf("%d were booked before, %d after", before, got)
 				}
 				crowd.Wait()

@@ -34,7 +34,8 @@ type queue struct {
 	apart   []*item       // of parties that were alone with a lock, or shared a piece with one; run when there is nothing else
 	locked  map[string]bool
 	until   time.Time // when locked and apart end
-	asked   bool      // some of items may not be acknowledged
+	waiting int       // of items, those that are not acknowledged
+	holds   int       // of items, those that are holds
 	running bool
 }
 
@@ -50,7 +51,7 @@ func (q *queue) add(offer *models.Offer, it *item) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
-	case len(q.items)+len(q.apart) >= maxQueued:
+	case q.waiting+len(q.apart) >= maxQueued:
 		return models.ErrOverloaded
 	case spent(it.entry) == 0 && q.block.Sealed(): // what gives units back must not find its pool closed; there will be another
 		return models.ErrLeaseClosed
@@ -78,7 +79,7 @@ func (q *queue) push(offer *models.Offer, it *item) error {
 		q.offer = offer
 	}
 	q.items = append(q.items, it)
-	q.asked = q.asked || !it.acknowledged
+	q.count(it, 1)
 	if !it.acknowledged || len(q.items) == maxBatchEntries {
 		select {
 		case q.hurry <- struct{}{}:
@@ -108,6 +109,7 @@ func (q *queue) end() {
 	q.mu.Lock()
 	left := slices.Concat(append(q.pieces, q.items, q.apart)...)
 	q.pieces, q.items, q.apart, q.running = nil, nil, nil, false
+	q.waiting, q.holds = 0, 0
 	q.mu.Unlock()
 	for _, it := range left {
 		if !it.acknowledged && it.state.CompareAndSwap(queued, withdrawn) {
@@ -141,7 +143,6 @@ func (q *queue) claim() *batch {
 			q.pieces = q.pieces[1:]
 		case len(q.items) > 0:
 			q.items = q.claimItems(b)
-			q.asked = q.asked && len(q.items) > 0
 		case len(q.apart) > 0:
 			q.apart = q.claimParty(b)
 		default:
@@ -154,9 +155,11 @@ func (q *queue) claim() *batch {
 // claimItems claims what came in, but for parties that are locked, which it sets apart. It gives what there was no room for.
 func (q *queue) claimItems(b *batch) (rest []*item) {
 	for i, it := range q.items {
-		switch {
-		case b.full(it):
+		if b.full(it) {
 			return q.items[i:]
+		}
+		q.count(it, -1)
+		switch {
 		case len(q.locked) > 0 && q.locked[it.party(q.offer)]:
 			q.apart = append(q.apart, it)
 		default:
@@ -184,7 +187,10 @@ func (q *queue) rejoin(now time.Time) {
 	if now.Before(q.until) {
 		return
 	}
-	q.items, q.apart, q.asked = append(q.apart, q.items...), nil, q.asked || len(q.apart) > 0
+	for _, it := range q.apart {
+		q.count(it, 1)
+	}
+	q.items, q.apart = append(q.apart, q.items...), nil
 	clear(q.locked)
 }
 
@@ -194,7 +200,19 @@ func (q *queue) requeue(items []*item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.items = append(items, q.items...)
-	q.asked = q.asked || slices.ContainsFunc(items, func(it *item) bool { return !it.acknowledged })
+	for _, it := range items {
+		q.count(it, 1)
+	}
+}
+
+// count notes that an item has come to items, or with -1 that it has left them. mu is held.
+func (q *queue) count(it *item, n int) {
+	if !it.acknowledged {
+		q.waiting += n
+	}
+	if it.entry.Kind == models.KindHold {
+		q.holds += n
+	}
 }
 
 // divide takes a batch apart that met a lock. It gives false when what is left of it should wait.

@@ -72,7 +72,7 @@ func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
 		b := &bench{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
 		b.settler = New(Config{Now: time.Now, Busy: b.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, b.ledger)
 		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
-			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: budget, BudgetTarget: budget,
+			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeFast, Budget: budget, BudgetTarget: budget,
 			Status: models.StatusActive, LeaseSize: budget, LeaseTTLSeconds: 3600, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
 		}, models.Audit{})
 		if err != nil {

@@ -26,7 +26,8 @@ func encodeJSON(out *bytes.Buffer, v any) error {
 // encodeBody is encodeJSON, but for bodies that do it themselves.
 func encodeBody(out *bytes.Buffer, v any) error {
 	if own, ok := v.(appender); ok {
-		_, err := out.Write(own.appendJSON(out.AvailableBuffer()))
+		text, err := own.appendJSON(out.AvailableBuffer())
+		out.Write(text)
 		return err
 	}
 	return encodeJSON(out, v)

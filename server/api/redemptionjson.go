@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,61 +15,81 @@ import (
 // An appender is a body that writes its own JSON, byte for byte what encodeJSON would make of it. Only the answer that a node gives
 // tens of thousands of times a second is worth one: reflection over its 17 members costs as much as parsing the request.
 type appender interface {
-	appendJSON(out []byte) []byte
+	appendJSON(out []byte) ([]byte, error)
 }
 
 // appendJSON implements appender. A test holds it against the tags.
-func (r *redemptionJSON) appendJSON(out []byte) []byte {
-	out = appendText(append(out, `{"id":`...), r.ID)
-	out = appendText(append(out, `,"offer_id":`...), r.OfferID)
-	out = appendText(append(out, `,"user_id":`...), r.UserID)
-	out = appendOptional(append(out, `,"order_id":`...), r.OrderID, appendText)
-	out = appendText(append(out, `,"idempotency_key":`...), r.IdempotencyKey)
-	out = strconv.AppendInt(append(out, `,"units":`...), r.Units, 10)
-	out = strconv.AppendInt(append(out, `,"refunded_units":`...), r.RefundedUnits, 10)
-	out = appendText(append(out, `,"state":`...), r.State)
-	out = appendOptional(append(out, `,"hold_expires_at":`...), r.HoldExpiresAt, appendInstant)
-	out = appendText(append(out, `,"recorded":`...), r.Recorded)
-	out = strconv.AppendBool(append(out, `,"late":`...), r.Late)
-	out = appendOptional(append(out, `,"cart_id":`...), r.CartID, appendText)
-	out = appendID(append(out, `,"node_id":`...), r.NodeID)
-	out = appendID(append(out, `,"lease_id":`...), r.LeaseID)
-	out = appendInstant(append(out, `,"created_at":`...), r.CreatedAt)
-	out = appendOptional(append(out, `,"resolved_at":`...), r.ResolvedAt, appendInstant)
-	out = appendRaw(append(out, `,"metadata":`...), r.Metadata)
-	return append(out, '}')
+func (r *redemptionJSON) appendJSON(out []byte) ([]byte, error) {
+	w := jsonWriter{out: out}
+	w.text(`{"id":`, r.ID)
+	w.text(`,"offer_id":`, r.OfferID)
+	w.text(`,"user_id":`, r.UserID)
+	optional(&w, `,"order_id":`, r.OrderID, (*jsonWriter).text)
+	w.text(`,"idempotency_key":`, r.IdempotencyKey)
+	w.integer(`,"units":`, r.Units)
+	w.integer(`,"refunded_units":`, r.RefundedUnits)
+	w.text(`,"state":`, r.State)
+	optional(&w, `,"hold_expires_at":`, r.HoldExpiresAt, (*jsonWriter).instant)
+	w.text(`,"recorded":`, r.Recorded)
+	w.out = strconv.AppendBool(append(w.out, `,"late":`...), r.Late)
+	optional(&w, `,"cart_id":`, r.CartID, (*jsonWriter).text)
+	w.id(`,"node_id":`, r.NodeID)
+	w.id(`,"lease_id":`, r.LeaseID)
+	w.instant(`,"created_at":`, r.CreatedAt)
+	optional(&w, `,"resolved_at":`, r.ResolvedAt, (*jsonWriter).instant)
+	w.document(`,"metadata":`, r.Metadata)
+	return append(w.out, '}'), w.err
 }
 
-func appendOptional[T any](out []byte, value *T, with func([]byte, T) []byte) []byte {
+// A jsonWriter appends members, each behind the name that it is given with.
+type jsonWriter struct {
+	out []byte
+	err error // the first one
+}
+
+// optional writes null where there is no value.
+func optional[T any](w *jsonWriter, name string, value *T, write func(*jsonWriter, string, T)) {
 	if value == nil {
-		return append(out, "null"...)
+		w.out = append(append(w.out, name...), "null"...)
+		return
 	}
-	return with(out, *value)
+	write(w, name, *value)
 }
 
-func appendText(out []byte, text string) []byte {
-	if !strings.ContainsAny(text, "<>&") {
-		out, _ = jsontext.AppendQuote(out, text) // fails only on invalid UTF-8, which no request gets in
-		return out
+func (w *jsonWriter) text(name, value string) {
+	if strings.ContainsAny(value, "<>&") {
+		w.any(name, value)
+		return
 	}
-	quoted, _ := json.Marshal(text, jsontext.EscapeForHTML(true))
-	return append(out, quoted...)
+	out, err := jsontext.AppendQuote(append(w.out, name...), value)
+	w.out, w.err = out, cmp.Or(w.err, err)
 }
 
-func appendID(out []byte, id idJSON) []byte {
-	out, _ = models.ID(id).AppendText(append(out, '"')) // never fails
-	return append(out, '"')
+func (w *jsonWriter) integer(name string, value int64) {
+	w.out = strconv.AppendInt(append(w.out, name...), value, 10)
 }
 
-func appendInstant(out []byte, i instantJSON) []byte {
-	return append(models.Micros(i).Time().AppendFormat(append(out, '"'), time.RFC3339Nano), '"')
+func (w *jsonWriter) id(name string, value idJSON) {
+	out, _ := models.ID(value).AppendText(append(append(w.out, name...), '"')) // never fails
+	w.out = append(out, '"')
 }
 
-// appendRaw writes a document as encodeJSON does, which escapes what is within it, too.
-func appendRaw(out []byte, document jsontext.Value) []byte {
-	if document == nil {
-		return append(out, "null"...)
+func (w *jsonWriter) instant(name string, value instantJSON) {
+	out := models.Micros(value).Time().AppendFormat(append(append(w.out, name...), '"'), time.RFC3339Nano)
+	w.out = append(out, '"')
+}
+
+// document writes kept JSON, or null.
+func (w *jsonWriter) document(name string, value jsontext.Value) {
+	if value == nil {
+		w.out = append(append(w.out, name...), "null"...)
+		return
 	}
-	escaped, _ := json.Marshal(document, jsontext.EscapeForHTML(true)) // it was read as JSON
-	return append(out, escaped...)
+	w.any(name, value)
+}
+
+// any writes a value with the escapes that encodeJSON makes.
+func (w *jsonWriter) any(name string, value any) {
+	escaped, err := json.Marshal(value, jsontext.EscapeForHTML(true))
+	w.out, w.err = append(append(w.out, name...), escaped...), cmp.Or(w.err, err)
 }

@@ -37,8 +37,8 @@ func TestRedemptionWritesWhatItsTagsSay(t *testing.T) {
 		if err := encodeJSON(&want, &shown); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(shown.appendJSON(nil)); got != want.String() {
-			t.Errorf("\n%s\nwant\n%s", got, &want)
+		if got, err := shown.appendJSON(nil); err != nil || string(got) != want.String() {
+			t.Errorf("\n%s (%v)\nwant\n%s", got, err, &want)
 		}
 	})
 }

@@ -19,6 +19,7 @@ const (
 func (n *Node) drain(begun <-chan struct{}) {
 	started := n.state.Swap(draining) != starting
 	n.log.Info().Msg("draining")
+	n.settler.Hurry()
 	if started {
 		run.Pause(context.Background(), n.config.DrainWait)
 	}
