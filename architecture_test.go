@@ -35,7 +35,7 @@ var house = map[string]room{
 	"internal/journal": {nil, "records on the node's own disk; knows nothing of redemptions"},
 	"internal/datadir": {[]string{"models"}, "who this node is"},
 	"internal/plan":    {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
-	"internal/run":     {nil, "loops"},
+	"internal/run":     {nil, "what loops share"},
 	"migrations":       {nil, "the tables"},
 	"models":           {nil, "the vocabulary"},
 

@@ -28,6 +28,7 @@
 //
 // Refunds, confirmations and cancellations go to the desk, on any node, also when the offer has ended. Each is committed before it is
 // answered. The redemption may be another node's and on its way from a journal into the ledger: then they wait for it, up to a second.
+// That is enough but after a burst, when a node that others can't know of may take seconds to settle it; the answer says to ask again.
 //
 // A hold is a redemption in all else: in its key, which remembers for how long, in the journal, where it is a record of its own type, in
 // an outage, and when it is booked late.

@@ -1,4 +1,5 @@
-// Package run has what every loop of a node needs: a period with jitter, and a pause that grows with each failure.
+// Package run has what every loop of a node needs: a period with jitter, a pause that grows with each failure, and whether processors are
+// short, for work that can wait.
 //
 // A loop is a function Run(ctx) of its owner around a function that does the work once, so that tests call the latter.
 // Loops end when their context does; nothing here starts a goroutine.

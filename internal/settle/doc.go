@@ -56,11 +56,13 @@
 // Nobody waits for it, so it gathers for a moment: fewer transactions and fsyncs for the same entries leave more of the machine to those
 // who do wait. One who does ends the gathering.
 //
-// In a burst it waits for longer: while many entries come in, and goroutines have to wait for a processor, settling yields to requests.
-// The journal takes the burst up, and what it costs to settle it is spent when it is over, or after ten seconds: what lasts longer is no
-// burst, and is kept up with from then on, until there was calm for a second. So a node never owes more than maxYielding entries for that
-// reason, and settles at once on a lease that others wait for (it was recalled), in a drain, and as soon as somebody waits in the queue, or a
-// hold does: whoever has taken that will confirm or cancel it soon, on any node.
+// In a burst, a fast offer's waits for longer: while many entries come in, and goroutines have to wait for a processor, settling yields to
+// requests. The journal takes the burst up, and what it costs to settle it is spent when it is over, or after ten seconds: what lasts longer is
+// no burst, and is kept up with from then on, until there was calm for a second. A node that owes maxYielding entries doesn't yield.
+//
+// Nor does a queue in which somebody may miss something: a hold, which will be confirmed or cancelled soon, on any node; a refund pool's; an
+// entry that somebody waits for; a lease that was recalled, or of whose redemptions one is asked for on this node; what a journal brings at the
+// start, or a drain has to end with.
 //
 // An entry that is in the node's journal has to be booked, whatever happens. It has no deadline, is never refused, and is asked for
 // again, with pauses, until there is a verdict. When its lease is closed meanwhile, the ledger takes it as a late entry;

@@ -115,7 +115,7 @@ func (f *fleet) read(ctx context.Context) (r reading, err error) {
 
 // settled reads when everything that was acknowledged is in the ledger.
 func (f *fleet) settled(ctx context.Context) (r reading, err error) {
-	const gathering = 200 * time.Millisecond // more than nodes let what is acknowledged gather for
+	const gathering = 200 * time.Millisecond // more than nodes that have time to spare let what is acknowledged gather for
 	err = child.Poll(ctx, 10*time.Minute, func() (bool, error) {
 		select {
 		case <-ctx.Done():
