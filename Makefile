@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lint bench growth microbench load clean
+.PHONY: help run test test-long lint bench growth profile microbench load clean
 
 staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 gofumpt     := mvdan.cc/gofumpt@v0.12.0
@@ -26,6 +26,9 @@ bench: ## Side by side with the rivals, into docs/bench; 45 minutes, loadtest/be
 
 growth: ## How cost grows with offers, users, entries, nodes and lease sizes, into docs/bench; half an hour, loadtest/growth.sh says how to shorten it
 	./loadtest/growth.sh
+
+profile: ## What a redemption costs, part by part; MODE=strict-limited and others: see loadtest/profile.sh
+	./loadtest/profile.sh
 
 microbench: ## The Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

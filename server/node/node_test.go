@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func config(t *testing.T) Config {
+func config(t testing.TB) Config {
 	return Config{
 		Listen: "127.0.0.1:0", DataDir: filepath.Join(t.TempDir(), "data"), NodeName: "n",
 		RequestTimeout: 5 * time.Second, Logger: zerolog.Nop(),
@@ -33,13 +33,13 @@ func config(t *testing.T) Config {
 // running is a node that serves.
 type running struct {
 	*Node
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelFunc
 	done chan struct{} // closed when Run has returned err
 	err  error
 }
 
-func start(t *testing.T, c Config) *running {
+func start(t testing.TB, c Config) *running {
 	t.Helper()
 	n, err := New(c)
 	if err != nil {
@@ -49,7 +49,7 @@ func start(t *testing.T, c Config) *running {
 }
 
 // serve runs a node until the test ends, or stops it.
-func serve(t *testing.T, n *Node) *running {
+func serve(t testing.TB, n *Node) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{Node: n, t: t, stop: stop, done: make(chan struct{})}
 	go func() {

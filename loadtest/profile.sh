@@ -1,0 +1,75 @@
+#!/bin/sh
+# What a redemption costs, part by part: runs a whole node under load, profiles it, and prints a table. MODE is fast, strict or
+# strict-limited; REQUESTS is how many. The profiles stay in PROFILES (a temporary folder if not given), for `go tool pprof`.
+# A private MariaDB is started unless TRANCHE_TEST_DSN names a server.
+set -eu
+CDPATH='' cd -- "$(dirname -- "$0")/.."
+. internal/testdb.sh
+mode=${MODE:-fast}
+requests=${REQUESTS:-100000}
+profiles=${PROFILES:-$(mktemp -d "${TMPDIR:-/tmp}/tranche-profile.XXXXXX")}
+mkdir -p "$profiles"
+trap mariadb_stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
+  mariadb_install
+  mariadb_start --log-bin=binlog --server-id=1 --sync-binlog=1
+  export TRANCHE_TEST_DSN="$MARIADB_DSN"
+fi
+
+# A build of its own: the first run of a benchmark, with a single request, is not to be in the profiles.
+go test -c -o "$profiles/node.test" ./server/node
+(cd server/node && "$profiles/node.test" -test.run '^$' -test.bench "^BenchmarkRedeem/$mode\$" -test.benchtime "${requests}x" -test.benchmem \
+  -test.cpuprofile "$profiles/cpu.out" -test.memprofile "$profiles/mem.out" -test.memprofilerate 4096) >"$profiles/bench"
+grep '^Benchmark' "$profiles/bench"
+
+# top PROFILE INDEX OPTION... lists all functions with what they and what they call has cost.
+top() {
+  profile=$1 index=$2
+  shift 2
+  go tool pprof -top -cum -nodecount=100000 -nodefraction=0 -edgefraction=0 -sample_index="$index" -unit="$unit" "$@" "$profiles/node.test" "$profiles/$profile" 2>/dev/null
+}
+unit=us top cpu.out cpu -ignore 'node\.redeemOn' >"$profiles/cpu"
+unit=B top mem.out alloc_space -ignore 'node\.redeemOn' >"$profiles/space"
+unit= top mem.out alloc_objects -ignore 'node\.redeemOn' >"$profiles/objects"
+
+awk -v requests="$((requests + 1))" '
+  function base(f) { sub(/ \(inline\)$/, "", f); return f }
+  FNR == 1 { file++ }
+  $2 ~ /%$/ {
+    name = $6; for (i = 7; i <= NF; i++) name = name " " $i
+    cost[file, base(name)] = $4 + 0
+  }
+  / of .* total/ { for (i = 1; i <= NF; i++) if ($i == "for") total[file] = $(i + 1) + 0 } # without the client
+  function row(what, names, n, i, list, c, b, o) {
+    n = split(names, list, "|")
+    for (i = 1; i <= n; i++) { c += cost[1, list[i]]; b += cost[2, list[i]]; o += cost[3, list[i]] }
+    printf "%-62s %8.1f %8.0f %8.1f\n", what, c / requests, b / requests, o / requests
+  }
+  END {
+    a = "tranche/server/api."; h = "net/http."; j = "tranche/internal/journal."; s = "tranche/internal/settle."
+    printf "%-62s %8s %8s %8s\n", "a redemption", "us CPU", "bytes", "objects"
+    row("net/http reads the request", h "(*conn).readRequest")
+    row("net/http listens meanwhile for the client to hang up", h "(*connReader).backgroundRead|" h "(*connReader).startBackgroundRead|" h "(*connReader).abortPendingRead")
+    row("gin, and all below", "github.com/gin-gonic/gin.(*Engine).ServeHTTP")
+    row("  the JSON of the request", a "(*exchange).readObject")
+    row("  the allocator", "tranche/allocator.(*Allocator).Redeem")
+    row("    the journal record", "tranche/allocator.encodeRecord")
+    row("    joins a group of the journal and waits", j "(*Journal).Append")
+    row("    hands the entry to the settler", s "(*Settler).Book")
+    row("    waits for its settling", s "(*Settler).Settle")
+    row("  the JSON of the answer", a "(*exchange).encode")
+    row("  the header of the answer", a "(*server).write")
+    row("net/http writes the answer", h "(*response).finishRequest")
+    row("the journal writes and syncs, a group at a time", j "(*Journal).Run")
+    row("  of it the fsync", j "(*osFile).Sync")
+    row("settling, a batch at a time", s "(*queue).run")
+    row("  decides what is new", "tranche/internal/ledger.Plan")
+    row("  the INSERT of entries", "tranche/internal/store.(*query).insert")
+    row("  the counters of users", "tranche/internal/store.(*query).count")
+    row("garbage collection in the background", "runtime.gcBgMarkWorker|runtime.bgsweep")
+    row("the scheduler looks for work", "runtime.mcall")
+    printf "%-62s %8.1f %8.0f %8.1f\n", "all of the node", total[1] / requests, total[2] / requests, total[3] / requests
+  }' "$profiles/cpu" "$profiles/space" "$profiles/objects"
+echo "profiles: $profiles"
