@@ -59,13 +59,13 @@ func TestSlowTransactionsAreNotTakenForCalm(t *testing.T) {
 	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
 		b.acknowledge("first", 11*2000, 500*time.Microsecond)
-		b.ledger.slow = 1200 * time.Millisecond
+		b.ledger.takes(1200 * time.Millisecond)
 		before := b.booked()
 		b.acknowledge("then", 20*2000, 500*time.Microsecond)
 		if got := b.booked() - before; got < 14*maxBatchEntries {
 			t.Errorf("%d were booked in 20 s, by transactions of 1.2 s for %d each", got, maxBatchEntries)
 		}
-		b.ledger.slow = 0
+		b.ledger.takes(0)
 	})
 }
 

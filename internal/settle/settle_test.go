@@ -46,9 +46,9 @@ type faulty struct {
 func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
 	f.mu.Lock()
 	f.sizes = append(f.sizes, len(b.Wanted))
-	before, after, judge := f.before, f.after, f.judge
+	before, after, judge, slow := f.before, f.after, f.judge, f.slow
 	f.mu.Unlock()
-	time.Sleep(f.slow)
+	time.Sleep(slow)
 	if before != nil {
 		if err := before(b); err != nil {
 			return nil, err
@@ -64,6 +64,13 @@ func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, 
 		judge(verdicts)
 	}
 	return verdicts, err
+}
+
+// takes changes how long transactions take, from the next one on.
+func (f *faulty) takes(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow = d
 }
 
 func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
