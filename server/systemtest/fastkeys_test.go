@@ -17,13 +17,14 @@ func TestFastLostCommitReplies(t *testing.T) {
 	seed := seedOf(t)
 	orders := pick(4000, 60_000)
 	f, p := halfProxiedFleet(t, drainAtOnce)
-	s := newShop(f, f.createWith("fast", offer{ID: "fastcuts", Budget: int64(4 * orders), LeaseSize: 500, LeaseTTLSeconds: 10}))
+	// It must not be sold out before all faults have struck: the slower the machine, the fewer COMMITs an order takes.
+	s := newShop(f, f.createWith("fast", offer{ID: "fastcuts", Budget: int64(40 * orders), LeaseSize: 500, LeaseTTLSeconds: 10}))
 	stopWatching := f.watchBalance(s.offer)
 	random := rand.New(rand.NewPCG(seed, 0))
 	p.OnCommit(func(int64) faultproxy.CommitFault { return someFault(random) })
 	closeShop := s.open(pick(400, 800), func(i int) order { return numbered(i - i%4/3) }) // every fourth one is the third again
 	s.awaitAcked(orders, pick(time.Minute, 10*time.Minute))
-	eventually(t, time.Minute, func(context.Context) error { return struckOften(p.Counts()) })
+	eventually(t, 3*time.Minute, func(context.Context) error { return struckOften(p.Counts()) })
 	closeShop()
 	p.OnCommit(func(int64) faultproxy.CommitFault { return faultproxy.CommitFault{} })
 	stopWatching()
