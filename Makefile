@@ -10,7 +10,7 @@ help: ## This list
 run: ## One node on the embedded database, on 127.0.0.1:8080
 	go run ./server
 
-test: ## Everything with the race detector, on a private MariaDB; under 10 minutes
+test: ## Everything with the race detector, on a private MariaDB; 8 to 15 minutes
 	./test.sh
 
 test-long: ## The same with the long system tests

@@ -28,8 +28,9 @@ type fleet struct {
 	loss  atomic.Pointer[func(call string) error]
 	nodes []*testNode
 
-	overspent bool // the test means to spend more than the budget
-	stranded  bool // or to leave units that only the next start can decide about
+	overspent bool        // the test means to spend more than the budget
+	stranded  bool        // or to leave units that only the next start can decide about
+	busy      atomic.Bool // whether requests have to wait for a processor
 }
 
 // link is a node's way to the store, which can be cut.
@@ -198,7 +199,7 @@ func (f *fleet) newNode() *testNode {
 		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
 	}, link)
 	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())
-	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
+	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: registry}, link)
 	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
 	sweeper := refund.NewSweeper(id, link, catalogue, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}

@@ -27,7 +27,7 @@ type Block struct {
 	deadline atomic.Int64 // nanoseconds after base
 	quiet    chan struct{}
 	isQuiet  atomic.Bool
-	urgent   atomic.Bool
+	hurried  atomic.Bool
 
 	_ [64]byte // left is written by every request, what stands around it by hardly any
 
@@ -101,10 +101,10 @@ func (b *Block) Seal() {
 func (b *Block) Sealed() bool { return b.left.Load() < 0 }
 
 // Hurry says that somebody waits for what is left of the lease, and so for all that was spent to be settled.
-func (b *Block) Hurry() { b.urgent.Store(true) }
+func (b *Block) Hurry() { b.hurried.Store(true) }
 
-// IsUrgent reports whether Hurry was called.
-func (b *Block) IsUrgent() bool { return b.urgent.Load() }
+// IsHurried reports whether Hurry was called.
+func (b *Block) IsHurried() bool { return b.hurried.Load() }
 
 // Left is what can still be spent, in units: zero once sealed.
 func (b *Block) Left() int64 { return max(0, b.left.Load()) }

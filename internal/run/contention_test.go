@@ -31,7 +31,8 @@ func TestContentionGoesByWhatCameLately(t *testing.T) {
 
 // More goroutines than processors, all of which have something to do, wait for each other.
 func TestContentionSeesCrowds(t *testing.T) {
-	c := NewContention(time.Now)
+	now := time.Now()
+	c := NewContention(func() time.Time { return now })
 	var stop atomic.Bool
 	var crowd sync.WaitGroup
 	for range 16 * runtime.GOMAXPROCS(0) {
@@ -45,9 +46,24 @@ func TestContentionSeesCrowds(t *testing.T) {
 	}
 	defer crowd.Wait()
 	defer stop.Store(true)
-	for deadline := time.Now().Add(time.Minute); !c.Busy(); runtime.Gosched() {
-		if time.Now().After(deadline) {
+	crowded := func() { // until there is enough to see
+		for deadline := time.Now().Add(100 * time.Millisecond); time.Now().Before(deadline); {
+			runtime.Gosched()
+		}
+	}
+	for i := 0; ; i++ {
+		crowded()
+		now = now.Add(lookEvery)
+		if c.Busy() {
+			break
+		}
+		if i == 100 {
 			t.Fatal("nobody seems to wait for a processor")
 		}
+	}
+	crowded()
+	now = now.Add(forgetAfter)
+	if c.Busy() {
+		t.Error("what was before nobody asked for a while is told as if it were now")
 	}
 }

@@ -58,7 +58,7 @@ func (q *queue) patient(enough int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := len(q.items)
-	return n > 0 && n < enough && q.waiting == 0 && len(q.pieces) == 0 && !q.block.IsUrgent()
+	return n > 0 && n < enough && q.waiting == 0 && len(q.pieces) == 0 && !q.block.IsHurried()
 }
 
 // shouldYield reports whether requests come in a burst and need the processors.

@@ -97,7 +97,104 @@ func TestABurstOfHoldsIsSettledMeanwhile(t *testing.T) {
 			t.Errorf("%d of 2000 are held (%v)", balance.Held, err)
 		}
 		b.busy.Store(false)
+		time.Sleep(2 * gatherFor)
+		b.check(0) // redeemed: they are all held
 	})
+}
+
+// Only redemptions from fast blocks yield: refunds are booked on pools, and in another mode who waits would stand behind them.
+func TestOnlyFastBlocksYield(t *testing.T) {
+	for name, change := range map[string]func(b *bench){
+		"pool":      func(b *bench) { b.block.Kind = models.KindRefundPool },
+		"available": func(b *bench) { b.block.Mode = models.ModeAvailable },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 100_000, func(t *testing.T, b *bench) {
+				change(b)
+				b.busy.Store(true)
+				b.acknowledge("burst", 5000, fast)
+				if got := b.booked(); got < 4500 {
+					t.Errorf("%d of 5000 were booked", got)
+				}
+			})
+		})
+	}
+}
+
+// A request that was set apart for a lock is not forgotten in a burst: it is tried again when its time apart is over.
+func TestWhoIsSetApartIsNotForgottenInABurst(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		free := time.Now().Add(2500 * time.Millisecond)
+		b.stuck(func(w models.Wanted) bool { return w.IdempotencyKey == "stuck" && time.Now().Before(free) })
+		if _, err := b.redeem("stuck", 5*time.Second); err == nil {
+			t.Error("redeemed over a lock")
+		}
+		b.busy.Store(true)
+		var crowd sync.WaitGroup
+		crowd.Go(func() { b.acknowledge("burst", 30_000, fast) })
+		time.Sleep(600 * time.Millisecond)
+		if _, err := b.redeem("stuck", apartFor); err != nil { // the party runs apart until that long after it was told apart
+			t.Error("the lock is gone:", err)
+		}
+		crowd.Wait()
+	})
+}
+
+// What was put back because a transaction failed counts as before, or nothing would ever yield again, or everything.
+func TestWhatIsPutBackCountsAsBefore(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		failing := time.Now().Add(2 * time.Second)
+		b.ledger.before = func(models.Batch) error {
+			if time.Now().Before(failing) {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		}
+		for i := range 10 {
+			b.block.Spend(1, time.Now())
+			e := redeem(fmt.Sprint("hold", i))
+			ends := models.MicrosOf(time.Now().Add(time.Hour))
+			e.Kind, e.HoldExpiresAt = models.KindHold, &ends
+			b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+		}
+		time.Sleep(5 * time.Second)
+		b.check(0)
+		b.busy.Store(true)
+		b.acknowledge("burst", 5000, fast)
+		if got := b.booked(); got > maxBatchEntries {
+			t.Errorf("%d were booked in a burst after all holds were", got)
+		}
+		b.busy.Store(false)
+	})
+}
+
+// Calm is what looks have seen, each for the time since the one before. A transaction that takes long keeps others from looking.
+func TestABurstIsNewOnlyAfterCalm(t *testing.T) {
+	var b burst
+	now := time.Now()
+	look := func(passed time.Duration, many, busy bool) {
+		now = now.Add(passed)
+		b.look(now, passed, many, busy)
+	}
+	look(gatherFor, true, true)
+	first := b.since
+	look(1200*time.Millisecond, true, false) // many came: the processors may have been busy until just now
+	look(gatherFor, true, true)
+	if b.since != first {
+		t.Error("a slow transaction was taken for calm")
+	}
+	for range 10 {
+		look(gatherFor, true, false)
+	}
+	look(gatherFor, true, true)
+	if b.since != first {
+		t.Error("half a second was taken for calm")
+	}
+	look(time.Minute, false, false)
+	look(gatherFor, true, true)
+	if b.since != now {
+		t.Error("after a quiet minute, it is the same burst")
+	}
 }
 
 func TestABurstIsOverWhenNothingComesAnyMore(t *testing.T) {

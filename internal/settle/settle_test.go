@@ -144,6 +144,13 @@ func (b *bench) check(redeemed int64) {
 	if pending := b.block.Pending(); pending != 0 {
 		b.t.Errorf("%d units are pending, and nothing is under way", pending)
 	}
+	if q, ok := b.block.Lane.Load().(*queue); ok {
+		q.mu.Lock()
+		if len(q.items) == 0 && (q.waiting != 0 || q.holds != 0) {
+			b.t.Errorf("the queue is empty, and counts %d that wait and %d holds", q.waiting, q.holds)
+		}
+		q.mu.Unlock()
+	}
 	if !b.block.Sealed() && b.block.Left() != balance.Outstanding {
 		b.t.Errorf("the block has %d left, the ledger %d", b.block.Left(), balance.Outstanding)
 	}

@@ -51,7 +51,7 @@ type entryColumn struct {
 	has   func(*models.Entry) bool
 }
 
-// entryColumns are all of them. A test writes and reads an entry that has each.
+// entryColumns are all of them. A test holds them against the model.
 var entryColumns = []entryColumn{ // read only
 	{name: "offer_id", value: func(e *models.Entry) any { return e.OfferID }},
 	{name: "id", value: func(e *models.Entry) any { return e.ID[:] }},
