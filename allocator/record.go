@@ -1,13 +1,11 @@
 package allocator
 
 import (
-	"cmp"
 	"fmt"
-	"strconv"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
+	"tranche/internal/jsonout"
 	"tranche/models"
 )
 
@@ -50,24 +48,30 @@ func encodeRecord(e *models.Entry) (encoded, error) {
 	if e.Kind == models.KindHold {
 		kind = recordHold
 	}
-	w := recordWriter{out: make([]byte, 0, roomOf(e))}
-	w.text(`{"offer_id":`, e.OfferID)
-	w.id(`,"entry_id":`, e.ID)
-	w.text(`,"user_id":`, e.UserID)
-	w.optional(`,"order_id":`, e.OrderID)
-	w.text(`,"idempotency_key":`, e.IdempotencyKey)
-	w.integer(`,"units":`, e.Units)
-	w.id(`,"lease_id":`, e.LeaseID)
-	w.id(`,"node_id":`, e.NodeID)
-	w.optional(`,"metadata":`, e.Metadata)
-	w.integer(`,"created_at_us":`, int64(e.CreatedAt))
+	w := jsonout.Members{Out: make([]byte, 0, roomOf(e))}
+	w.Text(`{"offer_id":`, e.OfferID)
+	w.ID(`,"entry_id":`, e.ID)
+	w.Text(`,"user_id":`, e.UserID)
+	optional(&w, `,"order_id":`, e.OrderID)
+	w.Text(`,"idempotency_key":`, e.IdempotencyKey)
+	w.Integer(`,"units":`, e.Units)
+	w.ID(`,"lease_id":`, e.LeaseID)
+	w.ID(`,"node_id":`, e.NodeID)
+	optional(&w, `,"metadata":`, e.Metadata)
+	w.Integer(`,"created_at_us":`, int64(e.CreatedAt))
 	if e.HoldExpiresAt != nil {
-		w.integer(`,"hold_expires_at_us":`, int64(*e.HoldExpiresAt))
+		w.Integer(`,"hold_expires_at_us":`, int64(*e.HoldExpiresAt))
 	}
 	if e.CartID != nil {
-		w.text(`,"cart_id":`, e.CartID.String())
+		w.Text(`,"cart_id":`, e.CartID.String())
 	}
-	return encoded{kind, append(w.out, '}')}, w.err
+	return encoded{kind, append(w.Out, '}')}, w.Err
+}
+
+func optional(w *jsonout.Members, name string, value *string) {
+	if value != nil {
+		w.Text(name, *value)
+	}
 }
 
 // roomOf is about the size of an entry's record, not less unless much in it has to be escaped: it is kept in memory for long.
@@ -85,32 +89,6 @@ func roomOf(e *models.Entry) int {
 		}
 	}
 	return room
-}
-
-// A recordWriter appends members, each behind the name it is given with.
-type recordWriter struct {
-	out []byte
-	err error // the first one: a text that is not UTF-8
-}
-
-func (w *recordWriter) text(name, value string) {
-	out, err := jsontext.AppendQuote(append(w.out, name...), value)
-	w.out, w.err = out, cmp.Or(w.err, err)
-}
-
-func (w *recordWriter) optional(name string, value *string) {
-	if value != nil {
-		w.text(name, *value)
-	}
-}
-
-func (w *recordWriter) integer(name string, value int64) {
-	w.out = strconv.AppendInt(append(w.out, name...), value, 10)
-}
-
-func (w *recordWriter) id(name string, value models.ID) {
-	out, _ := value.AppendText(append(append(w.out, name...), '"')) // never fails
-	w.out = append(out, '"')
 }
 
 // decodeRecord gives the entry back that a record holds.

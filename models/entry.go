@@ -188,6 +188,9 @@ type Balance struct {
 	AsOf           Micros
 }
 
+// AddsUp reports whether the books are in order: what has left the pool is spent or outstanding.
+func (b *Balance) AddsUp() bool { return b.Allocated == b.NetSpent()+b.Outstanding }
+
 // Unallocated is what may still be granted; below zero after late units that the budget has no room for.
 func (b *Balance) Unallocated() int64 { return b.Budget - b.Allocated }
 

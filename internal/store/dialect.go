@@ -19,8 +19,8 @@ type dialect struct {
 	now string
 	// incoming gives, in an upsert, the value that the row would have been inserted with.
 	incoming func(column string) string
-	// addToUsage ends an INSERT of usages: what a row would have been inserted with is added to one that is there.
-	addToUsage string
+	// onDuplicate begins what an INSERT does to a row that has the same key.
+	onDuplicate func(key string) string
 	// upsertsTellNew says that a row that was there counts twice among those that an upsert has affected.
 	upsertsTellNew bool
 	// lower folds the case of a column's text for a search.
@@ -50,10 +50,9 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 	sum := sha256.Sum256([]byte(parsed.DBName)) // a lock's name holds for the whole server and has at most 64 characters
 	lock := "tranche-migrate-" + hex.EncodeToString(sum[:16])
 	return &dialect{
-		now:      "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
-		incoming: func(column string) string { return "VALUES(" + column + ")" },
-		addToUsage: ` ON DUPLICATE KEY UPDATE redemptions = redemptions + VALUES(redemptions), units = units + VALUES(units),
-			held_units = held_units + VALUES(held_units)`,
+		now:            "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+		incoming:       func(column string) string { return "VALUES(" + column + ")" },
+		onDuplicate:    func(string) string { return " ON DUPLICATE KEY UPDATE " },
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
@@ -68,10 +67,9 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 
 func sqLite(path string, cfg *Config) *dialect {
 	return &dialect{
-		now:      "(CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)",
-		incoming: func(column string) string { return "excluded." + column },
-		addToUsage: ` ON CONFLICT (offer_id, user_id) DO UPDATE SET redemptions = redemptions + excluded.redemptions, units = units + excluded.units,
-			held_units = held_units + excluded.held_units`,
+		now:                "(CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)",
+		incoming:           func(column string) string { return "excluded." + column },
+		onDuplicate:        func(key string) string { return " ON CONFLICT (" + key + ") DO UPDATE SET " },
 		lower:              func(column string) string { return "LOWER(" + column + ")" },
 		begin:              "BEGIN IMMEDIATE",
 		oneWriter:          true,

@@ -58,3 +58,6 @@ func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
 	stopped <- nil
 	<-leave
 }
+
+// UntilAddsUp is what Balance does with its statement.
+var UntilAddsUp = untilAddsUp

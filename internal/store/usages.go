@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"tranche/internal/ledger"
 	"tranche/models"
@@ -59,7 +60,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 			args = append(args, offerID, user, d.Redemptions, d.Units, d.HeldUnits)
 			allNew = allNew && d != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		rows, err := q.run(insertStatement("usages", usageColumns, len(chunk))+q.dialect.addToUsage, args)
+		rows, err := q.run(insertStatement("usages", usageColumns, len(chunk))+q.dialect.addToUsage(), args)
 		if err != nil {
 			return false, err
 		}
@@ -75,7 +76,19 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	return allNew, nil
 }
 
-var usageColumns = []string{"offer_id", "user_id", "redemptions", "units", "held_units"} // read only
+var (
+	usageColumns  = append([]string{"offer_id", "user_id"}, usageCounters...) // both are read only
+	usageCounters = []string{"redemptions", "units", "held_units"}
+)
+
+// addToUsage ends an INSERT of usages: what a row would have been inserted with is added to one that is there.
+func (d *dialect) addToUsage() string {
+	sums := make([]string, len(usageCounters))
+	for i, counter := range usageCounters {
+		sums[i] = counter + " = " + counter + " + " + d.incoming(counter)
+	}
+	return d.onDuplicate("offer_id, user_id") + strings.Join(sums, ", ")
+}
 
 func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0 || d.HeldUnits < 0 }
 
