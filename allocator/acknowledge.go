@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 
 	"tranche/internal/ledger"
 	"tranche/lease"
@@ -12,7 +13,7 @@ import (
 
 // Journal is the node's own fsynced log.
 type Journal interface {
-	// Append is durable on return. Only after models.ErrOutcomeUnknown may the record be there all the same; it then turns up at
+	// Append is durable on return, and the payload can be reused then. Only after models.ErrOutcomeUnknown may the record be there all the same; it then turns up at
 	// the next start.
 	Append(ctx context.Context, kind byte, payload []byte) (seq uint64, err error)
 	// Settled says that records are not needed any more.
@@ -25,67 +26,71 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
-	owed := &acknowledged{allocator: a, entry: e}
+	owed := &acknowledged{allocator: a, entry: keepsake(offer, e)}
 	owed.entry.LeaseID = block.LeaseID
-	// It may have to wait for its settling for long. Texts of its own don't keep the request in memory meanwhile.
-	owed.entry.OfferID, owed.entry.IdempotencyKey = offer.ID, strings.Clone(e.IdempotencyKey)
 	var err error
-	if owed.record, err = encodeRecord(&owed.entry); err != nil {
-		block.Unspend(e.Units)
-		return Redeemed{}, err
-	}
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	owed.seq, err = a.journal.Append(context.WithoutCancel(ctx), owed.record.kind, owed.record.payload)
+	owed.seq, err = a.record(context.WithoutCancel(ctx), &owed.entry)
 	if err != nil {
 		if !errors.Is(err, models.ErrOutcomeUnknown) {
 			block.Unspend(e.Units)
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&owed.entry, owed.record, block, counted)
+	a.memory.acknowledge(&owed.entry, block, counted)
 	a.settler.Book(block, offer, &owed.entry, owed)
 	return journaled(&owed.entry), nil
 }
+
+// keepsake is an entry that can be kept in mind for long: texts of its own don't keep the request in memory.
+func keepsake(offer *models.Offer, e models.Entry) models.Entry {
+	e.OfferID, e.IdempotencyKey = offer.ID, strings.Clone(e.IdempotencyKey)
+	return e
+}
+
+// record writes an entry into the journal.
+func (a *Allocator) record(ctx context.Context, e *models.Entry) (seq uint64, err error) {
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	kind, payload, err := appendRecord((*scratch)[:0], e)
+	if err != nil {
+		return 0, err
+	}
+	*scratch = payload
+	return a.journal.Append(ctx, kind, payload)
+}
+
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // acknowledged is an entry that is in the journal, and on its way into the ledger.
 type acknowledged struct {
 	allocator *Allocator
 	entry     models.Entry
-	record    encoded
 	seq       uint64
 }
 
 // Decided implements models.Requester: it takes in what became of the entry.
 func (o *acknowledged) Decided(v models.Verdict) {
-	o.allocator.booked(&o.entry, o.record, v)
+	o.allocator.booked(&o.entry, v)
 	o.allocator.journal.Settled(o.seq)
 }
 
-// booked takes in what became of an acknowledged entry, whose record is in the journal.
-func (a *Allocator) booked(e *models.Entry, record encoded, v models.Verdict) {
+// booked takes in what became of an acknowledged entry.
+func (a *Allocator) booked(e *models.Entry, v models.Verdict) {
 	if v.Err != nil { // another request has the key, and the redemption is that one's
 		a.memory.forget(e.Redemption)
 	}
 	if v.Entry.ID != e.ID || v.Entry.LeaseID != e.LeaseID {
-		var err error
-		if record, err = encodeRecord(&v.Entry); err != nil {
-			return // to remember it is only to save a look-up
-		}
+		other := v.Entry
+		e = &other
 	}
-	a.memory.settle(e.Redemption, record, nil)
+	a.memory.settle(e, false)
 }
 
-// remember keeps a redemption that is in the ledger in mind for an outage, and may count it in its user's limit.
-func (a *Allocator) remember(e *models.Entry, count bool) {
-	record, err := encodeRecord(e)
-	if err != nil {
-		return
-	}
-	var counted *models.Entry
-	if count {
-		counted = e
-	}
-	a.memory.settle(e.Redemption, record, counted)
+// remember keeps a redemption that is in the ledger in mind for an outage, and counts it in its user's limit.
+func (a *Allocator) remember(offer *models.Offer, e models.Entry) {
+	e = keepsake(offer, e)
+	a.memory.settle(&e, offer.LimitsUsers())
 }
 
 // journaled is the redemption that an entry in the journal makes.

@@ -108,7 +108,7 @@ func (a *Allocator) buy(ctx context.Context, f flying, c *cart) ([]models.Verdic
 	verdicts, err := a.settler.SettleCart(ctx, c.Cart, items, f.done)
 	for i, v := range verdicts {
 		if !v.Replayed && items[i].Offer.Mode.Outlives() {
-			a.remember(&v.Entry, items[i].Offer.LimitsUsers())
+			a.remember(items[i].Offer, v.Entry)
 		}
 	}
 	return verdicts, err

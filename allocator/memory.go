@@ -14,8 +14,6 @@ import (
 //
 // It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. A request that is repeated after
 // it was forgotten is taken for a new one; settling it then finds the first, and its unit comes back.
-//
-// What it remembers are the journal's records: one pointer each for the garbage collector to follow, where an entry has a dozen.
 type memory struct {
 	shards [memoryShards]memoryShard
 	users  users
@@ -36,8 +34,8 @@ type memoryShard struct {
 
 // remembered is one redemption of this node's.
 type remembered struct {
-	record  encoded
-	block   *lease.Block // that it was spent from, until it is settled
+	entry   *models.Entry // it does not change
+	block   *lease.Block  // that it was spent from, until it is settled
 	settled bool
 	counted bool // in users
 }
@@ -52,8 +50,7 @@ func (m *memory) find(hash models.ID) (e models.Entry, settled, found bool) {
 	if !found {
 		return models.Entry{}, false, false
 	}
-	e, err := decodeRecord(r.record.kind, r.record.payload)
-	return e, r.settled, err == nil // it was encoded by this process
+	return *r.entry, r.settled, true
 }
 
 func (m *memory) look(hash models.ID) (remembered, bool) {
@@ -73,31 +70,32 @@ func (m *memory) hurry(hash models.ID) bool {
 	return found && !r.settled
 }
 
-// acknowledge remembers an entry that was spent from a block, and is in the journal as record, and not in the ledger. counted says that it
-// was reserved in users.
-func (m *memory) acknowledge(e *models.Entry, record encoded, block *lease.Block, counted bool) {
+// acknowledge remembers an entry that was spent from a block, and is in the journal and not in the ledger. counted says that it was reserved
+// in users.
+func (m *memory) acknowledge(e *models.Entry, block *lease.Block, counted bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(e.Redemption, remembered{record: record, block: block, counted: counted})
+	s.set(e.Redemption, remembered{entry: e, block: block, counted: counted})
 }
 
-// settle notes that the ledger has a redemption, as this record; count is the entry to count in users, unless it is counted already
-// or nil. Of the settled ones the oldest is forgotten.
-func (m *memory) settle(hash models.ID, record encoded, count *models.Entry) {
-	s := m.shard(hash)
+// settle notes that the ledger has a redemption, as this entry; count says whether to count it in users, unless it is counted already. Of the
+// settled ones the oldest is forgotten.
+func (m *memory) settle(e *models.Entry, count bool) {
+	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	hash := e.Redemption
 	r, known := s.known[hash]
 	if known && r.settled {
 		return
 	}
 	counted := known && r.counted
-	if count != nil && !counted {
-		m.users.add(count)
+	if count && !counted {
+		m.users.add(e)
 		counted = true
 	}
-	s.set(hash, remembered{record: record, settled: true, counted: counted})
+	s.set(hash, remembered{entry: e, settled: true, counted: counted})
 	if len(s.settled) < rememberedPerShard {
 		s.settled = append(s.settled, hash)
 		return
@@ -127,9 +125,7 @@ func (s *memoryShard) set(hash models.ID, r remembered) {
 
 func (m *memory) drop(s *memoryShard, hash models.ID) {
 	if r := s.known[hash]; r.counted {
-		if e, err := decodeRecord(r.record.kind, r.record.payload); err == nil {
-			m.users.release(&e)
-		}
+		m.users.release(r.entry)
 	}
 	delete(s.known, hash)
 }

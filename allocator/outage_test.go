@@ -1,6 +1,7 @@
 package allocator_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (j *testJournal) Append(_ context.Context, kind byte, payload []byte) (uint
 		j.records = map[uint64]journalRecord{}
 	}
 	j.last++
-	j.records[j.last] = journalRecord{kind, payload}
+	j.records[j.last] = journalRecord{kind, bytes.Clone(payload)}
 	return j.last, j.broken
 }
 

@@ -30,25 +30,12 @@ type record struct {
 	Metadata       *string   `json:"metadata,omitempty"`
 	CreatedAt      int64     `json:"created_at_us"` // models.Micros
 	HoldExpiresAt  *int64    `json:"hold_expires_at_us,omitempty"`
-
-	// CartID is set in memory only: carts are never acknowledged from the journal.
-	CartID *models.CartID `json:"cart_id,omitempty"`
 }
 
-// encoded is an entry in the journal's form. It is never changed.
-type encoded struct {
-	kind    byte
-	payload []byte
-}
-
-// encodeRecord gives the journal's form of an entry that was spent from its lease. It is written member by member, since every
+// appendRecord appends the journal's form of an entry that was spent from its lease. It is written member by member, since every
 // acknowledgement of mode fast waits for it; decodeRecord reads the tags, and a test holds the two together.
-func encodeRecord(e *models.Entry) (encoded, error) {
-	kind := recordRedeem
-	if e.Kind == models.KindHold {
-		kind = recordHold
-	}
-	w := jsonout.Members{Out: make([]byte, 0, roomOf(e))}
+func appendRecord(out []byte, e *models.Entry) (kind byte, payload []byte, err error) {
+	w := jsonout.Members{Out: out}
 	w.Text(`{"offer_id":`, e.OfferID)
 	w.ID(`,"entry_id":`, e.ID)
 	w.Text(`,"user_id":`, e.UserID)
@@ -59,36 +46,20 @@ func encodeRecord(e *models.Entry) (encoded, error) {
 	w.ID(`,"node_id":`, e.NodeID)
 	optional(&w, `,"metadata":`, e.Metadata)
 	w.Integer(`,"created_at_us":`, int64(e.CreatedAt))
+	kind = recordRedeem
+	if e.Kind == models.KindHold {
+		kind = recordHold
+	}
 	if e.HoldExpiresAt != nil {
 		w.Integer(`,"hold_expires_at_us":`, int64(*e.HoldExpiresAt))
 	}
-	if e.CartID != nil {
-		w.Text(`,"cart_id":`, e.CartID.String())
-	}
-	return encoded{kind, append(w.Out, '}')}, w.Err
+	return kind, append(w.Out, '}'), w.Err
 }
 
 func optional(w *jsonout.Members, name string, value *string) {
 	if value != nil {
 		w.Text(name, *value)
 	}
-}
-
-// roomOf is about the size of an entry's record, not less unless much in it has to be escaped: it is kept in memory for long.
-func roomOf(e *models.Entry) int {
-	room := 256 + len(e.OfferID) + len(e.UserID) + len(e.IdempotencyKey)
-	if e.HoldExpiresAt != nil {
-		room += len(`,"hold_expires_at_us":1795000000000000`)
-	}
-	if e.CartID != nil {
-		room += len(`,"cart_id":""`) + 26
-	}
-	for _, text := range []*string{e.OrderID, e.Metadata} {
-		if text != nil {
-			room += len(`,"order_id":""`) + len(*text)
-		}
-	}
-	return room
 }
 
 // decodeRecord gives the entry back that a record holds.
@@ -108,6 +79,6 @@ func decodeRecord(kind byte, payload []byte) (models.Entry, error) {
 		OfferID: r.OfferID, ID: r.EntryID, Redemption: models.RedemptionIDOf(r.OfferID, r.IdempotencyKey).Hash, Kind: kinds[kind],
 		UserID: r.UserID, OrderID: r.OrderID, IdempotencyKey: r.IdempotencyKey, Units: r.Units,
 		LeaseID: r.LeaseID, NodeID: r.NodeID, Metadata: r.Metadata, CreatedAt: models.Micros(r.CreatedAt),
-		HoldExpiresAt: (*models.Micros)(r.HoldExpiresAt), CartID: r.CartID,
+		HoldExpiresAt: (*models.Micros)(r.HoldExpiresAt),
 	}, nil
 }

@@ -19,7 +19,7 @@ func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemReques
 	e := a.entry(models.RedemptionIDOf(offerID, req.Key), &req)
 	f := a.flights.start(e.RedemptionID())
 	if f == nil {
-		if r, known, err := a.remembered(ctx, &e); known { // what is still under way of it changes nothing about that
+		if r, known, err := a.remembered(ctx, &e); known { // an earlier request with this key has succeeded: no need to wait for the one under way
 			return r, err
 		}
 		var err error
@@ -70,7 +70,7 @@ func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *model
 	switch {
 	case err == nil && !r.Replayed:
 		e.LeaseID = r.Redemption.LeaseID
-		a.remember(&e, offer.LimitsUsers())
+		a.remember(offer, e)
 	case errors.Is(err, models.ErrLedgerUnavailable):
 		return a.outage(ctx, offer, e)
 	case errors.Is(err, models.ErrOutcomeUnknown):

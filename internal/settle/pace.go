@@ -16,8 +16,8 @@ const (
 	yieldFor = 10 * time.Second
 	// calmFor is how long there must have been no burst before the next one is another one.
 	calmFor = time.Second
-	// maxYielding bounds the entries of a node that wait so, and with them its memory: they take about 1 kB each.
-	maxYielding = 1 << 17
+	// maxYielding bounds the entries of a node that wait so, and with them its memory: about 1.5 kB each, with what garbage collection lets lie.
+	maxYielding = 1 << 18
 	// manyArrivals is how many entries in gatherFor make a burst.
 	manyArrivals = 50
 )
@@ -32,7 +32,7 @@ func (q *queue) next() *batch {
 
 // gather waits for others that may share a batch, where nobody waits for its answer.
 func (q *queue) gather() {
-	for end := q.settler.now().Add(gatherFor); q.patient(maxBatchEntries); {
+	for end := q.settler.now().Add(gatherFor); q.mayGather(); {
 		if left := end.Sub(q.settler.now()); left <= 0 || !q.wait(left) {
 			return
 		}
@@ -45,18 +45,23 @@ func (q *queue) yields() bool { return q.mayYield() && q.settler.shouldYield() }
 // mayYield reports whether nobody can miss soon what is in the queue. Whoever has taken a hold will confirm or cancel it, on any node; a
 // refund on a pool, or a request in another mode than fast, would have to wait behind all that was kept back.
 func (q *queue) mayYield() bool {
-	if q.block.Kind != models.KindBlock || q.block.Mode != models.ModeFast || !q.patient(maxYielding) {
+	if q.block.Kind != models.KindBlock || q.block.Mode != models.ModeFast {
 		return false
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.holds == 0 && len(q.apart) == 0
+	return q.patient(maxYielding) && q.holds == 0 && len(q.apart) == 0
 }
 
-// patient reports whether all that came in was acknowledged already, and is less than enough.
-func (q *queue) patient(enough int) bool {
+// mayGather reports whether nobody waits for a batch, and there is room for others in it.
+func (q *queue) mayGather() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.patient(maxBatchEntries)
+}
+
+// patient reports whether all that came in was acknowledged already, and is less than enough. mu is held.
+func (q *queue) patient(enough int) bool {
 	n := len(q.items)
 	return n > 0 && n < enough && q.waiting == 0 && len(q.pieces) == 0 && !q.block.IsHurried()
 }
