@@ -39,7 +39,7 @@ var (
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrBusy: the database answered, and others held its locks for too long. Nothing was changed.
 	ErrBusy = errors.New("ledger busy")
-	// ErrOverloaded: a queue of this node is full. Nothing was changed.
+	// ErrOverloaded: a queue of this node is full, or its connections to the database are all in use. Nothing was changed.
 	ErrOverloaded = errors.New("overloaded")
 	// ErrDraining: this node is going away. Nothing was changed.
 	ErrDraining = errors.New("draining")

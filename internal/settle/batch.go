@@ -21,6 +21,7 @@ type batch struct {
 	items   []*item
 	bytes   int
 	isPiece bool    // of a batch that met a lock
+	hasTurn bool    // for its first attempt
 	late    []*item // they were claimed to be refused: their time was over
 }
 
@@ -87,6 +88,9 @@ func (q *queue) settle(b *batch) bool {
 	}
 	verdicts, err := q.attempt(ctx, b)
 	cancel()
+	if b.hasTurn {
+		q.settler.bookings.end()
+	}
 	if errors.Is(err, models.ErrOutcomeUnknown) {
 		verdicts, err = q.untilKnown(b, err)
 	}
@@ -107,9 +111,10 @@ func (q *queue) settle(b *batch) bool {
 func (q *queue) untilKnown(b *batch, cause error) ([]models.Verdict, error) {
 	q.settler.logger.Warn().Err(cause).Str("offer_id", q.block.OfferID).Stringer("lease_id", q.block.LeaseID).
 		Int64("batch", q.settled+1).Int("entries", len(b.items)).Msg("outcome of a batch unknown, it runs again until it is known")
-	for backoff := newBackoff(); backoff.Wait(q.settler.stop); {
+	for backoff := newBackoff(); backoff.Wait(q.settler.stop) && q.settler.bookings.take(q.settler.stop); {
 		q.settler.metrics.repeated.Inc()
 		verdicts, err := q.attempt(q.settler.stop, b)
+		q.settler.bookings.end()
 		if err == nil || errors.Is(err, models.ErrLeaseClosed) {
 			return verdicts, err
 		}

@@ -9,12 +9,8 @@ import (
 	"tranche/models"
 )
 
-const (
-	// cartsAtOnce leaves most of the store's connections to the batches, which do more with one.
-	cartsAtOnce = 16
-	// maxCartsWaiting bounds those that wait for their turn.
-	maxCartsWaiting = 1024
-)
+// maxCartsWaiting bounds those that wait for their turn.
+const maxCartsWaiting = 1024
 
 // cart is a transaction over several leases, with its requester.
 type cart struct {
@@ -64,19 +60,15 @@ func (s *Settler) admit(ctx context.Context) error {
 		return models.ErrOverloaded
 	}
 	defer s.cartsWaiting.Add(-1)
-	select {
-	case s.carts <- struct{}{}:
-	case <-ctx.Done():
+	if !s.carts.take(ctx) {
 		return models.ErrLedgerUnavailable
 	}
 	if !s.start() {
-		s.endTurn()
+		s.carts.end()
 		return models.ErrDraining
 	}
 	return nil
 }
-
-func (s *Settler) endTurn() { <-s.carts }
 
 // settleCart decides a cart whose turn it is.
 func (s *Settler) settleCart(c *cart) ([]models.Verdict, error) {
@@ -86,7 +78,7 @@ func (s *Settler) settleCart(c *cart) ([]models.Verdict, error) {
 	}
 	verdicts, err := s.attemptCart(ctx, c)
 	cancel()
-	s.endTurn()
+	s.carts.end()
 	if errors.Is(err, models.ErrOutcomeUnknown) {
 		return s.cartUntilKnown(c, err)
 	}
@@ -98,14 +90,12 @@ func (s *Settler) settleCart(c *cart) ([]models.Verdict, error) {
 func (s *Settler) cartUntilKnown(c *cart, cause error) ([]models.Verdict, error) {
 	s.logger.Warn().Err(cause).Stringer("cart_id", c.ID).Msg("outcome of a cart unknown, it runs again until it is known")
 	for backoff := newBackoff(); backoff.Wait(s.stop); {
-		select {
-		case s.carts <- struct{}{}:
-		case <-s.stop.Done():
-			return nil, models.ErrOutcomeUnknown
+		if !s.carts.take(s.stop) {
+			break
 		}
 		s.metrics.repeated.Inc()
 		verdicts, err := s.attemptCart(s.stop, c)
-		s.endTurn()
+		s.carts.end()
 		if _, refused := errors.AsType[*models.CartError](err); err == nil || refused {
 			return verdicts, err
 		}

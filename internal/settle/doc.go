@@ -13,8 +13,8 @@
 // # What can become of a batch
 //
 //   - It committed: each entry has its verdict.
-//   - It certainly did not (the database was away, or the time was over, before COMMIT was sent): all its requesters hear so, and
-//     their units go back.
+//   - It certainly did not (the database was away, no connection was free, or the time was over, before COMMIT was sent): all its
+//     requesters hear so, and their units go back.
 //   - A lock was in the way: it is taken apart, see below.
 //   - The lease is closed: nothing of it was or ever will be booked. The requesters may try another lease.
 //   - Unknown, because COMMIT's reply is missing: the same batch runs again, under the same number, until one of the above is known.
@@ -63,6 +63,10 @@
 // Nor does a queue in which somebody may miss something: a hold, which will be confirmed or cancelled soon, on any node; a refund pool's; an
 // entry that somebody waits for; a lease that was recalled, or of whose redemptions one is asked for on this node; what a journal brings at the
 // start, or a drain has to end with.
+//
+// After a burst there may be hundreds of queues with a long backlog each, one for each lease. Batches that nobody waits for take turns:
+// bookingsAtOnce run on a node, in the order in which they asked. So do batches that run again because their outcome is unknown, as all may
+// have to when a database comes back. All others run at once, and find a connection.
 //
 // An entry that is in the node's journal has to be booked, whatever happens. It has no deadline, is never refused, and is asked for
 // again, with pauses, until there is a verdict. When its lease is closed meanwhile, the ledger takes it as a late entry;

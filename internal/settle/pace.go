@@ -27,7 +27,36 @@ func (q *queue) next() *batch {
 	q.gather()
 	for q.yields() && q.wait(gatherFor) {
 	}
-	return q.take()
+	hasTurn := q.takeTurn()
+	b := q.take()
+	switch {
+	case b != nil:
+		b.hasTurn = hasTurn
+	case hasTurn:
+		q.settler.bookings.end()
+	}
+	return b
+}
+
+// takeTurn waits for a turn while nobody waits for an answer. After a burst there may be hundreds of queues with a long backlog each.
+func (q *queue) takeTurn() bool {
+	for q.isUnattended() {
+		select {
+		case q.settler.bookings <- struct{}{}:
+			return true
+		case <-q.hurry:
+		case <-q.settler.stop.Done():
+			return false
+		}
+	}
+	return false
+}
+
+// isUnattended reports whether nobody waits for what is next.
+func (q *queue) isUnattended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.unattended()
 }
 
 // gather waits for others that may share a batch, where nobody waits for its answer.
@@ -62,9 +91,11 @@ func (q *queue) mayGather() bool {
 
 // patient reports whether all that came in was acknowledged already, and is less than enough. mu is held.
 func (q *queue) patient(enough int) bool {
-	n := len(q.items)
-	return n > 0 && n < enough && q.waiting == 0 && len(q.pieces) == 0 && !q.block.IsHurried()
+	return q.unattended() && len(q.items) < enough && !q.block.IsHurried()
 }
+
+// unattended reports whether all that came in was acknowledged already. mu is held.
+func (q *queue) unattended() bool { return len(q.items) > 0 && q.waiting == 0 && len(q.pieces) == 0 }
 
 // shouldYield reports whether requests come in a burst and need the processors.
 func (s *Settler) shouldYield() bool {

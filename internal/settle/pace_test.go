@@ -1,23 +1,29 @@
 package settle
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"tranche/lease"
 	"tranche/models"
 )
 
 // acknowledge books so many entries, one every so often.
 func (b *bench) acknowledge(name string, n int, every time.Duration) {
+	b.acknowledgeOn(b.block, name, n, every)
+}
+
+func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time.Duration) {
 	for i := range n {
-		if !b.block.Spend(1, time.Now()) {
+		if !block.Spend(1, time.Now()) {
 			b.t.Error("the block is empty")
 			return
 		}
-		b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(name, i))), hearing(func(v models.Verdict) {
+		b.settler.Book(block, b.offer, new(redeem(fmt.Sprint(name, i))), hearing(func(v models.Verdict) {
 			if v.Err != nil {
 				b.t.Error(v.Err)
 			}
@@ -66,6 +72,69 @@ func TestSlowTransactionsAreNotTakenForCalm(t *testing.T) {
 			t.Errorf("%d were booked in 20 s, by transactions of 1.2 s for %d each", got, maxBatchEntries)
 		}
 		b.ledger.takes(0)
+	})
+}
+
+// A burst on an offer with small leases leaves hundreds of queues. They must not take all connections when it is over, at once.
+func TestAfterABurstBookingsTakeTurns(t *testing.T) {
+	inBubble(t, 1000, func(t *testing.T, b *bench) {
+		const leases, each = 100, 1000
+		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error {
+			o.Budget, o.BudgetTarget = o.Budget+leases*each, o.Budget+leases*each
+			return nil
+		}, models.Audit{}); err != nil {
+			t.Fatal(err)
+		}
+		b.ledger.takes(20 * time.Millisecond)
+		b.busy.Store(true)
+		b.acknowledge("before", 100, fast)
+		blocks := make([]*lease.Block, leases)
+		for i := range blocks {
+			blocks[i] = b.grant(each)
+			b.acknowledgeOn(blocks[i], fmt.Sprint("burst", i, "-"), each, fast/4)
+		}
+		b.busy.Store(false)
+		for range 20 {
+			began := time.Now()
+			if _, err := b.redeem(fmt.Sprint(began.UnixNano()), time.Second); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 2*20*time.Millisecond { // one may be under way
+				t.Errorf("a request waited for %s behind what nobody waits for", took)
+			}
+		}
+		b.settler.running.Wait()
+		if n := b.ledger.most; n > bookingsAtOnce+1 {
+			t.Errorf("%d batches ran at once", n)
+		}
+		for _, block := range blocks {
+			if block.Pending() > 0 {
+				t.Fatalf("%d of a lease are pending", block.Pending())
+			}
+		}
+	})
+}
+
+// When all connections are in use, more and smaller transactions would be the worst answer.
+func TestABatchThatFoundNoConnectionIsNotDivided(t *testing.T) {
+	inBubble(t, 1000, func(t *testing.T, b *bench) {
+		crowded := time.Now().Add(10 * time.Second)
+		b.ledger.before = func(models.Batch) error {
+			if time.Now().Before(crowded) {
+				time.Sleep(4 * time.Second)
+				return models.ErrOverloaded
+			}
+			return nil
+		}
+		b.acknowledge("owed", 100, 0)
+		if _, err := b.redeem("waits", 5*time.Second); !errors.Is(err, models.ErrOverloaded) {
+			t.Errorf("want ErrOverloaded: %v", err)
+		}
+		b.settler.running.Wait()
+		if n := b.ledger.attempts(); n > 5 {
+			t.Errorf("%d attempts", n)
+		}
+		b.check(100)
 	})
 }
 

@@ -31,7 +31,8 @@ type Settler struct {
 	burst burst        // of those that come
 	hasty atomic.Bool
 
-	carts        chan struct{} // a turn for each that is under way
+	bookings     turns // of batches that nobody waits for, and of those that run once more
+	carts        turns
 	cartsWaiting atomic.Int64
 
 	mu       sync.Mutex // a queue or cart starts either before Stop, which waits for it, or not at all
@@ -54,7 +55,7 @@ type Config struct {
 func New(cfg Config, ledger Ledger) *Settler {
 	s := &Settler{
 		ledger: ledger, now: cfg.Now, busy: cfg.Busy, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		carts: make(chan struct{}, cartsAtOnce), draining: make(chan struct{}),
+		bookings: make(turns, bookingsAtOnce), carts: make(turns, cartsAtOnce), draining: make(chan struct{}),
 	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s

@@ -37,6 +37,8 @@ type faulty struct {
 	*storetest.Fake
 	sizes  []int // of the batches that were sent
 	mu     sync.Mutex
+	now    int                      // how many are under way,
+	most   int                      // and were at most
 	before func(models.Batch) error // an error instead of the transaction
 	after  func(models.Batch) error // an error instead of its answer
 	judge  func([]models.Verdict)   // changes its answer
@@ -46,6 +48,13 @@ type faulty struct {
 func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {
 	f.mu.Lock()
 	f.sizes = append(f.sizes, len(b.Wanted))
+	f.now++
+	f.most = max(f.most, f.now)
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.now--
+	}()
 	before, after, judge, slow := f.before, f.after, f.judge, f.slow
 	f.mu.Unlock()
 	time.Sleep(slow)

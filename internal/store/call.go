@@ -64,6 +64,8 @@ func outcome(err error) error {
 		return fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, err)
 	case conflict, lockWaited:
 		return fmt.Errorf("%w: %w", models.ErrBusy, err)
+	case crowded:
+		return fmt.Errorf("%w: %w", models.ErrOverloaded, err)
 	default:
 		return err
 	}
@@ -176,7 +178,7 @@ func (m *callMetrics) count(err error) {
 		m.unknown.Inc()
 	case errors.Is(err, models.ErrLedgerUnavailable):
 		m.unavailable.Inc()
-	case errors.Is(err, models.ErrBusy):
+	case errors.Is(err, models.ErrBusy), errors.Is(err, models.ErrOverloaded):
 		m.busy.Inc()
 	case classify(err) == refusal:
 		m.refused.Inc()

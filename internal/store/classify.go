@@ -24,6 +24,7 @@ const (
 	duplicate       // a unique key is taken, or what was read is outdated: somebody else was first
 	conflict        // a deadlock or the like: rolled back, worth running again
 	lockWaited      // another session kept its locks for as long as we were willing to wait
+	crowded         // others of this process had all connections for as long as we were willing to wait
 	badConn         // the connection was dead before anything was sent on it
 	away            // the database can't be asked, or can't serve
 	unknown         // COMMIT was sent and its reply is missing
@@ -33,8 +34,11 @@ const (
 // errOvertaken: what this transaction has planned does not fit with what others have written. It has to read that first.
 var errOvertaken = errors.New("overtaken by other entries")
 
-// errLocked: somebody in this process or beside it has the lock that we waited for.
+// errLocked: another process has the lock that we waited for.
 var errLocked = errors.New("locked by others")
+
+// errCrowded: it was not our turn in all the time we had.
+var errCrowded = errors.New("too many transactions of this node")
 
 // refusals are the errors of the domain that a store gives.
 var refusals = [...]error{
@@ -61,6 +65,8 @@ func classify(err error) kind {
 		return duplicate
 	case errors.Is(err, errLocked), errors.Is(err, models.ErrBusy):
 		return lockWaited
+	case errors.Is(err, errCrowded), errors.Is(err, models.ErrOverloaded):
+		return crowded
 	case isRefusal(err):
 		return refusal
 	case errors.As(err, &inMySQL):

@@ -7,7 +7,8 @@
 // sentinels of package models and nothing of a driver:
 //
 //	ErrLedgerUnavailable  nothing was changed: the database is away, did not answer in time, or the breaker is open
-//	ErrBusy               nothing was changed: others held locks for longer than we waited, or pool and retries were used up
+//	ErrBusy               nothing was changed: others held locks for longer than we waited, or retries were used up
+//	ErrOverloaded         nothing was changed: the node's own calls had all connections for longer than we waited
 //	ErrOutcomeUnknown     COMMIT was sent and its reply is missing; the change may still come true
 //
 // Only a database that is away counts against the breaker. A refusal, a taken key, a deadlock are answers of a database that is

@@ -208,7 +208,7 @@ func discard(conn *sql.Conn) {
 func (s *Store) conn(ctx context.Context) (*sql.Conn, error) {
 	conn, err := s.pool.Conn(ctx)
 	if err != nil && errors.Is(err, context.DeadlineExceeded) && s.pool.Stats().InUse >= s.max {
-		return nil, fmt.Errorf("%w: all connections are in use: %w", errLocked, err)
+		return nil, fmt.Errorf("%w: all connections are in use: %w", errCrowded, err)
 	}
 	return conn, err
 }
@@ -221,7 +221,7 @@ func (s *Store) becomeWriter(ctx context.Context) error {
 	case s.writer <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: the file's one writer: %w", errLocked, ctx.Err())
+		return fmt.Errorf("%w: the file's one writer: %w", errCrowded, ctx.Err())
 	}
 }
 

@@ -62,7 +62,8 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 
 // isAway reports whether the database could not be asked: the one thing that is worth waiting for.
 func isAway(err error) bool {
-	return errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) || errors.Is(err, models.ErrBusy)
+	return errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) ||
+		errors.Is(err, models.ErrBusy) || errors.Is(err, models.ErrOverloaded)
 }
 
 // settleAll may be repeated from its beginning at any point.

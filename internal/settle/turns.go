@@ -1,0 +1,25 @@
+package settle
+
+import "context"
+
+// Of the store's connections, whoever waits for an answer must always find one: a batch of requests, a grant, a look-up. So the others
+// take turns.
+const (
+	bookingsAtOnce = 8
+	cartsAtOnce    = 16 // each does less with its connection than a batch
+)
+
+// turns bounds what runs at once: its capacity. Who came first has the next turn.
+type turns chan struct{}
+
+// take waits for a turn. It gives false when ctx ended first.
+func (t turns) take(ctx context.Context) bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t turns) end() { <-t }
