@@ -10,6 +10,9 @@
 //	                       ▲                   │
 //	                       └─── not decided ───┘
 //
+// Entries that somebody waits for go first, and so do holds, which will be confirmed or cancelled soon, on any node: a backlog, of a burst
+// or an outage, may take seconds. A batch has room for both.
+//
 // # What can become of a batch
 //
 //   - It committed: each entry has its verdict.
@@ -60,9 +63,9 @@
 // requests. The journal takes the burst up, and what it costs to settle it is spent when it is over, or after ten seconds: what lasts longer is
 // no burst, and is kept up with from then on, until there was calm for a second. A node that owes maxYielding entries doesn't yield.
 //
-// Nor does a queue in which somebody may miss something: a hold, which will be confirmed or cancelled soon, on any node; a refund pool's; an
-// entry that somebody waits for; a lease that was recalled, or of whose redemptions one is asked for on this node; what a journal brings at the
-// start, or a drain has to end with.
+// Nor does a queue in which somebody may miss something: a hold; a refund pool's; an entry that somebody waits for; a lease that was recalled,
+// or of whose redemptions one is asked for on this node (what asks may have to ask again: it waits for all that its lease had acknowledged
+// before); what a journal brings at the start, or a drain has to end with.
 //
 // After a burst there may be hundreds of queues with a long backlog each, one for each lease. Batches that nobody waits for take turns:
 // bookingsAtOnce run on a node, in the order in which they asked. So do batches that run again because their outcome is unknown, as all may

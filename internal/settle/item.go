@@ -32,6 +32,9 @@ func spent(e *models.Entry) int64 {
 	return 0
 }
 
+// isWanted reports whether somebody waits for the item, or will soon: whoever has taken a hold confirms or cancels it, on any node.
+func (it *item) isWanted() bool { return !it.acknowledged || it.entry.Kind == models.KindHold }
+
 // late reports whether the item's time is over.
 func (it *item) late(now time.Time) bool { return !it.deadline.IsZero() && !now.Before(it.deadline) }
 

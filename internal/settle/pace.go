@@ -71,15 +71,15 @@ func (q *queue) gather() {
 // yields reports whether the processors are better left to those who wait for an answer.
 func (q *queue) yields() bool { return q.mayYield() && q.settler.shouldYield() }
 
-// mayYield reports whether nobody can miss soon what is in the queue. Whoever has taken a hold will confirm or cancel it, on any node; a
-// refund on a pool, or a request in another mode than fast, would have to wait behind all that was kept back.
+// mayYield reports whether nobody can miss soon what is in the queue: not where refunds come to a pool, or requests in another mode than
+// fast.
 func (q *queue) mayYield() bool {
 	if q.block.Kind != models.KindBlock || q.block.Mode != models.ModeFast {
 		return false
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.patient(maxYielding) && q.holds == 0 && len(q.apart) == 0
+	return q.patient(maxYielding) && len(q.wanted)+len(q.apart) == 0
 }
 
 // mayGather reports whether nobody waits for a batch, and there is room for others in it.
@@ -91,11 +91,13 @@ func (q *queue) mayGather() bool {
 
 // patient reports whether all that came in was acknowledged already, and is less than enough. mu is held.
 func (q *queue) patient(enough int) bool {
-	return q.unattended() && len(q.items) < enough && !q.block.IsHurried()
+	return q.unattended() && len(q.wanted)+len(q.items) < enough && !q.block.IsHurried()
 }
 
 // unattended reports whether all that came in was acknowledged already. mu is held.
-func (q *queue) unattended() bool { return len(q.items) > 0 && q.waiting == 0 && len(q.pieces) == 0 }
+func (q *queue) unattended() bool {
+	return len(q.wanted)+len(q.items) > 0 && q.waiting == 0 && len(q.pieces) == 0
+}
 
 // shouldYield reports whether requests come in a burst and need the processors.
 func (s *Settler) shouldYield() bool {

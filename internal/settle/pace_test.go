@@ -32,6 +32,15 @@ func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time
 	}
 }
 
+// bookHold books a hold that was acknowledged.
+func (b *bench) bookHold(key string) {
+	b.block.Spend(1, time.Now())
+	e := redeem(key)
+	ends := models.MicrosOf(time.Now().Add(time.Hour))
+	e.Kind, e.HoldExpiresAt = models.KindHold, &ends
+	b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+}
+
 // booked is how many entries the ledger has.
 func (b *bench) booked() int64 {
 	b.t.Helper()
@@ -115,6 +124,35 @@ func TestAfterABurstBookingsTakeTurns(t *testing.T) {
 	})
 }
 
+// What was kept back, or is left of an outage, may be a lot. Whoever waits for an answer, or is going to confirm a hold, must not stand
+// behind it.
+func TestABacklogIsOvertaken(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		const commit = 20 * time.Millisecond
+		b.ledger.takes(commit)
+		b.block.Mode = models.ModeAvailable
+		b.acknowledge("backlog", 20_000, 0)
+		began := time.Now()
+		if _, err := b.redeem("waits", 5*time.Second); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 2*commit {
+			t.Errorf("a request waited for %s", took)
+		}
+		b.bookHold("hold")
+		time.Sleep(2*commit + time.Millisecond)
+		balance, err := b.fake.Balance(t.Context(), "o")
+		if err != nil || balance.Held != 1 {
+			t.Errorf("%d are held (%v)", balance.Held, err)
+		}
+		if balance.Redeemed > 19_000 {
+			t.Errorf("%d are booked already: there was no backlog", balance.Redeemed)
+		}
+		b.settler.running.Wait()
+		b.check(20_001)
+	})
+}
+
 // When all connections are in use, more and smaller transactions would be the worst answer.
 func TestABatchThatFoundNoConnectionIsNotDivided(t *testing.T) {
 	inBubble(t, 1000, func(t *testing.T, b *bench) {
@@ -138,13 +176,17 @@ func TestABatchThatFoundNoConnectionIsNotDivided(t *testing.T) {
 	})
 }
 
-// Whoever waits is admitted however much is acknowledged and kept back.
+// Whoever waits is admitted however much is acknowledged and kept back, and does not wait with it.
 func TestABacklogTurnsNobodyAway(t *testing.T) {
 	inBubble(t, 100_000, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
 		b.acknowledge("burst", 2*maxQueued, fast/4)
+		before, began := b.booked(), time.Now()
 		if _, err := b.redeem("waits", 5*time.Second); err != nil {
 			t.Error(err)
+		}
+		if took := time.Since(began); before > 4*maxBatchEntries || took > 0 {
+			t.Errorf("waited for %s, and %d of the burst were booked before", took, before)
 		}
 	})
 }
@@ -154,11 +196,7 @@ func TestABurstOfHoldsIsSettledMeanwhile(t *testing.T) {
 	inBubble(t, 100_000, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
 		for i := range 2000 {
-			b.block.Spend(1, time.Now())
-			e := redeem(fmt.Sprint(i))
-			ends := models.MicrosOf(time.Now().Add(time.Minute))
-			e.Kind, e.HoldExpiresAt = models.KindHold, &ends
-			b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+			b.bookHold(fmt.Sprint(i))
 			time.Sleep(fast)
 		}
 		balance, err := b.fake.Balance(t.Context(), "o")
@@ -220,11 +258,7 @@ func TestWhatIsPutBackCountsAsBefore(t *testing.T) {
 			return nil
 		}
 		for i := range 10 {
-			b.block.Spend(1, time.Now())
-			e := redeem(fmt.Sprint("hold", i))
-			ends := models.MicrosOf(time.Now().Add(time.Hour))
-			e.Kind, e.HoldExpiresAt = models.KindHold, &ends
-			b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+			b.bookHold(fmt.Sprint("hold", i))
 		}
 		time.Sleep(5 * time.Second)
 		b.check(0)
@@ -336,13 +370,8 @@ func TestANodeKeepsOnlySoManyEntriesBack(t *testing.T) {
 	})
 }
 
-func TestWhoeverWaitsEndsTheYielding(t *testing.T) {
+func TestWhatEndsTheYielding(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, b *bench){
-		"a request": func(t *testing.T, b *bench) {
-			if _, err := b.redeem("waits", time.Second); err != nil {
-				t.Error(err)
-			}
-		},
 		"a recall": func(_ *testing.T, b *bench) {
 			b.block.Hurry()
 			time.Sleep(2 * gatherFor)

@@ -30,12 +30,12 @@ type queue struct {
 	mu      sync.Mutex
 	offer   *models.Offer // the newest that a requester knew
 	pieces  [][]*item     // of batches that met a lock, to be run first
-	items   []*item       // in order of arrival
+	wanted  []*item       // of whom somebody waits for an answer, or will soon
+	items   []*item       // all others. Both are in order of arrival
 	apart   []*item       // of parties that were alone with a lock, or shared a piece with one; run when there is nothing else
 	locked  map[string]bool
 	until   time.Time // when locked and apart end
-	waiting int       // of items, those that are not acknowledged
-	holds   int       // of items, those that are holds
+	waiting int       // of wanted, those that are not acknowledged
 	running bool
 }
 
@@ -78,7 +78,11 @@ func (q *queue) push(offer *models.Offer, it *item) error {
 	if q.offer == nil || q.offer.Version <= offer.Version {
 		q.offer = offer
 	}
-	q.items = append(q.items, it)
+	if it.isWanted() {
+		q.wanted = append(q.wanted, it)
+	} else {
+		q.items = append(q.items, it)
+	}
 	q.count(it, 1)
 	if !it.acknowledged || len(q.items) == maxBatchEntries {
 		select {
@@ -107,9 +111,8 @@ func (q *queue) run() {
 // end refuses everything in the queue: the Settler stops. What was acknowledged stays in the journal.
 func (q *queue) end() {
 	q.mu.Lock()
-	left := slices.Concat(append(q.pieces, q.items, q.apart)...)
-	q.pieces, q.items, q.apart, q.running = nil, nil, nil, false
-	q.waiting, q.holds = 0, 0
+	left := slices.Concat(append(q.pieces, q.wanted, q.items, q.apart)...)
+	q.pieces, q.wanted, q.items, q.apart, q.waiting, q.running = nil, nil, nil, nil, 0, false
 	q.mu.Unlock()
 	for _, it := range left {
 		if !it.acknowledged && it.state.CompareAndSwap(queued, withdrawn) {
@@ -141,22 +144,23 @@ func (q *queue) claim() *batch {
 		case b.isPiece:
 			b.claim(q.pieces[0])
 			q.pieces = q.pieces[1:]
-		case len(q.items) > 0:
-			q.items = q.claimItems(b)
+		case len(q.wanted)+len(q.items) > 0:
+			q.wanted = q.claimItems(b, q.wanted)
+			q.items = q.claimItems(b, q.items)
 		case len(q.apart) > 0:
 			q.apart = q.claimParty(b)
 		default:
-			q.items, q.running = nil, false
+			q.wanted, q.items, q.running = nil, nil, false
 		}
 	}
 	return b
 }
 
-// claimItems claims what came in, but for parties that are locked, which it sets apart. It gives what there was no room for.
-func (q *queue) claimItems(b *batch) (rest []*item) {
-	for i, it := range q.items {
+// claimItems claims items, but for parties that are locked, which it sets apart. It gives what there was no room for.
+func (q *queue) claimItems(b *batch, items []*item) (rest []*item) {
+	for i, it := range items {
 		if b.full(it) {
-			return q.items[i:]
+			return items[i:]
 		}
 		q.count(it, -1)
 		switch {
@@ -187,10 +191,8 @@ func (q *queue) rejoin(now time.Time) {
 	if now.Before(q.until) {
 		return
 	}
-	for _, it := range q.apart {
-		q.count(it, 1)
-	}
-	q.items, q.apart = append(q.apart, q.items...), nil
+	q.putBack(q.apart)
+	q.apart = nil
 	clear(q.locked)
 }
 
@@ -199,19 +201,27 @@ func (q *queue) requeue(items []*item) {
 	release(items)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.items = append(items, q.items...)
-	for _, it := range items {
-		q.count(it, 1)
-	}
+	q.putBack(items)
 }
 
-// count notes that an item has come to items, or with -1 that it has left them. mu is held.
+// putBack puts items in front. mu is held.
+func (q *queue) putBack(items []*item) {
+	var wanted, others []*item
+	for _, it := range items {
+		if it.isWanted() {
+			wanted = append(wanted, it)
+		} else {
+			others = append(others, it)
+		}
+		q.count(it, 1)
+	}
+	q.wanted, q.items = append(wanted, q.wanted...), append(others, q.items...)
+}
+
+// count notes that an item has come to wanted or items, or with -1 that it has left them. mu is held.
 func (q *queue) count(it *item, n int) {
 	if !it.acknowledged {
 		q.waiting += n
-	}
-	if it.entry.Kind == models.KindHold {
-		q.holds += n
 	}
 }
 
