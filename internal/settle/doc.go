@@ -65,7 +65,7 @@
 //
 // Nor does a queue in which somebody may miss something: a hold; a refund pool's; an entry that somebody waits for; a lease that was recalled,
 // or of whose redemptions one is asked for on this node (what asks may have to ask again: it waits for all that its lease had acknowledged
-// before); what a journal brings at the start, or a drain has to end with.
+// before); what a journal brings at the start.
 //
 // After a burst there may be hundreds of queues with a long backlog each, one for each lease. Batches that nobody waits for take turns:
 // bookingsAtOnce run on a node, in the order in which they asked. So do batches that run again because their outcome is unknown, as all may

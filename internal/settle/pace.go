@@ -101,7 +101,7 @@ func (q *queue) unattended() bool {
 
 // shouldYield reports whether requests come in a burst and need the processors.
 func (s *Settler) shouldYield() bool {
-	return s.busy != nil && !s.hasty.Load() && s.owed.Load() < maxYielding && s.burst.lasts(s.now(), s.busy())
+	return s.busy != nil && s.owed.Load() < maxYielding && s.burst.lasts(s.now(), s.busy())
 }
 
 // wait pauses for a while, or until there is a reason to look again. It gives false when the Settler stops.

@@ -376,10 +376,6 @@ func TestWhatEndsTheYielding(t *testing.T) {
 			b.block.Hurry()
 			time.Sleep(2 * gatherFor)
 		},
-		"a drain to come": func(_ *testing.T, b *bench) {
-			b.settler.Hurry()
-			time.Sleep(2 * gatherFor)
-		},
 		"a drain": func(t *testing.T, b *bench) { b.settler.Stop(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,6 @@ type Settler struct {
 
 	owed  atomic.Int64 // entries that were acknowledged and are not booked
 	burst burst        // of those that come
-	hasty atomic.Bool
 
 	bookings     turns // of batches that nobody waits for, and of those that run once more
 	carts        turns
@@ -74,9 +73,6 @@ func (s *Settler) Stop(ctx context.Context) {
 	s.running.Wait()
 	s.cancel()
 }
-
-// Hurry says that there won't be time later: from now on nothing yields to requests.
-func (s *Settler) Hurry() { s.hasty.Store(true) }
 
 // start counts one more queue or cart that runs, unless the Settler stops.
 func (s *Settler) start() bool {

@@ -7,9 +7,11 @@ import (
 	"tranche/internal/run"
 )
 
-// A drain, after the time for which it goes on serving, ends within drainWithin and what one call to a database that does not answer
-// takes (4.5 s): together less than 10 s. Requests get the first part of it.
+// A drain, after the time for which it goes on serving, lasts while the database takes what is owed, at most drainAtMost: after a burst
+// that may be some hundred thousand entries, and nobody may come for the journal of a node that does not start again. Else it ends within
+// drainWithin and what one call to a database that does not answer takes (4.5 s): together less than 10 s. Requests get the first part.
 const (
+	drainAtMost   = time.Minute
 	drainWithin   = 5 * time.Second
 	drainRequests = 3500 * time.Millisecond
 )
@@ -19,11 +21,13 @@ const (
 func (n *Node) drain(begun <-chan struct{}) {
 	started := n.state.Swap(draining) != starting
 	n.log.Info().Msg("draining")
-	n.settler.Hurry()
 	if started {
 		run.Pause(context.Background(), n.config.DrainWait)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
+	ctx, cancel := whileLess(func() int64 {
+		records, _ := n.journal.Backlog()
+		return records
+	})
 	defer cancel()
 	<-begun
 	n.sweeping.Wait()
@@ -36,6 +40,23 @@ func (n *Node) drain(begun <-chan struct{}) {
 		n.log.Warn().Int64("records", records).Msg("left in the journal, for the next start to settle")
 	}
 	n.log.Info().Msg("drained")
+}
+
+// whileLess gives a context that ends when what is owed has not become less for drainWithin, or after drainAtMost.
+func whileLess(owed func() int64) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainAtMost)
+	go func() {
+		defer cancel()
+		latest, since := owed(), time.Now()
+		for run.Pause(ctx, 50*time.Millisecond) && time.Since(since) < drainWithin {
+			now := owed()
+			if now < latest {
+				since = time.Now()
+			}
+			latest = now
+		}
+	}()
+	return ctx, cancel
 }
 
 // stopServing ends when no request is being handled any more, or with ctx.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tranche/internal/faultproxy"
@@ -89,6 +90,30 @@ func TestADrainWithoutADatabaseEndsInTimeAndLeavesTheRestToTheNextStart(t *testi
 	}
 	if b := balance(t, direct, "strict"); b.Redeemed != 1 || b.Allocated != 1 {
 		t.Errorf("of strict, after the next start: %+v", b)
+	}
+}
+
+func TestADrainLastsWhileWhatIsOwedBecomesLess(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		shrinks time.Duration // from the start on
+		want    time.Duration
+	}{
+		{"nothing is owed", 0, drainWithin},
+		{"the database takes it for a while", 20 * time.Second, 20*time.Second + drainWithin},
+		{"it is too much", time.Hour, drainAtMost},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				ctx, cancel := whileLess(func() int64 { return int64(time.Hour - min(time.Since(began).Truncate(time.Second), c.shrinks)) })
+				defer cancel()
+				<-ctx.Done()
+				if took := time.Since(began); took < c.want || took > c.want+100*time.Millisecond {
+					t.Errorf("it ended after %s, want %s", took, c.want)
+				}
+			})
+		})
 	}
 }
 
