@@ -21,7 +21,7 @@ type batch struct {
 	items   []*item
 	bytes   int
 	isPiece bool    // of a batch that met a lock
-	hasTurn bool    // for its first attempt
+	turn    turns   // of what it has one, for its first attempt; nil: it needs none
 	late    []*item // they were claimed to be refused: their time was over
 }
 
@@ -88,9 +88,7 @@ func (q *queue) settle(b *batch) bool {
 	}
 	verdicts, err := q.attempt(ctx, b)
 	cancel()
-	if b.hasTurn {
-		q.settler.bookings.end()
-	}
+	b.turn.end()
 	if errors.Is(err, models.ErrOutcomeUnknown) {
 		verdicts, err = q.untilKnown(b, err)
 	}

@@ -60,15 +60,15 @@
 // who do wait. One who does ends the gathering.
 //
 // In a burst, a fast offer's waits for longer: while many entries come in, and goroutines have to wait for a processor, settling yields to
-// requests. The journal takes the burst up, and what it costs to settle it is spent when it is over, or after ten seconds: what lasts longer is
-// no burst, and is kept up with from then on, until there was calm for a second. A node that owes maxYielding entries doesn't yield.
+// requests. The journal takes the burst up, and what it costs to settle it is spent when it is over. What lasts longer than ten seconds is
+// settled meanwhile, one whole batch after the other, until there was calm for a second. A node that owes maxYielding entries doesn't yield.
 //
 // Nor does a queue in which somebody may miss something: a hold; a refund pool's; an entry that somebody waits for; a lease that was recalled,
 // or of whose redemptions one is asked for on this node (what asks may have to ask again: it waits for all that its lease had acknowledged
 // before); what a journal brings at the start.
 //
-// After a burst there may be hundreds of queues with a long backlog each, one for each lease. Batches that nobody waits for take turns:
-// bookingsAtOnce run on a node, in the order in which they asked. So do batches that run again because their outcome is unknown, as all may
+// Then there may be hundreds of queues with a long backlog each, one for each lease. Batches that nobody waits for take turns:
+// bookingsAtOnce run on a node, in the order in which they asked; of whole ones, while the burst lasts, backlogsAtOnce. So do batches that run again because their outcome is unknown, as all may
 // have to when a database comes back. All others run at once, and find a connection.
 //
 // An entry that is in the node's journal has to be booked, whatever happens. It has no deadline, is never refused, and is asked for

@@ -32,6 +32,17 @@ func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time
 	}
 }
 
+// raise adds to the budget.
+func (b *bench) raise(units int64) {
+	b.t.Helper()
+	if _, err := b.fake.ChangeOffer(b.t.Context(), "o", nil, func(o *models.Offer) error {
+		o.Budget, o.BudgetTarget = o.Budget+units, o.BudgetTarget+units
+		return nil
+	}, models.Audit{}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // bookHold books a hold that was acknowledged.
 func (b *bench) bookHold(key string) {
 	b.block.Spend(1, time.Now())
@@ -69,6 +80,50 @@ func TestABurstOnBusyProcessorsIsSettledAfterIt(t *testing.T) {
 	})
 }
 
+// While settling yields, processors are short less often: that is no reason to start.
+func TestABurstLastsThoughProcessorsAreShortOnlyNowAndThen(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		for i := range 4 {
+			b.busy.Store(true)
+			b.acknowledge(fmt.Sprint("short", i, "-"), 500, fast)
+			b.busy.Store(false)
+			b.acknowledge(fmt.Sprint("spare", i, "-"), 7500, fast)
+		}
+		if got := b.booked(); got > 4*maxBatchEntries {
+			t.Errorf("%d were booked meanwhile", got)
+		}
+		b.acknowledge("spare", 10_000, fast)
+		if got := b.booked(); got < 20_000 {
+			t.Errorf("%d were booked, and there are processors to spare", got)
+		}
+	})
+}
+
+// What lasts longer than a burst is settled meanwhile, but not by all lanes at once.
+func TestWhileRequestsComeABacklogIsSettledByFewLanes(t *testing.T) {
+	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+		const leases, each = 12, 10_000
+		b.raise(leases * each)
+		b.busy.Store(true)
+		for i := range leases - 1 {
+			b.acknowledgeOn(b.grant(each), fmt.Sprint("burst", i, "-"), each, fast/4)
+		}
+		b.ledger.takes(40 * time.Millisecond)
+		before := b.booked()
+		b.acknowledgeOn(b.grant(each), "then", each, 9*time.Second/each) // the ten seconds pass
+		if got := b.booked() - before; got < 40_000 || got > 60_000 {
+			t.Errorf("%d were booked when it had lasted for ten seconds", got)
+		}
+		if n := b.ledger.most; n > backlogsAtOnce+1 { // one may be of the lease in use, which is no backlog
+			t.Errorf("%d batches ran at once while requests came", n)
+		}
+		b.settler.running.Wait()
+		if n := b.ledger.most; n < bookingsAtOnce {
+			t.Errorf("%d batches ran at once when none came any more", n)
+		}
+	})
+}
+
 // With a database so slow that a transaction takes longer than calm has to last, what lasts is kept up with all the same.
 func TestSlowTransactionsAreNotTakenForCalm(t *testing.T) {
 	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
@@ -88,12 +143,7 @@ func TestSlowTransactionsAreNotTakenForCalm(t *testing.T) {
 func TestAfterABurstBookingsTakeTurns(t *testing.T) {
 	inBubble(t, 1000, func(t *testing.T, b *bench) {
 		const leases, each = 100, 1000
-		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error {
-			o.Budget, o.BudgetTarget = o.Budget+leases*each, o.Budget+leases*each
-			return nil
-		}, models.Audit{}); err != nil {
-			t.Fatal(err)
-		}
+		b.raise(leases * each)
 		b.ledger.takes(20 * time.Millisecond)
 		b.busy.Store(true)
 		b.acknowledge("before", 100, fast)
@@ -281,7 +331,7 @@ func TestABurstIsNewOnlyAfterCalm(t *testing.T) {
 	}
 	look(gatherFor, true, true)
 	first := b.since
-	look(1200*time.Millisecond, true, false) // many came: the processors may have been busy until just now
+	look(busyFor+gatherFor, true, false) // many came: the processors may have been short until just now
 	look(gatherFor, true, true)
 	if b.since != first {
 		t.Error("a slow transaction was taken for calm")
@@ -358,7 +408,7 @@ func TestNothingYieldsForLong(t *testing.T) {
 }
 
 func TestANodeKeepsOnlySoManyEntriesBack(t *testing.T) {
-	inBubble(t, 1_000_000, func(t *testing.T, b *bench) {
+	inBubble(t, 2*maxYielding, func(t *testing.T, b *bench) {
 		b.busy.Store(true)
 		for range 4 {
 			b.acknowledge(fmt.Sprint(time.Now()), maxYielding/2, fast/10)

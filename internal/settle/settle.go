@@ -31,6 +31,7 @@ type Settler struct {
 	burst burst        // of those that come
 
 	bookings     turns // of batches that nobody waits for, and of those that run once more
+	backlogs     turns
 	carts        turns
 	cartsWaiting atomic.Int64
 
@@ -54,7 +55,7 @@ type Config struct {
 func New(cfg Config, ledger Ledger) *Settler {
 	s := &Settler{
 		ledger: ledger, now: cfg.Now, busy: cfg.Busy, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		bookings: make(turns, bookingsAtOnce), carts: make(turns, cartsAtOnce), draining: make(chan struct{}),
+		bookings: make(turns, bookingsAtOnce), backlogs: make(turns, backlogsAtOnce), carts: make(turns, cartsAtOnce), draining: make(chan struct{}),
 	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s

@@ -6,6 +6,7 @@ import "context"
 // take turns.
 const (
 	bookingsAtOnce = 8
+	backlogsAtOnce = 1  // whole batches of what is owed, in a burst: more would leave too little of the processors to requests
 	cartsAtOnce    = 16 // each does less with its connection than a batch
 )
 
@@ -22,4 +23,9 @@ func (t turns) take(ctx context.Context) bool {
 	}
 }
 
-func (t turns) end() { <-t }
+// end ends a turn, if t is any.
+func (t turns) end() {
+	if t != nil {
+		<-t
+	}
+}
