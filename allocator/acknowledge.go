@@ -3,7 +3,6 @@ package allocator
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 
 	"tranche/internal/ledger"
@@ -13,8 +12,8 @@ import (
 
 // Journal is the node's own fsynced log.
 type Journal interface {
-	// Append is durable on return, and the payload can be reused then. Only after models.ErrOutcomeUnknown may the record be there all the same; it then turns up at
-	// the next start.
+	// Append is durable on return, and the payload can be reused then. Only after models.ErrOutcomeUnknown may the record be there all the
+	// same; it then turns up at the next start.
 	Append(ctx context.Context, kind byte, payload []byte) (seq uint64, err error)
 	// Settled says that records are not needed any more.
 	Settled(seqs ...uint64)
@@ -42,9 +41,12 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 	return journaled(&owed.entry), nil
 }
 
-// keepsake is an entry that can be kept in mind for long: texts of its own don't keep the request in memory.
+// keepsake is an entry that can be kept in mind for long: it keeps neither the request in memory nor the cart.
 func keepsake(offer *models.Offer, e models.Entry) models.Entry {
-	e.OfferID, e.IdempotencyKey = offer.ID, strings.Clone(e.IdempotencyKey)
+	e.OfferID = offer.ID
+	if e.CartID != nil {
+		e.CartID = new(*e.CartID)
+	}
 	return e
 }
 
@@ -101,7 +103,8 @@ func journaled(e *models.Entry) Redeemed {
 }
 
 // outage redeems while the database is away, from what this node has leased: as fast does. The offer's status, its window and its
-// users' limits hold as far as this node knows. It is the entry that was tried before, so if that comes to be committed after all, it is still one redemption.
+// users' limits hold as far as this node knows. It is the entry that was tried before, so if that comes to be committed after all, it is
+// still one redemption.
 func (a *Allocator) outage(ctx context.Context, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	if err := a.active(offer, a.now()); err != nil {
 		return a.refuse(ctx, &e, err)

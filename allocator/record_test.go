@@ -52,6 +52,15 @@ func TestRecordIsWrittenAsItsTagsSay(t *testing.T) {
 	})
 }
 
+// A remembered entry of a cart must not keep the whole cart in memory, with what its request said.
+func TestAKeepsakeSharesNothingWithItsCart(t *testing.T) {
+	cart := &models.Cart{ID: models.CartIDOf("k")}
+	kept := keepsake(&models.Offer{ID: "o"}, models.Entry{OfferID: "o", CartID: &cart.ID})
+	if kept.CartID == &cart.ID || *kept.CartID != cart.ID {
+		t.Errorf("of cart %s it keeps %v", cart.ID, kept.CartID)
+	}
+}
+
 func TestRecordOfATextThatIsNotUTF8IsRefused(t *testing.T) {
 	e := models.Entry{OfferID: "o", UserID: "\xff", IdempotencyKey: "k", Units: 1, Kind: models.KindRedeem}
 	if _, r, err := appendRecord(nil, &e); err == nil {

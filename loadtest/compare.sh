@@ -42,7 +42,8 @@ await() { for tick in $(seq 300); do curl -fs -o "$work/ready" "$1/readyz" && re
 node=http://127.0.0.1:$(free_port)
 "$bin/tranche" --listen "${node#http://}" --data-dir "$work/node" --dsn "${TRANCHE_TEST_DSN}tranche_compare" --drain-wait 0s --log-level warn \
   >"$work/node.log" 2>&1 &
-pids="$pids $!"
+node_pid=$!
+pids="$pids $node_pid"
 floor=http://127.0.0.1:$(free_port)
 "$bin/floor" --listen "${floor#http://}" >"$work/floor.log" 2>&1 &
 pids="$pids $!"
@@ -63,7 +64,7 @@ offer fast fast ''
 
 # measure URL OFFER CONNECTIONS SECONDS prints requests per second and the 99th percentile, and fails on any answer that is not a success.
 measure() {
-  OFFER=$2 RUN=$$-$2-$3-$4-$round wrk -t1 -c"$3" -d"${4}s" --latency -s loadtest/redeem.lua "$1" >"$work/wrk"
+  OFFER=$2 RUN=$$-$(date +%s%N) wrk -t1 -c"$3" -d"${4}s" --latency -s loadtest/redeem.lua "$1" >"$work/wrk"
   if grep -q Non-2xx "$work/wrk"; then cat "$work/wrk" "$work/node.log" >&2; exit 1; fi
   awk '/Requests\/sec/ { rate = $2 } $1 == "99%" { p99 = $2 } END { printf "%s %s", rate, p99 }' "$work/wrk"
 }
@@ -71,7 +72,10 @@ measure() {
 # settled waits until the journal has nothing left, and prints how many seconds that took.
 settled() {
   start=$(date +%s.%N)
-  until curl -fs "$node/metrics" | awk '/^tranche_journal_backlog_records/ { exit $2 > 0 }'; do sleep 0.2; done
+  while left=$(curl -fs "$node/metrics" | awk '/^tranche_journal_backlog_records/ { print $2 }') && [ "${left:-some}" != 0 ]; do
+    kill -0 "$node_pid" || exit 1
+    sleep 0.2
+  done
   echo "$start $(date +%s.%N)" | awk '{ print $2 - $1 }'
 }
 
@@ -83,15 +87,19 @@ line() {
 }
 for round in $(seq "$rounds"); do
   base=$(measure "$floor" fast 64 "$seconds")
-  line 'floor with a journal' 64 "$(measure "$journal" fast 64 "$seconds")" "$base"
-  line 'fast, a burst' 64 "$(measure "$node" fast 64 "$seconds")" "$base"
+  ours=$(measure "$journal" fast 64 "$seconds")
+  line 'floor with a journal' 64 "$ours" "$base"
+  ours=$(measure "$node" fast 64 "$seconds")
+  line 'fast, a burst' 64 "$ours" "$base"
   settled >"$work/rest"
   long=$(measure "$floor" fast 64 "$sustained")
   ours=$(measure "$node" fast 64 "$sustained")
-  ours=$(echo "$ours $sustained $(settled)" | awk '{ print $1 * $3 / ($3 + $4), $2 }')
+  rest=$(settled)
+  ours=$(echo "$ours $sustained $rest" | awk '{ print $1 * $3 / ($3 + $4), $2 }')
   line 'fast, sustained' 64 "$ours" "$long"
   for conns in 64 256; do
     base=$(measure "$floor" strict "$conns" "$seconds")
-    line 'strict, a limit per user' "$conns" "$(measure "$node" strict "$conns" "$seconds")" "$base"
+    ours=$(measure "$node" strict "$conns" "$seconds")
+    line 'strict, a limit per user' "$conns" "$ours" "$base"
   done
 done

@@ -9,6 +9,7 @@ mode=${MODE:-fast}
 requests=${REQUESTS:-100000}
 profiles=${PROFILES:-$(mktemp -d "${TMPDIR:-/tmp}/tranche-profile.XXXXXX")}
 mkdir -p "$profiles"
+profiles=$(cd -- "$profiles" && pwd)
 trap mariadb_stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -18,7 +19,6 @@ if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
   export TRANCHE_TEST_DSN="$MARIADB_DSN"
 fi
 
-# A build of its own: the first run of a benchmark, with a single request, is not to be in the profiles.
 go test -c -o "$profiles/node.test" ./server/node
 (cd server/node && "$profiles/node.test" -test.run '^$' -test.bench "^BenchmarkRedeem/$mode\$" -test.benchtime "${requests}x" -test.benchmem \
   -test.cpuprofile "$profiles/cpu.out" -test.memprofile "$profiles/mem.out" -test.memprofilerate 4096) >"$profiles/bench"
@@ -34,16 +34,21 @@ unit=us top cpu.out cpu -ignore 'node\.redeemOn' >"$profiles/cpu"
 unit=B top mem.out alloc_space -ignore 'node\.redeemOn' >"$profiles/space"
 unit= top mem.out alloc_objects -ignore 'node\.redeemOn' >"$profiles/objects"
 
+go tool nm "$profiles/node.test" | awk '{ print $NF }' >"$profiles/names"
+
 awk -v requests="$((requests + 1))" '
   function base(f) { sub(/ \(inline\)$/, "", f); return f }
   FNR == 1 { file++ }
+  file == 4 { known[$1] = 1; next }
   $2 ~ /%$/ {
     name = $6; for (i = 7; i <= NF; i++) name = name " " $i
     cost[file, base(name)] = $4 + 0
+    known[base(name)] = 1
   }
   / of .* total/ { for (i = 1; i <= NF; i++) if ($i == "for") total[file] = $(i + 1) + 0 } # without the client
   function row(what, names, n, i, list, c, b, o) {
     n = split(names, list, "|")
+    for (i = 1; i <= n; i++) if (!(list[i] in known)) { print "profile.sh: there is no " list[i] > "/dev/stderr"; missing = 1 }
     for (i = 1; i <= n; i++) { c += cost[1, list[i]]; b += cost[2, list[i]]; o += cost[3, list[i]] }
     printf "%-62s %8.1f %8.0f %8.1f\n", what, c / requests, b / requests, o / requests
   }
@@ -55,7 +60,7 @@ awk -v requests="$((requests + 1))" '
     row("gin, and all below", "github.com/gin-gonic/gin.(*Engine).ServeHTTP")
     row("  the JSON of the request", a "(*exchange).readObject")
     row("  the allocator", "tranche/allocator.(*Allocator).Redeem")
-    row("    the journal record", "tranche/allocator.encodeRecord")
+    row("    the journal record", "tranche/allocator.appendRecord")
     row("    joins a group of the journal and waits", j "(*Journal).Append")
     row("    hands the entry to the settler", s "(*Settler).Book")
     row("    waits for its settling", s "(*Settler).Settle")
@@ -71,5 +76,6 @@ awk -v requests="$((requests + 1))" '
     row("garbage collection in the background", "runtime.gcBgMarkWorker|runtime.bgsweep")
     row("the scheduler looks for work", "runtime.mcall")
     printf "%-62s %8.1f %8.0f %8.1f\n", "all of the node", total[1] / requests, total[2] / requests, total[3] / requests
-  }' "$profiles/cpu" "$profiles/space" "$profiles/objects"
+    exit missing
+  }' "$profiles/cpu" "$profiles/space" "$profiles/objects" "$profiles/names"
 echo "profiles: $profiles"

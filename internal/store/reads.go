@@ -128,7 +128,7 @@ const balanceReads = 5
 //
 // One statement should be one snapshot, at any isolation level. MariaDB (10.11) makes it while others commit, and about once in a hundred
 // thousand reads beside busy grants and returns the snapshot has a transaction, and lacks one that had committed before. So a balance
-// that does not add up is read again. If it never does, the books are wrong, and it says so.
+// that does not add up is read again. If it never does, it is given as it is, for the books are wrong then.
 func (s *Store) Balance(ctx context.Context, offerID string) (b models.Balance, err error) {
 	return untilAddsUp(func() (models.Balance, error) { return s.balance(ctx, offerID) })
 }
