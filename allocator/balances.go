@@ -73,12 +73,12 @@ func holders(leases []models.ListedLease) []models.Holder {
 	})
 }
 
-// get gives a balance whose reading began at notBefore or later, with who has what is outstanding, and when units may come back.
-func (b *balances) get(ctx context.Context, offerID string, notBefore time.Time) (*sharedBalance, error) {
+// get gives a balance whose reading began after an instant, or begins now, with who has what is outstanding, and when units may come back.
+func (b *balances) get(ctx context.Context, offerID string, after time.Time) (*sharedBalance, error) {
 	b.mu.Lock()
 	now := b.now()
 	s, ok := b.last[offerID]
-	if !ok || s.at.Before(notBefore) {
+	if !ok || !s.at.After(after) {
 		b.forget(now)
 		s = &sharedBalance{at: now, done: make(chan struct{})}
 		b.last[offerID] = s

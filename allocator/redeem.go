@@ -162,8 +162,8 @@ func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
 // another try. A balance of late will do for a refusal, but only a fresh one to contradict the keeper.
 func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64) error {
 	now := a.now()
-	for _, notBefore := range []time.Time{now.Add(-balanceFor), now} {
-		books, err := a.balances.get(ctx, offer.ID, notBefore)
+	for _, after := range []time.Time{now.Add(-balanceFor), now} {
+		books, err := a.balances.get(ctx, offer.ID, after)
 		if err != nil {
 			return err
 		}

@@ -114,11 +114,11 @@ func TestWhileRequestsComeABacklogIsSettledByFewLanes(t *testing.T) {
 		if got := b.booked() - before; got < 40_000 || got > 60_000 {
 			t.Errorf("%d were booked when it had lasted for ten seconds", got)
 		}
-		if n := b.ledger.most; n > backlogsAtOnce+1 { // one may be of the lease in use, which is no backlog
+		if n := b.ledger.atOnce(); n > backlogsAtOnce+1 { // one may be of the lease in use, which is no backlog
 			t.Errorf("%d batches ran at once while requests came", n)
 		}
 		b.settler.running.Wait()
-		if n := b.ledger.most; n < bookingsAtOnce {
+		if n := b.ledger.atOnce(); n < bookingsAtOnce {
 			t.Errorf("%d batches ran at once when none came any more", n)
 		}
 	})
@@ -163,7 +163,7 @@ func TestAfterABurstBookingsTakeTurns(t *testing.T) {
 			}
 		}
 		b.settler.running.Wait()
-		if n := b.ledger.most; n > bookingsAtOnce+1 {
+		if n := b.ledger.atOnce(); n > bookingsAtOnce+1 {
 			t.Errorf("%d batches ran at once", n)
 		}
 		for _, block := range blocks {

@@ -75,6 +75,13 @@ func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, 
 	return verdicts, err
 }
 
+// atOnce is how many transactions ran at once, at most.
+func (f *faulty) atOnce() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most
+}
+
 // takes changes how long transactions take, from the next one on.
 func (f *faulty) takes(d time.Duration) {
 	f.mu.Lock()

@@ -47,11 +47,12 @@ func whileLess(owed func() int64) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainAtMost)
 	go func() {
 		defer cancel()
-		latest, since := owed(), time.Now()
-		for run.Pause(ctx, 50*time.Millisecond) && time.Since(since) < drainWithin {
+		const often = 50 * time.Millisecond
+		latest := owed()
+		for stuck := time.Duration(0); stuck < drainWithin && run.Pause(ctx, often); stuck += often {
 			now := owed()
 			if now < latest {
-				since = time.Now()
+				stuck = 0
 			}
 			latest = now
 		}
