@@ -12,7 +12,7 @@ import (
 const (
 	// gatherFor, for others to share it with.
 	gatherFor = 50 * time.Millisecond
-	// yieldFor, while requests come in a burst and have to wait for a processor. What lasts longer is settled meanwhile, in a few lanes only.
+	// yieldFor, while requests come in a burst and have to wait for a processor. What lasts longer is settled meanwhile, batch after batch.
 	yieldFor = 10 * time.Second
 	// maxYielding bounds the entries of a node that wait so, and with them its memory: about 1 kB each, with what garbage collection lets lie.
 	maxYielding = 1 << 19
