@@ -105,6 +105,9 @@ func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]U
 	return corrections, nil
 }
 
+// OverLimit reports whether Limit has found a user over a limit: then what is to be written may be other than it was before.
+func (p *Planned) OverLimit() bool { return p.used != nil }
+
 // over reports whether a user who has used this much is past a limit.
 func (p *Planned) over(u models.Usage) bool {
 	offer := p.batch.Offer

@@ -110,8 +110,7 @@ func (q *query) planItem(item *models.Batch) (*ledger.Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = q.count(item.Offer.ID, plan)
-	return plan, err
+	return plan, q.count(item.Offer.ID, plan)
 }
 
 // moveItem books an item on its lease, which must be active. The number of the lease's last batch stays as it is.

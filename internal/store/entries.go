@@ -7,7 +7,7 @@ import (
 	"tranche/models"
 )
 
-// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key.
+// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key, at the next flush.
 func (q *query) append(appends []models.Entry) error {
 	entries := make([]*models.Entry, len(appends))
 	for i := range appends {
@@ -40,8 +40,7 @@ func (q *query) insert(entries []*models.Entry) error {
 			args = append(args, c.value(e))
 		}
 	}
-	_, err := q.run(insertStatement("entries", names, len(entries)), args)
-	return err
+	return q.later(insertStatement("entries", names, len(entries)), args, nil)
 }
 
 // entryColumn is a column of the table, and what an entry has in it. Where has is set, the others are NULL.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type proxy struct {
 	listener net.Listener
 	server   string
 	fate     func() fate
+	commands atomic.Int64 // packets that ask something
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // of both sides
@@ -85,6 +87,9 @@ func (p *proxy) forward(client, server net.Conn) {
 		packet := append(make([]byte, 0, 4+size), header...)[:4+size]
 		if _, err := io.ReadFull(client, packet[4:]); err != nil {
 			return
+		}
+		if header[3] == 0 {
+			p.commands.Add(1)
 		}
 		now := pass
 		if string(packet[4:]) == "\x03COMMIT" {

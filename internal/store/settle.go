@@ -68,7 +68,10 @@ func (q *query) settle(batch *models.Batch, sight foresight) ([]models.Verdict, 
 	if err != nil {
 		return nil, err
 	}
-	return plan.Verdicts, q.move(batch, &plan.Lease)
+	if err := q.move(batch, &plan.Lease); err != nil {
+		return nil, err
+	}
+	return plan.Verdicts, q.flush()
 }
 
 // write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
@@ -81,12 +84,12 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 	if err != nil {
 		return nil, err
 	}
-	refused, err := q.count(batch.Offer.ID, plan)
-	switch {
-	case err != nil:
+	count := q.count
+	if sight == readNeeded {
+		count = q.countLater // a refusal may come of the very redemption that is refused: then it is no news, and not over the limit
+	}
+	if err := count(batch.Offer.ID, plan); err != nil {
 		return nil, err
-	case refused && sight == readNeeded:
-		return nil, errOvertaken // perhaps by the very redemption that is refused: then it is no news, and not over the limit
 	}
 	if err := q.append(plan.Appends); err != nil {
 		return nil, err
@@ -115,15 +118,21 @@ func compareIDs(a, b models.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // move takes the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
 func (q *query) move(batch *models.Batch, d *ledger.Delta) error {
-	rows, err := q.exec(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
-			redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?, batch = ?
-		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`,
+	args := []any{
 		d.Granted, d.Spent, d.Redeemed, d.Held, d.Refunded, d.Forfeited, batch.Number,
-		batch.Offer.ID, batch.LeaseID, batch.Number-1, d.Spent, d.Granted)
-	if err == nil && rows != 1 {
+		batch.Offer.ID, batch.LeaseID, batch.Number - 1, d.Spent, d.Granted,
+	}
+	return q.later(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
+			redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?, batch = ?
+		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`, args, fenced)
+}
+
+// fenced fails unless the lease's row has taken the batch.
+func fenced(rows int64) error {
+	if rows != 1 {
 		return errFenced
 	}
-	return err
+	return nil
 }
 
 // settled says why the lease's row did not take a batch. The locking read waits for a commit that is still on its way.

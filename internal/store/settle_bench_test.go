@@ -46,16 +46,8 @@ func benchmarkSettle(b *testing.B, cfg store.Config, limit *int64, size int) {
 	batch := settleOn(b, s, limit)
 	entries := 0
 	for b.Loop() {
-		batch.Number++
-		batch.Wanted = batch.Wanted[:0]
-		for range size {
-			entries++
-			key := fmt.Sprint("order-", entries)
-			batch.Wanted = append(batch.Wanted, models.Wanted{Entry: models.Entry{
-				OfferID: batch.Offer.ID, ID: models.NewID(), Redemption: models.RedemptionIDOf(batch.Offer.ID, key).Hash,
-				Kind: models.KindRedeem, UserID: "user-" + key, IdempotencyKey: key, Units: 1, CreatedAt: models.Micros(1),
-			}})
-		}
+		entries += size
+		fillNext(&batch, size)
 		if _, err := s.Settle(ctx, batch); err != nil {
 			b.Fatal(err)
 		}
@@ -63,8 +55,21 @@ func benchmarkSettle(b *testing.B, cfg store.Config, limit *int64, size int) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(entries), "µs/entry")
 }
 
+// fillNext makes the batch that comes after this one: new redemptions, each of another user.
+func fillNext(batch *models.Batch, size int) {
+	batch.Number++
+	batch.Wanted = batch.Wanted[:0]
+	for i := range size {
+		key := fmt.Sprint("order-", batch.Number, "-", i)
+		batch.Wanted = append(batch.Wanted, models.Wanted{Entry: models.Entry{
+			OfferID: batch.Offer.ID, ID: models.NewID(), Redemption: models.RedemptionIDOf(batch.Offer.ID, key).Hash,
+			Kind: models.KindRedeem, UserID: "user-" + key, IdempotencyKey: key, Units: 1, CreatedAt: models.Micros(1),
+		}})
+	}
+}
+
 // settleOn makes a batch of an offer with one lease, for all that is ever booked.
-func settleOn(b *testing.B, s *store.Store, limit *int64) models.Batch {
+func settleOn(b testing.TB, s *store.Store, limit *int64) models.Batch {
 	ctx, node := context.Background(), models.NewID()
 	epoch, err := s.RegisterNode(ctx, node, "bench")
 	if err != nil {

@@ -156,10 +156,16 @@ func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
 		}
 		_ = conn.Close()
 	}()
-	if _, err := conn.ExecContext(ctx, s.dialect.begin); err != nil {
+	p := &pipe{Conn: conn, together: s.dialect.statementsTogether}
+	if err := p.later(ctx, statement{sql: s.dialect.begin}); err != nil {
 		return err
 	}
-	if err := work(s.query(ctx, conn)); err != nil {
+	q := s.query(ctx, p)
+	q.pipe = p
+	if err := work(q); err != nil {
+		return err
+	}
+	if err := p.flush(ctx); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, conn); err != nil {
@@ -235,12 +241,13 @@ func (s *Store) stopWriting() {
 type query struct {
 	*gorm.DB
 	dialect *dialect
+	pipe    *pipe // of its transaction; nil: it only reads
 }
 
-func (s *Store) query(ctx context.Context, conn *sql.Conn) *query {
+func (s *Store) query(ctx context.Context, conn gorm.ConnPool) *query {
 	db := s.orm.Session(&gorm.Session{NewDB: true, Context: ctx})
 	db.Statement.ConnPool = conn
-	return &query{db, s.dialect}
+	return &query{DB: db, dialect: s.dialect}
 }
 
 // locking makes a SELECT wait for, and keep, the rows it reads. SQLite's transactions have the whole file anyway.
@@ -259,14 +266,14 @@ func (q *query) exec(sql string, args ...any) (int64, error) {
 	return result.RowsAffected, result.Error
 }
 
-// run is exec for statements of many rows, nearly all that a node has to say to the database: gorm would read each of their placeholders.
-func (q *query) run(sql string, args []any) (rows int64, err error) {
-	result, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, sql, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+// later is exec for a statement whose answer can wait: then gets the number of rows that it changed. It is for statements of many rows,
+// too, nearly all that a node has to say to the database: gorm would read each of their placeholders.
+func (q *query) later(sql string, args []any, then func(rows int64) error) error {
+	return q.pipe.later(q.Statement.Context, statement{sql, args, then})
 }
+
+// flush brings the answers to all statements until now.
+func (q *query) flush() error { return q.pipe.flush(q.Statement.Context) }
 
 // insertStatement inserts so many rows, column after column, row after row.
 func insertStatement(table string, columns []string, rows int) string {

@@ -10,49 +10,67 @@ import (
 )
 
 // count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
-// transactions that see the same new user one waits and then counts on top of the other. It reports whether anything was refused.
-func (q *query) count(offerID string, plan *ledger.Planned) (refused bool, err error) {
+// transactions that see the same new user one waits and then counts on top of the other.
+func (q *query) count(offerID string, plan *ledger.Planned) error {
+	var corrections map[string]ledger.UserDelta
 	users := plan.UserIDs()
-	if len(users) == 0 {
-		return false, nil
-	}
-	allNew, err := q.addUsages(offerID, users, plan.Users)
-	if err != nil {
-		return false, err
-	}
-	var after map[string]models.Usage
-	if allNew {
-		after = firstUsages(offerID, plan.Users)
-	} else if after, err = q.lockUsages(offerID, users); err != nil {
-		return false, err
-	}
-	corrections, err := plan.Limit(after)
-	if err != nil {
-		return false, err
+	err := q.addUsages(offerID, plan, func(allNew bool) (err error) {
+		corrections, err = q.limit(offerID, plan, users, allNew)
+		return err
+	})
+	if err := firstOf(err, q.flush()); err != nil {
+		return err
 	}
 	for _, user := range users {
 		if d, corrected := corrections[user]; corrected {
 			if err := q.addUsage(offerID, user, d.Negated()); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
-	return len(corrections) > 0, nil
+	return nil
 }
 
-// addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
+// countLater is count where nobody is expected to be over a limit: the counters may wait for the rest of the batch. If somebody is,
+// the next flush gives errOvertaken.
+func (q *query) countLater(offerID string, plan *ledger.Planned) error {
+	users := plan.UserIDs()
+	return q.addUsages(offerID, plan, func(allNew bool) error {
+		_, err := q.limit(offerID, plan, users, allNew)
+		if err == nil && plan.OverLimit() {
+			err = errOvertaken
+		}
+		return err
+	})
+}
+
+// limit holds the users' counters, with the plan already added, against their limits.
+func (q *query) limit(offerID string, plan *ledger.Planned, users []string, allNew bool) (corrections map[string]ledger.UserDelta, err error) {
+	after := firstUsages(offerID, plan.Users)
+	if !allNew {
+		if after, err = q.lockUsages(offerID, users); err != nil {
+			return nil, err
+		}
+	}
+	return plan.Limit(after)
+}
+
+// addUsages counts all users of a plan up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
 // would have inserted against the CHECKs, and negative counters are none.
 //
-// allNew says that none of the users had a row before, so that their counters are what was added, and need not be read back. It is
-// false where that can't be told.
-func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) (allNew bool, err error) {
-	up := make([]string, 0, len(users))
-	for _, user := range users {
-		if !takesOff(deltas[user]) {
+// Once that is done, then is told whether none of the users had a row before, so that their counters are what was added, and need not be
+// read back. It is told false where that can't be known, and not called if there is nobody to count.
+func (q *query) addUsages(offerID string, plan *ledger.Planned, then func(allNew bool) error) error {
+	var up, down []string
+	deltas := plan.Users
+	for _, user := range plan.UserIDs() {
+		if takesOff(deltas[user]) {
+			down = append(down, user)
+		} else {
 			up = append(up, user)
 		}
 	}
-	allNew = q.dialect.upsertsTellNew && len(up) == len(users)
+	allNew := q.dialect.upsertsTellNew && len(down) == 0
 	for chunk := range slices.Chunk(up, chunkSize) {
 		args := make([]any, 0, len(chunk)*5)
 		for _, user := range chunk {
@@ -60,20 +78,23 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 			args = append(args, offerID, user, d.Redemptions, d.Units, d.HeldUnits)
 			allNew = allNew && d != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		rows, err := q.run(insertStatement("usages", usageColumns, len(chunk))+q.dialect.addToUsage(), args)
+		err := q.later(insertStatement("usages", usageColumns, len(chunk))+q.dialect.addToUsage(), args, func(rows int64) error {
+			allNew = allNew && rows == int64(len(chunk))
+			return nil
+		})
 		if err != nil {
-			return false, err
-		}
-		allNew = allNew && rows == int64(len(chunk))
-	}
-	for _, user := range users {
-		if d := deltas[user]; takesOff(d) {
-			if err := q.addUsage(offerID, user, d); err != nil {
-				return false, err
-			}
+			return err
 		}
 	}
-	return allNew, nil
+	for _, user := range down {
+		if err := q.addUsage(offerID, user, deltas[user]); err != nil {
+			return err
+		}
+	}
+	if len(deltas) == 0 {
+		return nil
+	}
+	return q.pipe.after(func() error { return then(allNew) })
 }
 
 var (
@@ -103,13 +124,14 @@ func firstUsages(offerID string, deltas map[string]ledger.UserDelta) map[string]
 
 // addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
-		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`,
-		d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits)
-	if err == nil && rows != 1 {
-		return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
-	}
-	return err
+	args := []any{d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits}
+	return q.later(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
+		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`, args, func(rows int64) error {
+		if rows != 1 {
+			return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
+		}
+		return nil
+	})
 }
 
 func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {

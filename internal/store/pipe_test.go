@@ -1,0 +1,55 @@
+package store_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"tranche/internal/store"
+	"tranche/internal/storetest"
+	"tranche/models"
+)
+
+// What a batch waits for is mostly the way to the database and back.
+func TestABatchOfNewRedemptionsTakesTwoRoundTrips(t *testing.T) {
+	one := int64(1)
+	for name, limit := range map[string]*int64{"no limit": nil, "a limit per user": &one} {
+		dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
+		s := open(t, store.Config{DSN: dsn})
+		batch := settleOn(t, s, limit)
+		for range 3 {
+			fillNext(&batch, 20)
+			before := proxy.commands.Load()
+			verdicts, err := s.Settle(context.Background(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range verdicts {
+				if verdicts[i].Err != nil || verdicts[i].Replayed {
+					t.Errorf("%s: entry %d: %+v", name, i, verdicts[i])
+				}
+			}
+			if n := proxy.commands.Load() - before; n != 2 {
+				t.Errorf("%s: %d round trips, want one for the statements and one for COMMIT", name, n)
+			}
+		}
+	}
+}
+
+func TestABatchLargerThanAPacketIsSettledInSeveral(t *testing.T) {
+	const packet = 16 << 10
+	s := open(t, store.Config{DSN: storetest.MySQL(t) + "?maxAllowedPacket=16384"})
+	batch := settleOn(t, s, nil)
+	fillNext(&batch, 40)
+	metadata := `{"note": "` + strings.Repeat("x", packet/len(batch.Wanted)) + `"}`
+	for i := range batch.Wanted {
+		batch.Wanted[i].Metadata = &metadata
+	}
+	if _, err := s.Settle(context.Background(), batch); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := s.Entries(context.Background(), batch.Offer.ID, 100, models.ID{})
+	if err != nil || len(entries) != len(batch.Wanted) {
+		t.Fatalf("%d entries, want %d; %v", len(entries), len(batch.Wanted), err)
+	}
+}
