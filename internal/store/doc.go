@@ -20,6 +20,10 @@
 // which has cost two seconds already, once. It is begun, committed and rolled back by statements on a pinned connection, because
 // database/sql's Commit has no deadline. A connection whose state is not known is closed, never given back.
 //
+// Statements whose answers can wait go to the database in one packet with the next one whose answer can't (see pipe): a batch of new
+// redemptions takes two round trips, one for all that it does and one for its COMMIT. The server runs them in order and stops at the first
+// that fails. COMMIT is not among them: whether it is sent depends on the answers, and its outcome is the only one that can be unknown.
+//
 // An error before COMMIT means that nothing happened. An error of COMMIT itself means nothing: the commit may have taken
 // effect, or be on its way to the server still. Transactions that find their own earlier work (grants by the ids of their leases,
 // closings by the lease's state, carts by their row, …) run again then, a few times. A settle does not: its caller does, with the same
