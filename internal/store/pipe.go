@@ -14,8 +14,9 @@ import (
 // A pipe is the connection of a transaction. Where the dialect lets it, a statement whose answer is not needed at once waits for the next
 // one whose answer is, and they go to the database together, in one round trip: a batch that needs none but its COMMIT takes two.
 //
-// The database runs them one after the other and stops at the first that fails, whose error is that of all. COMMIT always goes alone, so
-// that its outcome is the only one that can be unknown.
+// The database runs them one after the other and stops at the first that fails, whose error is that of all: nothing of what is deferred may
+// be sent any more then, for the database may have left the transaction. COMMIT always goes alone, so that its outcome is the only one that
+// can be unknown.
 type pipe struct {
 	*sql.Conn
 	together bool

@@ -18,7 +18,10 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 		corrections, err = q.limit(offerID, plan, users, allNew)
 		return err
 	})
-	if err := firstOf(err, q.flush()); err != nil {
+	if err == nil {
+		err = q.flush()
+	}
+	if err != nil {
 		return err
 	}
 	for _, user := range users {
@@ -46,11 +49,11 @@ func (q *query) countLater(offerID string, plan *ledger.Planned) error {
 
 // limit holds the users' counters, with the plan already added, against their limits.
 func (q *query) limit(offerID string, plan *ledger.Planned, users []string, allNew bool) (corrections map[string]ledger.UserDelta, err error) {
-	after := firstUsages(offerID, plan.Users)
-	if !allNew {
-		if after, err = q.lockUsages(offerID, users); err != nil {
-			return nil, err
-		}
+	var after map[string]models.Usage
+	if allNew {
+		after = firstUsages(offerID, plan.Users)
+	} else if after, err = q.lockUsages(offerID, users); err != nil {
+		return nil, err
 	}
 	return plan.Limit(after)
 }
