@@ -27,18 +27,26 @@ func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.Exp
 // as the table is small, and would wait for the rows of everybody else on its way.
 func (q *query) hold(held, ended []models.Hold) error {
 	for chunk := range slices.Chunk(inOrder(held), chunkSize) {
-		if err := q.Create(&chunk).Error; err != nil {
+		args := make([]any, 0, len(chunk)*len(holdColumns))
+		for _, h := range chunk {
+			args = append(args, h.OfferID, h.Redemption[:], int64(h.ExpiresAt))
+		}
+		if err := q.later(insertStatement("holds", holdColumns, len(chunk)), args, nil); err != nil {
 			return err
 		}
 	}
 	for _, h := range inOrder(ended) {
-		rows, err := q.exec("DELETE FROM holds WHERE offer_id = ? AND redemption = ?", h.OfferID, h.Redemption)
-		if err := one(rows, err, "end hold"); err != nil {
+		err := q.later("DELETE FROM holds WHERE offer_id = ? AND redemption = ?", []any{h.OfferID, h.Redemption[:]}, func(rows int64) error {
+			return one(rows, nil, "end hold")
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+var holdColumns = []string{"offer_id", "redemption", "expires_at"} // read only
 
 // inOrder gives holds in the order of their keys.
 func inOrder(holds []models.Hold) []models.Hold {

@@ -13,26 +13,40 @@ import (
 // What a batch waits for is mostly the way to the database and back.
 func TestABatchOfNewRedemptionsTakesTwoRoundTrips(t *testing.T) {
 	one := int64(1)
-	for name, limit := range map[string]*int64{"no limit": nil, "a limit per user": &one} {
-		dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
-		s := open(t, store.Config{DSN: dsn})
-		batch := settleOn(t, s, limit)
-		for range 3 {
-			fillNext(&batch, 20)
-			before := proxy.commands.Load()
-			verdicts, err := s.Settle(context.Background(), batch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i := range verdicts {
-				if verdicts[i].Err != nil || verdicts[i].Replayed {
-					t.Errorf("%s: entry %d: %+v", name, i, verdicts[i])
-				}
-			}
-			if n := proxy.commands.Load() - before; n != 2 {
-				t.Errorf("%s: %d round trips, want one for the statements and one for COMMIT", name, n)
+	t.Run("no limit", func(t *testing.T) { takesTwoRoundTrips(t, nil, models.KindRedeem) })
+	t.Run("a limit per user", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindRedeem) })
+	t.Run("holds", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindHold) })
+}
+
+func takesTwoRoundTrips(t *testing.T, limit *int64, kind models.Kind) {
+	dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
+	s := open(t, store.Config{DSN: dsn})
+	batch := settleOn(t, s, limit)
+	for range 3 {
+		fillNext(&batch, 20)
+		if kind == models.KindHold {
+			makeHolds(&batch)
+		}
+		before := proxy.commands.Load()
+		verdicts, err := s.Settle(context.Background(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range verdicts {
+			if verdicts[i].Err != nil || verdicts[i].Replayed {
+				t.Errorf("entry %d: %+v", i, verdicts[i])
 			}
 		}
+		if n := proxy.commands.Load() - before; n != 2 {
+			t.Errorf("%d round trips, want one for the statements and one for COMMIT", n)
+		}
+	}
+}
+
+func makeHolds(batch *models.Batch) {
+	end := models.Micros(1 << 60)
+	for i := range batch.Wanted {
+		batch.Wanted[i].Kind, batch.Wanted[i].HoldExpiresAt = models.KindHold, &end
 	}
 }
 
