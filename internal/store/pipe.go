@@ -133,6 +133,11 @@ func (p *pipe) atOnce(ctx context.Context, statements []statement) (rows []int64
 
 func joined(statements []statement) (query string, args []any) {
 	texts := make([]string, len(statements))
+	n := 0
+	for _, s := range statements {
+		n += len(s.args)
+	}
+	args = make([]any, 0, n)
 	for i, s := range statements {
 		texts[i] = s.sql
 		args = append(args, s.args...)

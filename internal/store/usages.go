@@ -14,7 +14,7 @@ import (
 func (q *query) count(offerID string, plan *ledger.Planned) error {
 	var corrections map[string]ledger.UserDelta
 	users := plan.UserIDs()
-	err := q.addUsages(offerID, plan, func(allNew bool) (err error) {
+	err := q.addUsages(offerID, users, plan.Users, func(allNew bool) (err error) {
 		corrections, err = q.limit(offerID, plan, users, allNew)
 		return err
 	})
@@ -38,7 +38,7 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 // the next flush gives errOvertaken.
 func (q *query) countLater(offerID string, plan *ledger.Planned) error {
 	users := plan.UserIDs()
-	return q.addUsages(offerID, plan, func(allNew bool) error {
+	return q.addUsages(offerID, users, plan.Users, func(allNew bool) error {
 		_, err := q.limit(offerID, plan, users, allNew)
 		if err == nil && plan.OverLimit() {
 			err = errOvertaken
@@ -58,15 +58,15 @@ func (q *query) limit(offerID string, plan *ledger.Planned, users []string, allN
 	return plan.Limit(after)
 }
 
-// addUsages counts all users of a plan up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
+// addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
 // would have inserted against the CHECKs, and negative counters are none.
 //
 // Once that is done, then is told whether none of the users had a row before, so that their counters are what was added, and need not be
 // read back. It is told false where that can't be known, and not called if there is nobody to count.
-func (q *query) addUsages(offerID string, plan *ledger.Planned, then func(allNew bool) error) error {
-	var up, down []string
-	deltas := plan.Users
-	for _, user := range plan.UserIDs() {
+func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta, then func(allNew bool) error) error {
+	up := make([]string, 0, len(users))
+	var down []string
+	for _, user := range users {
 		if takesOff(deltas[user]) {
 			down = append(down, user)
 		} else {
@@ -94,7 +94,7 @@ func (q *query) addUsages(offerID string, plan *ledger.Planned, then func(allNew
 			return err
 		}
 	}
-	if len(deltas) == 0 {
+	if len(users) == 0 {
 		return nil
 	}
 	return q.pipe.after(func() error { return then(allNew) })
