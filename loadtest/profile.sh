@@ -71,8 +71,8 @@ awk -v requests="$((requests + 1))" '
     row("  of it the fsync", j "(*osFile).Sync")
     row("settling, a batch at a time", s "(*queue).run")
     row("  decides what is new", "tranche/internal/ledger.Plan")
-    row("  the INSERT of entries", "tranche/internal/store.(*query).insert")
-    row("  the counters of users", "tranche/internal/store.(*query).count")
+    row("  brings the statements to the database", "tranche/internal/store.(*pipe).flush")
+    row("  the COMMIT", "tranche/internal/store.(*Store).commit")
     row("garbage collection in the background", "runtime.gcBgMarkWorker|runtime.bgsweep")
     row("the scheduler looks for work", "runtime.mcall")
     printf "%-62s %8.1f %8.0f %8.1f\n", "all of the node", total[1] / requests, total[2] / requests, total[3] / requests
