@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,11 +227,17 @@ func (n *node) end() {
 	n.t.Logf("%s said last:\n%s", n.name, bytes.Join(lines[max(0, len(lines)-25):], []byte("\n")))
 }
 
-// freePort finds a port that is free now and that no outgoing connection will be given.
+// givenPorts are those that freePort has given: who got one may not listen yet.
+var givenPorts sync.Map
+
+// freePort finds a port that is free now and that no outgoing connection will be given. It gives each once.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 100 {
 		port := 10000 + rand.IntN(10000)
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = listener.Close()
