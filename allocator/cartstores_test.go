@@ -90,7 +90,7 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	}
 	var catalogue *allocator.Catalogue
 	keeper := lease.NewKeeper(lease.Config{
-		NodeID: id, Lanes: s.Lanes(), Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
 		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
 	}, s)
 	catalogue = allocator.NewCatalogue(s, keeper.Hear, time.Now, zerolog.Nop())

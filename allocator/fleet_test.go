@@ -195,7 +195,7 @@ func (f *fleet) newNode() *testNode {
 	link := &link{Fake: f.fake}
 	var catalogue *allocator.Catalogue
 	keeper := lease.NewKeeper(lease.Config{
-		NodeID: id, Lanes: 2, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
 		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
 	}, link)
 	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())

@@ -20,10 +20,7 @@ import (
 	"tranche/models"
 )
 
-const (
-	lanes  = 2 // of the nodes that newNode makes
-	commit = 5 * time.Millisecond
-)
+const commit = 5 * time.Millisecond
 
 // The planner's numbers are held against fleets that run. Averages may be off by what a case says; the worst is never exceeded.
 func TestThePlanIsWhatAFleetDoes(t *testing.T) {
@@ -32,12 +29,12 @@ func TestThePlanIsWhatAFleetDoes(t *testing.T) {
 		fleet plan.Fleet
 		off   float64
 	}{
-		{"blocks of ten seconds", plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Lanes: lanes, Commit: commit}, 0.2},
-		{"acknowledged from the journal", plan.Fleet{Rate: 60, Nodes: 2, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Lanes: lanes, Commit: commit}, 0.2},
-		{"blocks capped by the lease size", plan.Fleet{Rate: 90, Nodes: 3, LeaseSize: 50, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Lanes: lanes, Commit: commit}, 0.2},
-		{"a slow offer on many nodes", plan.Fleet{Rate: 2, Nodes: 10, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Lanes: lanes, Commit: commit}, 0.2},
-		{"blocks that outlast their leases", plan.Fleet{Rate: 10, Nodes: 2, LeaseSize: 1000, TTL: time.Minute, Mode: models.ModeStrict, Lanes: lanes, Commit: commit}, 0.3},
-		{"a short time to live", plan.Fleet{Rate: 40, Nodes: 2, LeaseSize: 1000, TTL: 5 * time.Second, Adaptive: true, Mode: models.ModeFast, Lanes: lanes, Commit: commit}, 0.3},
+		{"blocks of ten seconds", plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Commit: commit}, 0.2},
+		{"acknowledged from the journal", plan.Fleet{Rate: 60, Nodes: 2, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: commit}, 0.2},
+		{"blocks capped by the lease size", plan.Fleet{Rate: 90, Nodes: 3, LeaseSize: 50, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: commit}, 0.2},
+		{"a slow offer on many nodes", plan.Fleet{Rate: 2, Nodes: 10, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Commit: commit}, 0.2},
+		{"blocks that outlast their leases", plan.Fleet{Rate: 10, Nodes: 2, LeaseSize: 1000, TTL: time.Minute, Mode: models.ModeStrict, Commit: commit}, 0.3},
+		{"a short time to live", plan.Fleet{Rate: 40, Nodes: 2, LeaseSize: 1000, TTL: 5 * time.Second, Adaptive: true, Mode: models.ModeFast, Commit: commit}, 0.3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			planned(t, c.fleet, 1_000_000, func(f *plannedFleet) {
@@ -57,7 +54,7 @@ func TestThePlanIsWhatAFleetDoes(t *testing.T) {
 
 func TestTheTailCostsWhatIsPlanned(t *testing.T) {
 	for _, nodes := range []int64{1, 4, 10} {
-		fleet := plan.Fleet{Rate: float64(20 * nodes), Nodes: nodes, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Lanes: lanes, Commit: commit}
+		fleet := plan.Fleet{Rate: float64(20 * nodes), Nodes: nodes, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Commit: commit}
 		p := plan.Of(fleet)
 		const before = 60 // seconds until the tail begins
 		planned(t, fleet, p.TailUnits+nodes*(20*before+p.NodeHolds), func(f *plannedFleet) {
@@ -75,7 +72,7 @@ func TestTheTailCostsWhatIsPlanned(t *testing.T) {
 
 func TestADeadNodeStrandsWhatIsPlannedAndForNoLonger(t *testing.T) {
 	for _, ttl := range []time.Duration{5 * time.Second, time.Minute} {
-		fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 100, TTL: ttl, Adaptive: true, Mode: models.ModeFast, Lanes: lanes, Commit: commit}
+		fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 100, TTL: ttl, Adaptive: true, Mode: models.ModeFast, Commit: commit}
 		planned(t, fleet, 1_000_000, func(f *plannedFleet) {
 			f.redeem(time.Minute, func() {})
 			f.nodes[2].link.cut.Store(true)
@@ -93,7 +90,7 @@ func TestADeadNodeStrandsWhatIsPlannedAndForNoLonger(t *testing.T) {
 }
 
 func TestAnIdleNodeHoldsItsUnitsForNoLongerThanPlanned(t *testing.T) {
-	fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Lanes: lanes, Commit: commit}
+	fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: commit}
 	planned(t, fleet, 1_000_000, func(f *plannedFleet) {
 		f.redeem(time.Minute, func() {})
 		since := time.Now()

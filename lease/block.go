@@ -20,8 +20,8 @@ type Block struct {
 	Recall  int64       // the offer's number at the grant
 	TTL     time.Duration
 
-	// Lane is for whoever settles what is spent here: its queue hangs on the block, and lives as long.
-	Lane atomic.Value
+	// Queue is for whoever settles what is spent here: it hangs on the block, and lives as long.
+	Queue atomic.Value
 
 	base     time.Time    // deadline counts from here, by the monotonic clock
 	deadline atomic.Int64 // nanoseconds after base

@@ -166,7 +166,7 @@ func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
 func TestADrainAgainstRequests(t *testing.T) {
 	for range 200 {
 		k := NewKeeper(Config{
-			NodeID: models.NewID(), Lanes: 1, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
+			NodeID: models.NewID(), Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
 		}, refusing{})
 		k.Begin(1)
 		var wg sync.WaitGroup

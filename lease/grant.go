@@ -147,21 +147,19 @@ func (h *holding) request(now time.Time) *request {
 			return nil
 		}
 		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
-		req.appetite.Lanes = Lanes(offer.Mode, h.keeper.cfg.Lanes)
 		req.tail = Share(unallocated, activeNodes) < req.appetite.Want
-		return Split(Size(unallocated, activeNodes, req.appetite), req.appetite)
+		if granted := Size(unallocated, activeNodes, req.appetite); granted > 0 {
+			return []int64{granted}
+		}
+		return nil
 	}
 	return req
 }
 
 func (h *holding) newRequest(now time.Time) *request {
-	req := &request{sent: now, GrantRequest: models.GrantRequest{
-		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(), LeaseIDs: make([]models.ID, h.keeper.cfg.Lanes),
+	return &request{sent: now, GrantRequest: models.GrantRequest{
+		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(), LeaseIDs: []models.ID{models.NewID()},
 	}}
-	for i := range req.LeaseIDs {
-		req.LeaseIDs[i] = models.NewID()
-	}
-	return req
 }
 
 // without gives the ids that were asked for and are not among the leases that came. Of a request that was repeated, such leases may have

@@ -61,7 +61,7 @@ func (c *crowd) ask(name string, units int64, timeout time.Duration) {
 }
 
 func TestWhoCameLaterIsAskedForNext(t *testing.T) {
-	inBubble(t, testOffer(1000, 1), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1), func(t *testing.T, b *bench) {
 		g := b.gate()
 		c := &crowd{b: b, errs: map[string]error{}}
 		c.ask("first", 20, time.Minute)
@@ -86,7 +86,7 @@ func TestWhoCameLaterIsAskedForNext(t *testing.T) {
 
 // A grant failed, and meanwhile there is something to spend: units came back.
 func TestWhoWaitsIsServedFromWhatCameBackWhenTheGrantFails(t *testing.T) {
-	inBubble(t, testOffer(2, 1), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(2, 1), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestWhoWaitsIsServedFromWhatCameBackWhenTheGrantFails(t *testing.T) {
 
 // A request that finds others waiting queues behind them, even if units have come back that would do for it.
 func TestNobodyJumpsTheQueue(t *testing.T) {
-	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func (b *bench) grants() func() []int64 {
 func TestAnAdaptiveBlockFollowsTheRate(t *testing.T) {
 	offer := testOffer(1_000_000, 1000)
 	offer.Adaptive = true
-	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *bench) {
 		sizes := b.grants()
 		for range 20 * 120 { // 20 a second for two minutes
 			if err := b.spend(1); err != nil {
@@ -209,7 +209,7 @@ func TestAnAdaptiveBlockFollowsTheRate(t *testing.T) {
 
 // Half a block is used up before a slow grant has come back.
 func TestTheNextBlockIsAskedForInTimeWhenGrantsAreSlow(t *testing.T) {
-	inBubble(t, testOffer(1_000_000, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1_000_000, 100), func(t *testing.T, b *bench) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(80 * time.Millisecond)
@@ -235,7 +235,7 @@ func TestTheNextBlockIsAskedForInTimeWhenGrantsAreSlow(t *testing.T) {
 
 // At the end of a budget, others may be waiting for what would be fetched ahead.
 func TestNothingIsFetchedAheadInTheTail(t *testing.T) {
-	inBubble(t, testOffer(100, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 1000), func(t *testing.T, b *bench) {
 		sizes := b.grants()
 		for i := range 25 { // a quarter of the budget
 			if err := b.spend(1); err != nil {
@@ -254,7 +254,7 @@ func TestNothingIsFetchedAheadInTheTail(t *testing.T) {
 
 // While a grant is under way, requests find out without the lock that they need not ask for one.
 func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
-	inBubble(t, testOffer(10_000, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -276,34 +276,37 @@ func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
 	})
 }
 
-// Requests that settle at the same time do it on leases of their own.
-func TestSpendsAreSpreadOverLanes(t *testing.T) {
-	inBubble(t, testOffer(10_000, 1000), 4, func(t *testing.T, b *bench) {
-		seen := map[*Block]int{}
-		for range 40 {
-			block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
-			seen[block]++
-		}
-		if len(seen) != 4 {
-			t.Errorf("40 pending units are on %d leases", len(seen))
-		}
-		for block, n := range seen {
-			if n < 9 || n > 11 {
-				t.Errorf("%d of 40 are on one", n)
-			}
+// Batches are larger, and so fewer, where all spend from the same lease.
+func TestYoungerBlocksWaitTheirTurn(t *testing.T) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+		spends := func(n int) (from []*Block) {
 			for range n {
-				b.settle(block, 1)
+				block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				from = append(from, block)
 			}
+			return from
+		}
+		spent := spends(60) // half of the block and more: the next one is fetched
+		time.Sleep(100 * time.Millisecond)
+		if n := held(b.keeper); n != 2 {
+			t.Fatalf("%d leases after 60 of 100 units", n)
+		}
+		spent = append(spent, spends(41)...)
+		for i, block := range spent {
+			if (block == spent[0]) != (i < 100) {
+				t.Errorf("spend %d is not from the oldest block that has units", i)
+			}
+			b.settle(block, 1)
 		}
 	})
 }
 
 // What was refunded goes first: a pool that is used up needs no return.
 func TestThePoolIsSpentFirst(t *testing.T) {
-	inBubble(t, testOffer(10_000, 1000), 4, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 1000), func(t *testing.T, b *bench) {
 		if err := b.spend(10); err != nil {
 			t.Fatal(err)
 		}
@@ -333,7 +336,7 @@ func TestThePoolIsSpentFirst(t *testing.T) {
 
 // A prefetch that failed is tried again by the next request, at most one at a time.
 func TestOneGrantIsUnderWayAtATime(t *testing.T) {
-	inBubble(t, testOffer(100_000, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *bench) {
 		var underWay, most atomic.Int64
 		b.fail(func(call string) error {
 			if call == "Grant" {

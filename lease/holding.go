@@ -48,7 +48,6 @@ type heldLease struct {
 	grantedAt int64     // units granted, then: a pool that grew is in use too
 	lost      bool      // somebody else has closed it
 	recalled  bool      // it is being returned, because the offer's leases were called back
-	quietAt   time.Time // when maintenance first saw that nothing was pending on it any more
 }
 
 // waiter is a request that waits for a grant.
@@ -71,43 +70,21 @@ func newHolding(k *Keeper, offerID string) *holding {
 	return h
 }
 
-// spend tries the open blocks: of the oldest, as many as there are lanes, the one with the fewest pending units, for its batch
-// will be under way soonest. Younger blocks wait their turn: to spread the load over them too would make batches smaller.
+// spend takes units from the oldest block that has them. Younger blocks wait their turn: to spread the load over them would make
+// batches smaller.
 func (h *holding) spend(n int64, now time.Time) *Block {
-	blocks := *h.open.Load()
-	var best *Block
-	var fewest, left int64
-	lanes := 0
-	for i, b := range blocks {
-		if i == 0 {
-			lanes = Lanes(b.Mode, h.keeper.cfg.Lanes)
-		}
-		rest := b.Left()
-		left += rest
-		if rest < n || lanes == 0 {
-			continue
-		}
-		lanes--
-		if pending := b.Pending(); best == nil || pending < fewest {
-			best, fewest = b, pending
+	var from *Block
+	var left int64
+	for _, b := range *h.open.Load() {
+		left += b.Left()
+		if from == nil && b.Spend(n, now) {
+			from = b
 		}
 	}
-	if best == nil {
-		return nil
-	}
-	if !best.Spend(n, now) {
-		best = nil // another request was faster, or it has expired
-		for _, b := range blocks {
-			if b.Spend(n, now) {
-				best = b
-				break
-			}
-		}
-	}
-	if best != nil && left-n < h.lowWater.Load() && !h.granting.Load() {
+	if from != nil && left-n < h.lowWater.Load() && !h.granting.Load() {
 		h.prefetch(now)
 	}
-	return best
+	return from
 }
 
 // wait queues for a grant.

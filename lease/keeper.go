@@ -31,7 +31,6 @@ type Ledger interface {
 // Config of a Keeper.
 type Config struct {
 	NodeID  models.ID
-	Lanes   int              // leases per grant, at the most: how many batches of one offer settle at once
 	Now     func() time.Time // with a monotonic reading
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer

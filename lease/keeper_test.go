@@ -29,9 +29,9 @@ type bench struct {
 func (b *bench) fail(fault func(call string) error) { b.faults.Store(&fault) }
 
 // inBubble runs a test against a keeper whose maintenance runs, and drains it at the end.
-func inBubble(t *testing.T, offer models.Offer, lanes int, test func(t *testing.T, b *bench)) {
+func inBubble(t *testing.T, offer models.Offer, test func(t *testing.T, b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, storetest.NewFake(time.Now), offer, lanes)
+		b := newBench(t, storetest.NewFake(time.Now), offer)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loops sync.WaitGroup
 		loops.Go(func() { b.keeper.Run(ctx) })
@@ -50,7 +50,7 @@ func inBubble(t *testing.T, offer models.Offer, lanes int, test func(t *testing.
 	})
 }
 
-func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer, lanes int) *bench {
+func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer) *bench {
 	b := &bench{t: t, fake: fake}
 	fake.Fail = func(call string) error {
 		if fault := b.faults.Load(); fault != nil && *fault != nil {
@@ -69,7 +69,7 @@ func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer, lanes int)
 	}
 	b.offer = &created
 	b.keeper = NewKeeper(Config{
-		NodeID: nodeID, Lanes: lanes, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
+		NodeID: nodeID, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
 	}, fake)
 	b.keeper.Begin(epoch)
 	return b
@@ -118,8 +118,8 @@ type batches struct {
 
 func (b *bench) settle(block *Block, n int64) {
 	b.t.Helper()
-	block.Lane.CompareAndSwap(nil, &batches{})
-	q := block.Lane.Load().(*batches)
+	block.Queue.CompareAndSwap(nil, &batches{})
+	q := block.Queue.Load().(*batches)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	key := models.NewID().String()
@@ -140,7 +140,7 @@ func (b *bench) settle(block *Block, n int64) {
 }
 
 func TestABurstOfThreeBlocksWhileAGrantIsSlow(t *testing.T) {
-	inBubble(t, testOffer(100_000, 1000), 2, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 1000), func(t *testing.T, b *bench) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(300 * time.Millisecond)
@@ -172,7 +172,7 @@ func TestAGrantThatFailsOrPanicsDoesNotStopTheNext(t *testing.T) {
 		"panics": func() error { panic("boom") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, testOffer(10_000, 100), 1, func(t *testing.T, b *bench) {
+			inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
 				if err := b.spend(1); err != nil {
 					t.Fatal(err)
 				}
@@ -201,7 +201,7 @@ func TestAGrantThatFailsOrPanicsDoesNotStopTheNext(t *testing.T) {
 }
 
 func TestTheNextBlockIsThereBeforeTheCurrentOneIsEmpty(t *testing.T) {
-	inBubble(t, testOffer(100_000, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func TestTheNextBlockIsThereBeforeTheCurrentOneIsEmpty(t *testing.T) {
 }
 
 func TestARenewalMovesTheDeadline(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -250,7 +250,7 @@ func TestARenewalMovesTheDeadline(t *testing.T) {
 }
 
 func TestTheDeadlineIsLookedAtWhileRenewalsFail(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +274,7 @@ func TestTheDeadlineIsLookedAtWhileRenewalsFail(t *testing.T) {
 }
 
 func TestAnIdleLeaseGoesBackWhenItExpires(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), 2, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +298,7 @@ func TestAnIdleLeaseGoesBackWhenItExpires(t *testing.T) {
 
 func TestEverythingIsSoldWhateverTheLeaseSize(t *testing.T) {
 	for _, size := range []int64{1, 7, 1000, 1_000_000} {
-		inBubble(t, testOffer(500, size), 4, func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(500, size), func(t *testing.T, b *bench) {
 			var sold, short atomic.Int64
 			var wg sync.WaitGroup
 			for range 800 {
@@ -322,7 +322,7 @@ func TestEverythingIsSoldWhateverTheLeaseSize(t *testing.T) {
 }
 
 func TestARequestLargerThanAnyBlockIsServedInOnePiece(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), 4, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -342,8 +342,8 @@ func TestARequestLargerThanAnyBlockIsServedInOnePiece(t *testing.T) {
 func TestTwoNodesAreBothAskedForMoreThanEitherHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		one := newBench(t, fake, testOffer(3000, 1500), 1)
-		two := newBench(t, fake, testOffer(3000, 1500), 1)
+		one := newBench(t, fake, testOffer(3000, 1500))
+		two := newBench(t, fake, testOffer(3000, 1500))
 		for _, b := range []*bench{one, two} { // each holds blocks of its own now
 			for range 4 {
 				if err := b.spend(1); err != nil {
@@ -373,7 +373,7 @@ func TestTwoNodesAreBothAskedForMoreThanEitherHas(t *testing.T) {
 }
 
 func TestAShortageIsNotBelievedForLong(t *testing.T) {
-	inBubble(t, testOffer(1, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -404,7 +404,7 @@ func TestAShortageIsNotBelievedForLong(t *testing.T) {
 }
 
 func TestWhoStopsWaitingGivesBackWhatArrives(t *testing.T) {
-	inBubble(t, testOffer(100, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(time.Second)
@@ -424,7 +424,7 @@ func TestWhoStopsWaitingGivesBackWhatArrives(t *testing.T) {
 
 // A request can be served at the very moment it gives up.
 func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
-	inBubble(t, testOffer(100, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 40, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -439,7 +439,7 @@ func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
 }
 
 func TestAPausedOfferIsGrantedNothing(t *testing.T) {
-	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
 		pause := func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }
 		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, pause, models.Audit{}); err != nil {
 			t.Fatal(err)
@@ -453,7 +453,7 @@ func TestAPausedOfferIsGrantedNothing(t *testing.T) {
 
 func TestDrainWaitsForWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, storetest.NewFake(time.Now), testOffer(100, 10), 1)
+		b := newBench(t, storetest.NewFake(time.Now), testOffer(100, 10))
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -479,7 +479,7 @@ func TestDrainWaitsForWhatIsPending(t *testing.T) {
 }
 
 func TestAReclaimedLeaseIsForgotten(t *testing.T) {
-	inBubble(t, testOffer(100, 100), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)

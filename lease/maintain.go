@@ -15,7 +15,7 @@ import (
 type work struct {
 	held  int          // leases that the node has
 	renew []*heldLease // now
-	close bool         // something is quiet, and not worth waiting with
+	close bool         // something is quiet
 	ask   bool         // a grant whose reply is missing is to be repeated
 }
 
@@ -26,7 +26,7 @@ func (h *holding) review(now time.Time) (w work) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	open := *h.open.Load()
-	sealed, stale, quiet, shown := false, false, 0, 0
+	sealed, stale, shown := false, false, 0
 	for _, l := range h.held {
 		if l.isOpen() {
 			shown++
@@ -37,8 +37,7 @@ func (h *holding) review(now time.Time) (w work) {
 		used := pending > 0 || !usedUp && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
 		switch {
 		case l.isQuiet.Load():
-			quiet++
-			w.close = w.close || l.urgent(now)
+			w.close = true
 		case l.lost:
 		case !l.Sealed() && (usedUp || !used && l.ExpiredAt(now)):
 			l.Seal()
@@ -50,25 +49,12 @@ func (h *holding) review(now time.Time) (w work) {
 	if sealed || stale || shown != len(open) {
 		h.publish()
 	}
-	w.close = w.close || quiet >= max(1, h.keeper.cfg.Lanes)
 	w.held, w.ask = len(h.held), h.unsure != nil
 	if w.held == 0 && !w.ask && len(h.waiting) == 0 && !h.granting.Load() && h.idle(now) {
 		h.retired = true
 		h.keeper.holdings.CompareAndDelete(h.offerID, h)
 	}
 	return w
-}
-
-// companyFor is how long a lease that is used up waits for the others of its grant. It keeps nothing from anybody, and together they cost the
-// offer's row one transaction.
-const companyFor = horizon
-
-// urgent reports whether a quiet lease should be returned at once.
-func (l *heldLease) urgent(now time.Time) bool {
-	if l.quietAt.IsZero() {
-		l.quietAt = now
-	}
-	return l.lost || l.recalled || l.Mode == models.ModeFast || l.Unspent() > 0 || now.Sub(l.quietAt) >= companyFor
 }
 
 // rememberFor is how long it is remembered how fast an offer was redeemed here, and that it is sold out. A node that redeems seldom

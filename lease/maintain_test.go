@@ -65,7 +65,7 @@ func newFleet(t *testing.T) (f *fleet, stop func()) {
 		t.Fatal(err)
 	}
 	f.keeper = NewKeeper(Config{
-		NodeID: id, Lanes: 1, Now: time.Now, Logger: zerolog.New(&f.log), Metrics: prometheus.NewRegistry(),
+		NodeID: id, Now: time.Now, Logger: zerolog.New(&f.log), Metrics: prometheus.NewRegistry(),
 	}, f)
 	f.keeper.Begin(epoch)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -220,7 +220,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 
 // A pending unit keeps its lease alive, for its entry has to be booked on it, however long that takes.
 func TestALeaseWithUnsettledSpendsIsRenewed(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +235,7 @@ func TestALeaseWithUnsettledSpendsIsRenewed(t *testing.T) {
 
 // A pool can look the same at two looks, though refunds came in and were spent between them.
 func TestAPoolThatGrewIsRenewed(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
 		if err := b.spend(500); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 
 // The deadline counts from before the request: the database may have counted from then, whenever its answer came.
 func TestADeadlineCountsFromBeforeTheRequest(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
 		b.fake.After = func(call string) error {
 			if call == "Grant" || call == "Renew" {
 				time.Sleep(4 * time.Second)
@@ -287,7 +287,7 @@ func TestADeadlineCountsFromBeforeTheRequest(t *testing.T) {
 }
 
 func TestAUsedUpBlockGoesBackAtOnce(t *testing.T) {
-	inBubble(t, testOffer(1000, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 10), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -331,7 +331,7 @@ func TestAReturnEndsAShortage(t *testing.T) {
 // A holding that has nothing but the memory of a shortage keeps that, or else each request would ask a sold-out offer's row.
 func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 	withoutLoops(t, testOffer(10, 10), func(t *testing.T, b *bench) {
-		other := newBench(t, b.fake, testOffer(10, 10), 1)
+		other := newBench(t, b.fake, testOffer(10, 10))
 		if err := other.spend(10); err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +359,7 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
 	offer := testOffer(1000, 100)
 	offer.Adaptive = true
-	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *bench) {
 		for range 100 {
 			if err := b.spend(1); err != nil {
 				t.Fatal(err)
@@ -374,7 +374,7 @@ func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
 }
 
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
-	inBubble(t, testOffer(10, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10, 10), func(t *testing.T, b *bench) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }
 		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end, models.Audit{}); err != nil {
 			t.Fatal(err)
@@ -391,7 +391,7 @@ func TestAnEndedOfferLeavesMemory(t *testing.T) {
 func TestASlowOfferIsRememberedBetweenItsBlocks(t *testing.T) {
 	offer := testOffer(10_000, 1000)
 	offer.Adaptive = true
-	inBubble(t, offer, 1, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *bench) {
 		var grants atomic.Int64
 		b.fail(func(call string) error {
 			if call == "Grant" {
@@ -443,7 +443,7 @@ func TestAReturnIsNotTakenForALoss(t *testing.T) {
 // A lease is lost once, whether the renewal finds out or the return.
 func TestALossIsCountedOnce(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"by the renewal": 25 * time.Second, "by the return": 0} {
-		inBubble(t, testOffer(100, 20), 1, func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(100, 20), func(t *testing.T, b *bench) {
 			block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 			if err != nil {
 				t.Fatal(err)

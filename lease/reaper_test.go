@@ -26,7 +26,7 @@ func withReaper(t *testing.T, test func(t *testing.T, e *estate)) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &estate{}
 		fake := storetest.NewFake(func() time.Time { return time.Now().Add(time.Duration(e.step.Load())) })
-		e.bench = newBench(t, fake, testOffer(100, 100), 1)
+		e.bench = newBench(t, fake, testOffer(100, 100))
 		e.offer.Adaptive = false
 		block, err := e.keeper.Spend(t.Context(), e.offer, 1, time.Now())
 		if err != nil {

@@ -78,7 +78,7 @@ func TestAPoolFromBeforeARecallIsNotSpentFrom(t *testing.T) {
 
 // A lease that had lapsed is known to be recalled before it can be spent from again.
 func TestARenewalTellsOfARecall(t *testing.T) {
-	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func TestAGrantFoundAfterARecallIsReturned(t *testing.T) {
 func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		asks, alive, dead := newBench(t, fake, testOffer(300, 10), 1), newBench(t, fake, testOffer(300, 10), 1), newBench(t, fake, testOffer(300, 10), 1)
+		asks, alive, dead := newBench(t, fake, testOffer(300, 10)), newBench(t, fake, testOffer(300, 10)), newBench(t, fake, testOffer(300, 10))
 		fake.After = func(call string) error {
 			if call == "Recall" {
 				time.AfterFunc(50*time.Millisecond, func() {
@@ -228,7 +228,7 @@ func TestNobodyIsRecalledForMoreThanThereIs(t *testing.T) {
 func TestWaitingForUnitsToComeBackIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		dead, asks := newBench(t, fake, testOffer(10, 10), 1), newBench(t, fake, testOffer(10, 10), 1)
+		dead, asks := newBench(t, fake, testOffer(10, 10)), newBench(t, fake, testOffer(10, 10))
 		block, err := dead.keeper.Spend(t.Context(), dead.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)

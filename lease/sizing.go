@@ -3,15 +3,12 @@ package lease
 import (
 	"math"
 	"time"
-
-	"tranche/models"
 )
 
 // Appetite is what a node would like to lease of one offer.
 type Appetite struct {
 	Waiting []int64 // units of each waiting request, first come first
 	Want    int64   // units for the time to come
-	Lanes   int     // how many leases to spread them over, at the most
 }
 
 const (
@@ -20,8 +17,6 @@ const (
 	// shares is into how many parts each node divides what is left: a grant takes one, so grants shrink with the budget,
 	// and all nodes together can strand at most a quarter of it.
 	shares = 4
-	// minLane is the smallest block worth a lease of its own.
-	minLane = 16
 )
 
 // Want is what a node that has been redeeming rate units a second should lease at once, at most size.
@@ -64,32 +59,6 @@ func Tail(activeNodes, want int64) int64 { return shares * max(1, activeNodes) *
 // RefillBelow is how many units must be left of a grant for the next one not to be asked for yet: half of it, or what is spent in the
 // time that grants take. In the tail nothing is fetched ahead, since others may be waiting for those units.
 func RefillBelow(granted, ahead int64) int64 { return max(granted/2, min(ahead, granted)) }
-
-// Lanes is over how many leases a grant is spread, at the most. One is enough where nobody waits for the settling: its batches are
-// larger then, and cost less.
-func Lanes(mode models.Mode, most int) int {
-	if mode == models.ModeFast {
-		return 1
-	}
-	return most
-}
-
-// Split spreads a grant over lanes. The first takes all that is waited for, since one redemption spends from one lease;
-// the rest is divided evenly, unless the parts would be too small to be worth it.
-func Split(total int64, a Appetite) []int64 {
-	if total <= 0 {
-		return nil
-	}
-	waited := min(total, fit(a.Waiting, total))
-	lanes := max(1, min(int64(a.Lanes), (total-waited)/minLane))
-	each := (total - waited) / lanes
-	sizes := make([]int64, lanes)
-	for i := range sizes {
-		sizes[i] = each
-	}
-	sizes[0] = total - each*(lanes-1)
-	return sizes
-}
 
 // Margin is how much earlier than the database an owner takes its lease for ended: for clocks that run at different speeds,
 // and for a spend that is on its way.

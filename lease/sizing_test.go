@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -59,35 +58,20 @@ func TestWant(t *testing.T) {
 	}
 }
 
-// Whatever is asked: never more than there is, everybody who fits is served by the first lease, and no unit is made or lost.
-func TestSizeAndSplitHold(t *testing.T) {
+// Whatever is asked: never more than there is, and all who fit are served.
+func TestSizeHolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		unallocated := rapid.Int64Range(-10, 100_000).Draw(t, "unallocated")
 		a := Appetite{
 			Waiting: rapid.SliceOfN(rapid.Int64Range(1, 5000), 0, 20).Draw(t, "waiting"),
 			Want:    rapid.Int64Range(1, 10_000).Draw(t, "want"),
-			Lanes:   rapid.IntRange(1, 8).Draw(t, "lanes"),
 		}
-		total := Size(unallocated, rapid.Int64Range(0, 50).Draw(t, "nodes"), a)
-		if total < 0 || total > max(0, unallocated) {
-			t.Fatalf("granted %d of %d", total, unallocated)
+		granted := Size(unallocated, rapid.Int64Range(0, 50).Draw(t, "nodes"), a)
+		if granted < 0 || granted > max(0, unallocated) {
+			t.Fatalf("granted %d of %d", granted, unallocated)
 		}
-		sizes := Split(total, a)
-		var sum int64
-		for _, n := range sizes {
-			sum += n
-			if n < 1 {
-				t.Fatalf("a lease of %d: %v", n, sizes)
-			}
-		}
-		if sum != total || len(sizes) > a.Lanes {
-			t.Fatalf("split %d into %v over %d lanes", total, sizes, a.Lanes)
-		}
-		if total > 0 && sizes[0] < fit(a.Waiting, total) {
-			t.Fatalf("%v does not hold what is waited for: %v", sizes, a.Waiting)
-		}
-		if len(sizes) > 1 && slices.Min(sizes) < minLane {
-			t.Fatalf("%v: a lane not worth a lease", sizes)
+		if waited := fit(a.Waiting, unallocated); granted < waited {
+			t.Fatalf("%d do not hold the %d that are waited for", granted, waited)
 		}
 	})
 }

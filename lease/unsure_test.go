@@ -29,7 +29,7 @@ func (b *bench) loseReplies(n int64, committed bool) {
 
 func TestAGrantWithoutReplyIsFoundByTheNext(t *testing.T) {
 	for _, committed := range []bool{true, false} {
-		inBubble(t, testOffer(1, 10), 1, func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
 			b.loseReplies(1, committed)
 			if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) {
 				t.Errorf("nothing of the request is on its way: %v", err)
@@ -42,7 +42,7 @@ func TestAGrantWithoutReplyIsFoundByTheNext(t *testing.T) {
 }
 
 func TestAGrantWithoutReplyIsFoundWithoutARequest(t *testing.T) {
-	inBubble(t, testOffer(100, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
 		b.loseReplies(3, true)
 		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)
@@ -77,7 +77,7 @@ func TestAGrantWithoutReplyOutlastsAnOutage(t *testing.T) {
 
 // A panic says as little about the request as a missing reply.
 func TestAGrantThatPanickedAfterItsCommitIsFound(t *testing.T) {
-	inBubble(t, testOffer(1, 10), 1, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
 		var panicked atomic.Bool
 		b.fake.After = func(call string) error {
 			if call == "Grant" && panicked.CompareAndSwap(false, true) {
@@ -195,12 +195,12 @@ func TestADrainAsksForNothingNew(t *testing.T) {
 // withoutLoops is inBubble without maintenance, and without a drain.
 func withoutLoops(t *testing.T, offer models.Offer, test func(t *testing.T, b *bench)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newBench(t, storetest.NewFake(time.Now), offer, 1)) })
+	synctest.Test(t, func(t *testing.T) { test(t, newBench(t, storetest.NewFake(time.Now), offer)) })
 }
 
 // What is pending on a lease keeps it from going back when the database is away, but not from ending.
 func TestALeaseIsHeldUntilItsDeadline(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), 2, func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)

@@ -57,7 +57,7 @@ type GrantRequest struct {
 	NodeID  ID
 	Epoch   int64
 
-	// LeaseIDs are made by the node, one per lane. Repeating a request with the same ids after a lost reply
+	// LeaseIDs are made by the node, one per lease. Repeating a request with the same ids after a lost reply
 	// finds what was granted instead of granting again.
 	LeaseIDs []ID
 

@@ -53,7 +53,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 		b.fake.Fail = b.asked
 		registry := prometheus.NewRegistry()
 		b.keeper = lease.NewKeeper(lease.Config{
-			NodeID: b.node, Lanes: 1, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(o models.Offer) *models.Offer { return &o },
+			NodeID: b.node, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(o models.Offer) *models.Offer { return &o },
 		}, b.fake)
 		b.settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, b.fake)
 		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, func(o *models.Offer) *models.Offer { return o }, time.Now, zerolog.Nop())

@@ -43,7 +43,7 @@ func (p *planning) Validate() error {
 func (p planning) Run(out io.Writer) error {
 	fleet := plan.Fleet{
 		Rate: p.Rate, Nodes: p.Nodes, LeaseSize: p.LeaseSize, TTL: p.TTL, Adaptive: p.Adaptive,
-		Mode: models.Mode(p.Mode), Commit: p.Commit, Lanes: plan.Lanes,
+		Mode: models.Mode(p.Mode), Commit: p.Commit,
 	}
 	what := plan.Of(fleet)
 	if p.JSON {

@@ -14,7 +14,7 @@ import (
 func TestPlanPrintsTheSameAsTextAndJSON(t *testing.T) {
 	want := plan.Of(plan.Fleet{
 		Rate: 300, Nodes: 3, LeaseSize: 500, TTL: 30 * time.Second, Adaptive: true, Mode: models.ModeAvailable,
-		Commit: 5 * time.Millisecond, Lanes: plan.Lanes,
+		Commit: 5 * time.Millisecond,
 	})
 	args := []string{"plan", "--rate", "300", "--nodes", "3", "--lease-size", "500", "--ttl", "30s", "--mode", "available"}
 	printed, err := run(t, append(args, "--json")...)

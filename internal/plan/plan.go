@@ -9,9 +9,6 @@ import (
 	"tranche/models"
 )
 
-// Lanes is how many leases a node takes at once on MySQL and MariaDB, at the most.
-const Lanes = 2
-
 // What a row takes with its share of all indexes, in bytes, on MariaDB with InnoDB's usual settings, and a record in the journal: with a
 // user, an order and a key of 20 characters each, and no metadata.
 const (
@@ -29,16 +26,14 @@ type Fleet struct {
 	Adaptive  bool
 	Mode      models.Mode
 	Commit    time.Duration // what a transaction takes on the database
-	Lanes     int
 }
 
 // Plan is what to expect. Units are units of the budget.
 type Plan struct {
-	Block  int64 `json:"block_units"`      // that a node leases at once
-	Leases int64 `json:"leases_per_grant"` // that a block is spread over
+	Block int64 `json:"block_units"` // that a node leases at once
 
 	Grants       float64 `json:"grants_per_second"`
-	Returns      float64 `json:"returns_per_second"`              // of all leases of a grant together, or of several grants
+	Returns      float64 `json:"returns_per_second"`              // of one lease, or of several together
 	Transactions float64 `json:"hot_row_transactions_per_second"` // one for each of these
 
 	TailUnits        int64 `json:"tail_units"`        // what is left when blocks begin to shrink
@@ -64,17 +59,11 @@ func Of(f Fleet) Plan {
 	node := f.Rate / float64(f.Nodes)
 	var p Plan
 	p.Block = lease.Want(f.Adaptive, node, f.LeaseSize)
-	p.Leases = int64(len(f.split(p.Block)))
 	p.grants(f, node)
 	p.tail(f)
 	p.holds(f, node)
 	p.writes(f, node)
 	return p
-}
-
-// split is the leases of a grant that nobody waits for.
-func (f *Fleet) split(units int64) []int64 {
-	return lease.Split(units, lease.Appetite{Lanes: lease.Lanes(f.Mode, f.Lanes)})
 }
 
 // grants counts what locks the offer's row far from the end of the budget. What a node doesn't spend before it would expire idle, it
@@ -94,7 +83,7 @@ func (p *Plan) served(f Fleet, node float64) float64 {
 // tail plays the end of the budget through: each grant takes its share, and the last ones a unit for who waits.
 func (p *Plan) tail(f Fleet) {
 	p.TailUnits = lease.Tail(f.Nodes, p.Block)
-	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block, Lanes: lease.Lanes(f.Mode, f.Lanes)}
+	appetite := lease.Appetite{Waiting: []int64{1}, Want: p.Block}
 	for rest := p.TailUnits; rest > 0; {
 		granted := lease.Size(rest, f.Nodes, appetite)
 		p.TailTransactions += 2
@@ -122,8 +111,8 @@ func (p *Plan) holds(f Fleet, node float64) {
 // writes adds up what grows on disks, and the transactions that make it.
 func (p *Plan) writes(f Fleet, node float64) {
 	const day = 24 * 60 * 60
-	p.Settles = float64(f.Nodes) * settle.Pace(node, int(p.Leases), f.Mode == models.ModeFast, f.Commit)
-	entries, leases := f.Rate*day, p.Grants*float64(p.Leases)*day
+	p.Settles = float64(f.Nodes) * settle.Pace(node, f.Mode == models.ModeFast, f.Commit)
+	entries, leases := f.Rate*day, p.Grants*day
 	p.LedgerRows = int64(entries + leases)
 	p.LedgerBytes = int64(entries*EntryBytes + leases*LeaseBytes)
 	if f.Mode.Outlives() {

@@ -20,11 +20,11 @@ func TestPlansHoldTogether(t *testing.T) {
 			TTL:       time.Duration(rapid.Int64Range(5, 3600).Draw(t, "ttl")) * time.Second,
 			Adaptive:  rapid.Bool().Draw(t, "adaptive"),
 			Mode:      rapid.SampledFrom([]models.Mode{models.ModeFast, models.ModeAvailable, models.ModeStrict}).Draw(t, "mode"),
-			Commit:    5 * time.Millisecond, Lanes: plan.Lanes,
+			Commit:    5 * time.Millisecond,
 		}
 		p := plan.Of(f)
 		switch {
-		case p.Block < 1 || p.Block > f.LeaseSize || p.Leases < 1 || p.Leases > plan.Lanes:
+		case p.Block < 1 || p.Block > f.LeaseSize:
 			t.Fatal("a block that no node leases")
 		case p.Grants > f.Rate*1.000001:
 			t.Fatal("more grants than redemptions")
@@ -43,7 +43,7 @@ func TestPlansHoldTogether(t *testing.T) {
 // The figures that the design promises for a rate that blocks are not capped for.
 func TestTheRowStaysCoolHoweverHotTheOffer(t *testing.T) {
 	for _, rate := range []float64{30, 3000, 300_000} {
-		p := plan.Of(plan.Fleet{Rate: rate, Nodes: 3, LeaseSize: 10_000_000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: time.Millisecond, Lanes: 1})
+		p := plan.Of(plan.Fleet{Rate: rate, Nodes: 3, LeaseSize: 10_000_000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: time.Millisecond})
 		if p.Transactions > 3.0/5*1.01 {
 			t.Errorf("%g redemptions a second: %g transactions on the row", rate, p.Transactions)
 		}

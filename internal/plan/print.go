@@ -23,7 +23,7 @@ func (p *Plan) Print(w io.Writer, f Fleet) error {
 // lines are the figures: name, value, meaning.
 func (p *Plan) lines(f Fleet) [][3]string {
 	lines := [][3]string{
-		{"block", units(p.Block), "that a node leases at once, in " + leases(p.Leases)},
+		{"block", units(p.Block), "that a node leases at once"},
 		{"hot row", figure(p.Transactions) + " tx/s", fmt.Sprintf("on the offer's row: %s grants and %s returns", figure(p.Grants), figure(p.Returns))},
 		{"tail", fmt.Sprintf("%d tx", p.TailTransactions), fmt.Sprintf("on the offer's row for the last %d units, in all: blocks shrink with the rest", p.TailUnits)},
 		{"settling", figure(p.Settles) + " tx/s", "on other rows: batches of entries, each with its lease"},
@@ -49,13 +49,6 @@ func (p *Plan) overspend(f Fleet) [3]string {
 }
 
 func units(n int64) string { return fmt.Sprintf("%d units", n) }
-
-func leases(n int64) string {
-	if n == 1 {
-		return "one lease"
-	}
-	return fmt.Sprintf("%d leases", n)
-}
 
 func atWorst(usual, worst int64) string { return fmt.Sprintf("%d to %d units", usual, worst) }
 

@@ -40,9 +40,9 @@
 // everything else, party by party. A party that is alone with the lock is refused, and for 5 s its next entries run apart, when
 // nobody else waits.
 //
-// So one stuck row costs others in its lane two lock waits and 64 commits, at most: with waits of 2 s, and commits within 15 ms, less
+// So one stuck row costs others in its queue two lock waits and 64 commits, at most: with waits of 2 s, and commits within 15 ms, less
 // than the 5 s of a request. In a batch of more than 64 parties, those that share the piece of the stuck one, 1/64 of the batch, may
-// run out of time: they are not redeemed, and hear so. Several stuck rows cost one lock wait each. Other lanes don't notice.
+// run out of time: they are not redeemed, and hear so. Several stuck rows cost one lock wait each. Other queues don't notice.
 //
 // # Carts
 //

@@ -145,15 +145,15 @@ func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.En
 
 // Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.
 func (s *Settler) Resume(block *lease.Block, lastBatch int64) {
-	block.Lane.Store(newQueue(s, block, lastBatch))
+	block.Queue.Store(newQueue(s, block, lastBatch))
 }
 
 // queue gives the queue of a lease, which lives as long as its block.
 func (s *Settler) queue(block *lease.Block) *queue {
-	v := block.Lane.Load()
+	v := block.Queue.Load()
 	if v == nil {
-		block.Lane.CompareAndSwap(nil, newQueue(s, block, 0))
-		v = block.Lane.Load()
+		block.Queue.CompareAndSwap(nil, newQueue(s, block, 0))
+		v = block.Queue.Load()
 	}
 	return v.(*queue)
 }

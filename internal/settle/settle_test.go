@@ -160,7 +160,7 @@ func (b *bench) check(redeemed int64) {
 	if pending := b.block.Pending(); pending != 0 {
 		b.t.Errorf("%d units are pending, and nothing is under way", pending)
 	}
-	if q, ok := b.block.Lane.Load().(*queue); ok {
+	if q, ok := b.block.Queue.Load().(*queue); ok {
 		q.mu.Lock()
 		if len(q.wanted) == 0 && q.waiting != 0 {
 			b.t.Errorf("the queue is empty, and counts %d that wait", q.waiting)

@@ -16,7 +16,6 @@ import (
 const (
 	defaultMySQLConns  = 32
 	defaultSQLiteConns = 8
-	mysqlLanes         = 2
 )
 
 // Config says which database to use. The zero value of each field but Path is a sane default.
@@ -103,14 +102,6 @@ func (s *Store) Close() error { return s.pool.Close() }
 
 // Available reports whether calls are let through to the database: false while the breaker is open.
 func (s *Store) Available() bool { return s.breaker.State() != gobreaker.StateOpen }
-
-// Lanes is how many batches of one offer are worth settling at once: a server commits them together, a file one by one.
-func (s *Store) Lanes() int {
-	if s.dialect.oneWriter {
-		return 1
-	}
-	return mysqlLanes
-}
 
 // Ping asks the database for a sign of life.
 func (s *Store) Ping(ctx context.Context) error {

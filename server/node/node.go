@@ -92,7 +92,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 	n.pulse = &pulse{Store: n.store}
 	// What either hears of an offer, it tells the other.
 	n.keeper = lease.NewKeeper(lease.Config{
-		NodeID: n.dir.NodeID, Lanes: n.store.Lanes(), Now: now, Logger: n.log, Metrics: registry,
+		NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry,
 		Learned: func(o models.Offer) *models.Offer { return n.catalogue.Learn(o) },
 	}, n.store)
 	n.catalogue = allocator.NewCatalogue(n.pulse, n.keeper.Hear, now, n.log)
