@@ -56,8 +56,8 @@
 // # Failures
 //
 //   - A grant that fails, or panics, fails those who wait for it; the next request starts another one.
-//   - A grant whose reply is missing may have brought leases that nobody else will ever find. It is kept, and repeated with
-//     the same ids before anything else is asked for, also in a drain. Those who waited for it hear that the ledger is away: nothing
+//   - A grant whose reply is missing may have brought a lease that nobody else will ever find. It is kept, and repeated with
+//     the same id before anything else is asked for, also in a drain. Those who waited for it hear that the ledger is away: nothing
 //     of theirs was redeemed.
 //   - With the database away nothing is renewed; blocks stop at their deadline. When it is back, the owner renews the very same
 //     leases, unless a reaper was first.

@@ -58,7 +58,7 @@ func (k *Keeper) giveBack(ctx context.Context) bool {
 	return away.Load()
 }
 
-// giveBack returns what is quiet. First it finds out what the node has: a grant whose reply is missing may have brought leases, and
+// giveBack returns what is quiet. First it finds out what the node has: a grant whose reply is missing may have brought a lease, and
 // a refund under way may have opened a pool.
 func (h *holding) giveBack(ctx context.Context) error {
 	if h.isUnsure() {

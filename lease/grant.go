@@ -13,7 +13,7 @@ import (
 // request is a grant on its way.
 type request struct {
 	models.GrantRequest
-	sent     time.Time // the first time: its leases may count from there
+	sent     time.Time // the first time: its lease may count from there
 	again    bool      // it was sent before, and whether it was granted then is not known
 	appetite Appetite
 	tail     bool // the budget runs out
@@ -110,8 +110,9 @@ func (h *holding) grantOnce(ctx context.Context) error {
 	sent := h.keeper.cfg.Now()
 	req := h.request(sent)
 	grant, err := h.keeper.ledger.Grant(ctx, req.GrantRequest)
-	if err == nil && req.again {
-		err = h.keeper.ledger.Acquit(ctx, h.offerID, req.without(grant.Leases))
+	if err == nil && req.again && grant.Lease == nil {
+		// It may have been granted at first and reclaimed since: then nothing was ever spent from it.
+		err = h.keeper.ledger.Acquit(ctx, h.offerID, []models.ID{req.LeaseID})
 	}
 	if err != nil {
 		h.failed(req, err)
@@ -123,7 +124,7 @@ func (h *holding) grantOnce(ctx context.Context) error {
 }
 
 // request says what to ask for: enough for those who wait now, and for the time to come. A request whose outcome is unknown is
-// repeated first, with its ids: its leases may be there already, and nobody else will ever find them.
+// repeated first, with its id: its lease may be there already, and nobody else will ever find it.
 func (h *holding) request(now time.Time) *request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -142,32 +143,21 @@ func (h *holding) request(now time.Time) *request {
 		req.appetite.Waiting = append(req.appetite.Waiting, w.units)
 	}
 	rate, draining := h.demand.rate, h.keeper.stop.Err() != nil
-	req.Size = func(offer *models.Offer, unallocated, activeNodes int64) []int64 {
+	req.Size = func(offer *models.Offer, unallocated, activeNodes int64) int64 {
 		if draining { // it wants to know what it has, and no more
-			return nil
+			return 0
 		}
 		req.appetite.Want = Want(offer.Adaptive, rate, offer.LeaseSize)
 		req.tail = Share(unallocated, activeNodes) < req.appetite.Want
-		if granted := Size(unallocated, activeNodes, req.appetite); granted > 0 {
-			return []int64{granted}
-		}
-		return nil
+		return Size(unallocated, activeNodes, req.appetite)
 	}
 	return req
 }
 
 func (h *holding) newRequest(now time.Time) *request {
 	return &request{sent: now, GrantRequest: models.GrantRequest{
-		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(), LeaseIDs: []models.ID{models.NewID()},
+		OfferID: h.offerID, NodeID: h.keeper.cfg.NodeID, Epoch: h.keeper.Epoch(), LeaseID: models.NewID(),
 	}}
-}
-
-// without gives the ids that were asked for and are not among the leases that came. Of a request that was repeated, such leases may have
-// been granted at first and reclaimed since: then nothing was ever spent from them.
-func (r *request) without(leases []models.Lease) []models.ID {
-	return slices.DeleteFunc(slices.Clone(r.LeaseIDs), func(id models.ID) bool {
-		return slices.ContainsFunc(leases, func(l models.Lease) bool { return l.ID == id })
-	})
 }
 
 // failed forgets a request that was certainly not granted. Of one that is repeated, a failure says nothing.
@@ -186,13 +176,15 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) {
 	defer h.mu.Unlock()
 	h.unsure = nil
 	h.recall = max(h.recall, grant.Offer.Recall)
-	fresh, total := h.blocks(grant, req.sent)
+	fresh := h.block(grant, req.sent)
 	h.demand.took(now.Sub(sent))
-	h.keeper.metrics.granted(total)
 	h.serve(fresh, now)
-	for _, b := range fresh {
-		h.add(b, req.sent)
+	total := int64(0)
+	if fresh != nil {
+		total = grant.Lease.Granted
+		h.add(fresh, req.sent)
 	}
+	h.keeper.metrics.granted(total)
 	h.callBack(h.recall)
 	if status := grant.Offer.StatusAt(grant.Now); status != models.StatusActive && total == 0 {
 		h.turnAway(&models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt})
@@ -207,36 +199,30 @@ func (h *holding) receive(grant *models.Grant, req *request, sent time.Time) {
 	}
 }
 
-// blocks makes the counters of the granted leases. mu is held.
-func (h *holding) blocks(grant *models.Grant, sent time.Time) (fresh []*Block, total int64) {
-	for i := range grant.Leases {
-		l := &grant.Leases[i]
-		b := NewBlock(l, sent.Add(l.TTL()-Margin(l.TTL())))
-		if b.Recall < h.recall { // it was granted a while ago, and only the reply was missing
-			b.Seal()
-		}
-		fresh = append(fresh, b)
-		total += l.Granted
+// block makes the counters of what was granted: nil, if nothing was. mu is held.
+func (h *holding) block(grant *models.Grant, sent time.Time) *Block {
+	l := grant.Lease
+	if l == nil {
+		return nil
 	}
-	return fresh, total
+	b := NewBlock(l, sent.Add(l.TTL()-Margin(l.TTL())))
+	if b.Recall < h.recall { // it was granted a while ago, and only the reply was missing
+		b.Seal()
+	}
+	return b
 }
 
-// serve hands units to those who wait, first come first, from the fresh blocks or any other. mu is held.
-func (h *holding) serve(fresh []*Block, now time.Time) {
+// serve hands units to those who wait, first come first, from the fresh block, if there is one, or any other. mu is held.
+func (h *holding) serve(fresh *Block, now time.Time) {
 	still := h.waiting[:0:0]
-next:
 	for _, w := range h.waiting {
-		for _, b := range fresh {
-			if b.Spend(w.units, now) {
-				w.outcome <- served{block: b}
-				continue next
-			}
-		}
-		if b := h.spendAny(w.units, now); b != nil {
+		if fresh != nil && fresh.Spend(w.units, now) {
+			w.outcome <- served{block: fresh}
+		} else if b := h.spendAny(w.units, now); b != nil {
 			w.outcome <- served{block: b}
-			continue
+		} else {
+			still = append(still, w)
 		}
-		still = append(still, w)
 	}
 	h.waiting = still
 }

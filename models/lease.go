@@ -78,9 +78,9 @@ func (l *Lease) Outstanding() int64 {
 
 // Grant is the answer to a request for leases of one offer.
 type Grant struct {
-	Offer  Offer   // as the grant left it
-	Now    Micros  // the database's clock; an offer that is not active by it gets no leases
-	Leases []Lease // in the order asked for; fewer, or none, when there was not enough
+	Offer Offer  // as the grant left it
+	Now   Micros // the database's clock; an offer that is not active by it gives no lease
+	Lease *Lease // nil: there was nothing to be had
 }
 
 // Node is a server process and its data directory.

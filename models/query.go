@@ -51,17 +51,17 @@ type ExpiredHolds struct {
 	Now   Micros
 }
 
-// GrantRequest asks for leases of one offer, all in one transaction.
+// GrantRequest asks for a lease.
 type GrantRequest struct {
 	OfferID string
 	NodeID  ID
 	Epoch   int64
 
-	// LeaseIDs are made by the node, one per lease. Repeating a request with the same ids after a lost reply
-	// finds what was granted instead of granting again.
-	LeaseIDs []ID
+	// LeaseID is made by the node. Repeating a request with the same id after a lost reply finds what was granted instead of
+	// granting again.
+	LeaseID ID
 
-	// Size decides, under the offer's lock, how many units each lease gets: at most one number per id, none below 1,
-	// in all at most unallocated. activeNodes counts nodes seen lately, the asking one included.
-	Size func(offer *Offer, unallocated, activeNodes int64) []int64
+	// Size decides, under the offer's lock, how many units to grant: at most unallocated; none is no lease. activeNodes counts nodes
+	// seen lately, the asking one included.
+	Size func(offer *Offer, unallocated, activeNodes int64) int64
 }

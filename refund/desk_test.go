@@ -220,8 +220,8 @@ func TestWhatComesBackToALoweredBudgetIsNotSpentAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = b.fake.Grant(t.Context(), models.GrantRequest{
-			OfferID: "o", NodeID: other, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
-			Size: func(*models.Offer, int64, int64) []int64 { return []int64{500} },
+			OfferID: "o", NodeID: other, Epoch: epoch, LeaseID: models.NewID(),
+			Size: func(*models.Offer, int64, int64) int64 { return 500 },
 		})
 		if err != nil {
 			t.Fatal(err)

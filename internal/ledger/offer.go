@@ -108,32 +108,21 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 // same reports whether nothing that an admin can set differs.
 func same(a, b *models.Offer) bool { return SameTerms(a, b) && a.Status == b.Status }
 
-// CheckSizes asserts that what a [models.GrantRequest] chose to grant is there to be granted.
-func CheckSizes(req *models.GrantRequest, sizes []int64, unallocated int64) (sum int64, err error) {
-	if len(sizes) > len(req.LeaseIDs) {
-		return 0, fmt.Errorf("grant for offer %q: %d sizes for %d leases", req.OfferID, len(sizes), len(req.LeaseIDs))
+// CheckSize asserts that what a [models.GrantRequest] chose to grant is there to be granted, or is nothing.
+func CheckSize(req *models.GrantRequest, units, unallocated int64) error {
+	if units < 0 || units > max(0, unallocated) {
+		return fmt.Errorf("grant for offer %q: %d units of %d unallocated", req.OfferID, units, unallocated)
 	}
-	for _, size := range sizes {
-		if size < 1 || size > unallocated-sum {
-			return 0, fmt.Errorf("grant for offer %q: sizes %v of %d unallocated", req.OfferID, sizes, unallocated)
-		}
-		sum += size
-	}
-	return sum, nil
+	return nil
 }
 
-// NewLeases gives the rows that a grant inserts: block leases of the sizes chosen, on the offer's terms as they are now.
-func NewLeases(req *models.GrantRequest, offer *models.Offer, sizes []int64, now models.Micros) []models.Lease {
-	leases := make([]models.Lease, len(sizes))
-	for i, size := range sizes {
-		leases[i] = models.Lease{
-			OfferID: offer.ID, ID: req.LeaseIDs[i], NodeID: req.NodeID, Epoch: req.Epoch,
-			Kind: models.KindBlock, Mode: offer.Mode, Recall: offer.Recall, Granted: size,
-			TTLSeconds: offer.LeaseTTLSeconds, State: models.LeaseActive,
-			GrantedAt: now, ExpiresAt: now.Add(offer.LeaseTTL()),
-		}
+// NewBlock gives the row that a grant inserts: a block lease of so many units, on the offer's terms as they are now.
+func NewBlock(req *models.GrantRequest, offer *models.Offer, units int64, now models.Micros) models.Lease {
+	return models.Lease{
+		OfferID: offer.ID, ID: req.LeaseID, NodeID: req.NodeID, Epoch: req.Epoch,
+		Kind: models.KindBlock, Mode: offer.Mode, Recall: offer.Recall, Granted: units,
+		TTLSeconds: offer.LeaseTTLSeconds, State: models.LeaseActive, GrantedAt: now, ExpiresAt: now.Add(offer.LeaseTTL()),
 	}
-	return leases
 }
 
 // NewPool gives the row of a refund pool, empty, from what its opener says of it. Its mode is the offer's as it is now.

@@ -2,7 +2,7 @@ package ledger_test
 
 import (
 	"errors"
-	"slices"
+	"math"
 	"testing"
 
 	"tranche/internal/ledger"
@@ -28,22 +28,25 @@ func TestABudgetFollowsItsTargetAsFarAsItCan(t *testing.T) {
 }
 
 func TestAGrantOfWhatIsNotThereIsAFault(t *testing.T) {
-	req := &models.GrantRequest{OfferID: "o", LeaseIDs: []models.ID{models.NewID(), models.NewID()}}
-	if sum, err := ledger.CheckSizes(req, []int64{4, 6}, 10); sum != 10 || err != nil {
-		t.Errorf("all of it: %d, %v", sum, err)
-	}
-	const most = 1<<63 - 1
-	for _, sizes := range [][]int64{{4, 7}, {11}, {0}, {-1, 5}, {1, 1, 1}, {most, most}} {
-		if _, err := ledger.CheckSizes(req, sizes, 10); err == nil {
-			t.Errorf("%v of 10 was granted", sizes)
+	req := &models.GrantRequest{OfferID: "o", LeaseID: models.NewID()}
+	for units := range int64(11) {
+		if err := ledger.CheckSize(req, units, 10); err != nil {
+			t.Errorf("%d of 10: %v", units, err)
 		}
 	}
-	if _, err := ledger.CheckSizes(req, []int64{1}, -5); err == nil {
+	for _, units := range []int64{11, -1, math.MinInt64, math.MaxInt64} {
+		if ledger.CheckSize(req, units, 10) == nil {
+			t.Errorf("%d of 10 was granted", units)
+		}
+	}
+	if ledger.CheckSize(req, 1, -5) == nil {
 		t.Error("a unit of a pool below zero was granted")
 	}
-	leases := ledger.NewLeases(req, &models.Offer{ID: "o", Mode: models.ModeStrict, LeaseTTLSeconds: 5}, []int64{4, 6}, 1_000)
-	ids := []models.ID{leases[0].ID, leases[1].ID}
-	if !slices.Equal(ids, req.LeaseIDs) || leases[1].Granted != 6 || leases[0].ExpiresAt != 5_001_000 {
-		t.Errorf("leases %+v", leases)
+	if err := ledger.CheckSize(req, 0, -5); err != nil {
+		t.Errorf("nothing of a pool below zero: %v", err)
+	}
+	l := ledger.NewBlock(req, &models.Offer{ID: "o", Mode: models.ModeStrict, LeaseTTLSeconds: 5}, 6, 1_000)
+	if l.ID != req.LeaseID || l.Granted != 6 || l.ExpiresAt != 5_001_000 {
+		t.Errorf("lease %+v", l)
 	}
 }

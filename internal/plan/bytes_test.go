@@ -39,7 +39,7 @@ func TestRowsTakeWhatIsPlanned(t *testing.T) {
 	}
 }
 
-// fill grants leases, a hundred at a time, and settles entries on them, a batch on each.
+// fill grants leases, and settles entries on them, a batch on each.
 func fill(t *testing.T, s *store.Store, leases, entries int) {
 	t.Helper()
 	node := models.NewID()
@@ -50,29 +50,22 @@ func fill(t *testing.T, s *store.Store, leases, entries int) {
 		LeaseSize: 1000, LeaseTTLSeconds: 60, Adaptive: true, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
 	}, models.Audit{})
 	check(t, err)
-	const atOnce = 100
-	sizes := make([]int64, atOnce)
-	for i := range sizes {
-		sizes[i] = int64(entries / leases)
-	}
+	units := int64(entries / leases)
 	for key := 0; key < entries; {
-		req := models.GrantRequest{OfferID: offer.ID, NodeID: node, Epoch: epoch, Size: func(*models.Offer, int64, int64) []int64 { return sizes }}
-		for range sizes {
-			req.LeaseIDs = append(req.LeaseIDs, models.NewID())
-		}
-		grant, err := s.Grant(t.Context(), req)
+		grant, err := s.Grant(t.Context(), models.GrantRequest{
+			OfferID: offer.ID, NodeID: node, Epoch: epoch, LeaseID: models.NewID(), Size: func(*models.Offer, int64, int64) int64 { return units },
+		})
 		check(t, err)
-		for _, l := range grant.Leases {
-			batch := models.Batch{Offer: &offer, LeaseID: l.ID, Number: 1}
-			for range l.Granted {
-				batch.Wanted = append(batch.Wanted, redeem(&offer, &l, grant.Now, key))
-				key++
-			}
-			_, err := s.Settle(t.Context(), batch)
-			check(t, err)
-			_, _, err = s.CloseLease(t.Context(), offer.ID, l.ID, models.LeaseReturned, nil)
-			check(t, err)
+		l := grant.Lease
+		batch := models.Batch{Offer: &offer, LeaseID: l.ID, Number: 1}
+		for range l.Granted {
+			batch.Wanted = append(batch.Wanted, redeem(&offer, l, grant.Now, key))
+			key++
 		}
+		_, err = s.Settle(t.Context(), batch)
+		check(t, err)
+		_, _, err = s.CloseLease(t.Context(), offer.ID, l.ID, models.LeaseReturned, nil)
+		check(t, err)
 	}
 }
 

@@ -31,13 +31,13 @@ func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *cartBe
 		}
 		b := &cartBench{bench: one, offers: [2]*models.Offer{one.offer, &second}}
 		grant, err := b.fake.Grant(t.Context(), models.GrantRequest{
-			OfferID: "p", NodeID: b.node, Epoch: 1, LeaseIDs: []models.ID{models.NewID()},
-			Size: func(*models.Offer, int64, int64) []int64 { return []int64{budget} },
+			OfferID: "p", NodeID: b.node, Epoch: 1, LeaseID: models.NewID(),
+			Size: func(*models.Offer, int64, int64) int64 { return budget },
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.blocks = [2]*lease.Block{one.block, lease.NewBlock(&grant.Leases[0], time.Now().Add(time.Hour))}
+		b.blocks = [2]*lease.Block{one.block, lease.NewBlock(grant.Lease, time.Now().Add(time.Hour))}
 		test(t, b)
 	})
 }

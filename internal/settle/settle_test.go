@@ -115,13 +115,13 @@ func (b *bench) grant(n int64) *lease.Block {
 		b.t.Fatal(err)
 	}
 	grant, err := b.fake.Grant(b.t.Context(), models.GrantRequest{
-		OfferID: "o", NodeID: b.node, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
-		Size: func(*models.Offer, int64, int64) []int64 { return []int64{n} },
+		OfferID: "o", NodeID: b.node, Epoch: epoch, LeaseID: models.NewID(),
+		Size: func(*models.Offer, int64, int64) int64 { return n },
 	})
-	if err != nil || len(grant.Leases) != 1 {
+	if err != nil || grant.Lease == nil {
 		b.t.Fatal(err, grant)
 	}
-	return lease.NewBlock(&grant.Leases[0], time.Now().Add(time.Hour))
+	return lease.NewBlock(grant.Lease, time.Now().Add(time.Hour))
 }
 
 func redeem(key string) models.Entry {

@@ -40,7 +40,7 @@ func (l *lossy) leases(units int64, offers ...string) (leases [2]models.Lease) {
 		req.OfferID = offer
 		g, err := l.good.Grant(l.ctx, req)
 		l.ok(err)
-		leases[i] = g.Leases[0]
+		leases[i] = *g.Lease
 	}
 	return leases
 }

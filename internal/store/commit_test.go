@@ -86,8 +86,8 @@ func until[T any](l *lossy, call func() (T, error)) T {
 
 func (l *lossy) request(units int64) models.GrantRequest {
 	return models.GrantRequest{
-		OfferID: l.offer.ID, NodeID: l.node, Epoch: l.epoch, LeaseIDs: []models.ID{models.NewID()},
-		Size: func(_ *models.Offer, unallocated, _ int64) []int64 { return []int64{min(units, unallocated)} },
+		OfferID: l.offer.ID, NodeID: l.node, Epoch: l.epoch, LeaseID: models.NewID(),
+		Size: func(_ *models.Offer, unallocated, _ int64) int64 { return min(units, unallocated) },
 	}
 }
 
@@ -114,7 +114,7 @@ func TestLostRepliesToCommit(t *testing.T) {
 						l.close(lease.ID)
 					}
 					req := l.request(perLease * perBatch)
-					lease, number = until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Leases[0], 0
+					lease, number = *until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Lease, 0
 				}
 				number++
 				l.settleOnce(lease.ID, number, fmt.Sprintf("lane-%d-round-%d", lane, round), perBatch)
@@ -170,7 +170,7 @@ func TestSettleDoesNotGuessTheOutcome(t *testing.T) {
 		g, err := l.good.Grant(l.ctx, l.request(100))
 		l.ok(err)
 		for number := int64(1); number <= 3; number++ {
-			batch := models.Batch{Offer: &l.offer, LeaseID: g.Leases[0].ID, Number: number, Wanted: []models.Wanted{l.redeem(fmt.Sprint(number))}}
+			batch := models.Batch{Offer: &l.offer, LeaseID: g.Lease.ID, Number: number, Wanted: []models.Wanted{l.redeem(fmt.Sprint(number))}}
 			if _, err := l.bad.Settle(l.ctx, batch); !errors.Is(err, models.ErrOutcomeUnknown) {
 				l.Fatalf("batch %d: %v, want %v", number, err, models.ErrOutcomeUnknown)
 			}
@@ -192,7 +192,7 @@ func TestCommitOnItsWayAgainstReclaim(t *testing.T) {
 		for i := range 4 {
 			g, err := l.good.Grant(l.ctx, l.request(10))
 			l.ok(err)
-			lease := g.Leases[0].ID
+			lease := g.Lease.ID
 			batch := models.Batch{Offer: &l.offer, LeaseID: lease, Number: 1, Wanted: []models.Wanted{l.redeem(fmt.Sprint("k", i))}}
 			if _, err := l.bad.Settle(l.ctx, batch); !errors.Is(err, models.ErrOutcomeUnknown) {
 				l.Fatalf("settle: %v", err)
@@ -226,8 +226,8 @@ func TestGrantsAndClosingsOutliveALostReply(t *testing.T) {
 	var out int64
 	for i := range 40 {
 		req := l.request(10)
-		lease := until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Leases[0]
-		if lease.ID != req.LeaseIDs[0] || lease.Granted != 10 {
+		lease := until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Lease
+		if lease.ID != req.LeaseID || lease.Granted != 10 {
 			t.Fatalf("granted %+v", lease)
 		}
 		if i%2 == 0 {
@@ -271,7 +271,7 @@ func TestLostRepliesToLateBatches(t *testing.T) {
 		working.Go(func() {
 			for round := range rounds {
 				req := l.request(batches * perBatch)
-				lease := until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Leases[0].ID
+				lease := until(l, func() (models.Grant, error) { return l.bad.Grant(l.ctx, req) }).Lease.ID
 				for number := range int64(batches) {
 					if number == int64(round%batches) {
 						until(l, func() (bool, error) {
@@ -313,7 +313,7 @@ func TestALateBatchDoesNotGuessTheOutcome(t *testing.T) {
 		l.available()
 		g, err := l.good.Grant(l.ctx, l.request(10))
 		l.ok(err)
-		lease := g.Leases[0].ID
+		lease := g.Lease.ID
 		_, _, err = l.good.CloseLease(l.ctx, l.offer.ID, lease, models.LeaseReclaimed, nil)
 		l.ok(err)
 		for number := int64(1); number <= 3; number++ {

@@ -12,10 +12,10 @@ import (
 	"tranche/models"
 )
 
-// Grant gives a node leases of an offer, all of them or none, durable on return. It is idempotent by the ids of the leases:
-// repeated after a lost reply it finds what was granted, as far as that is still active.
+// Grant gives a node a lease of an offer, durable on return. It is idempotent by the id of the lease: repeated after a lost reply it finds
+// what was granted, if that is still active.
 //
-// An offer that is not active by the database's clock gives no leases and no error: the caller sees why in the offer.
+// An offer that is not active by the database's clock gives no lease and no error: the caller sees why in the offer.
 // ErrOfferNotFound, ErrEpochSuperseded.
 func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant models.Grant, err error) {
 	err = s.write(ctx, "Grant", onDuplicate|onUnknown, func(q *query) error {
@@ -28,49 +28,52 @@ func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant model
 	return grant, nil
 }
 
-// grant is the one transaction that locks the offer before a lease: its leases are new, nobody else can have them locked.
+// grant is the one transaction that locks the offer before a lease: its lease is new, nobody else can have it locked.
 func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
 	o, err := q.lockOffer(req.OfferID)
 	if err != nil {
 		return models.Grant{}, err
 	}
-	if leases, found, err := q.granted(req); found || err != nil {
-		return models.Grant{Offer: o.Offer, Now: o.Now, Leases: leases}, err
+	grant := models.Grant{Offer: o.Offer, Now: o.Now}
+	earlier, err := q.granted(req)
+	switch {
+	case err != nil:
+		return models.Grant{}, err
+	case earlier != nil && earlier.State == models.LeaseActive:
+		grant.Lease = earlier
+		return grant, nil
+	case earlier != nil:
+		return grant, nil
 	}
 	nodes, err := q.activeNodes(req, o.Now)
 	if err != nil {
 		return models.Grant{}, err
 	}
 	if o.StatusAt(o.Now) != models.StatusActive {
-		return models.Grant{Offer: o.Offer, Now: o.Now}, nil
+		return grant, nil
 	}
 	unallocated, shown := o.Unallocated(), o.Offer
-	sizes := req.Size(&shown, unallocated, nodes)
-	sum, err := ledger.CheckSizes(req, sizes, unallocated)
-	if err != nil || sum == 0 {
-		return models.Grant{Offer: o.Offer, Now: o.Now}, err
+	units := req.Size(&shown, unallocated, nodes)
+	if err := ledger.CheckSize(req, units, unallocated); units == 0 || err != nil {
+		return grant, err
 	}
-	rows, err := q.exec("UPDATE offers SET allocated = allocated + ? WHERE id = ? AND allocated + ? <= budget", sum, o.ID, sum)
+	rows, err := q.exec("UPDATE offers SET allocated = allocated + ? WHERE id = ? AND allocated + ? <= budget", units, o.ID, units)
 	if err := one(rows, err, "grant"); err != nil {
 		return models.Grant{}, err
 	}
-	o.Allocated += sum
-	grant := models.Grant{Offer: o.Offer, Now: o.Now, Leases: ledger.NewLeases(req, &o.Offer, sizes, o.Now)}
-	return grant, q.Create(&grant.Leases).Error
+	grant.Offer.Allocated += units
+	grant.Lease = new(ledger.NewBlock(req, &grant.Offer, units, o.Now))
+	return grant, q.Create(grant.Lease).Error
 }
 
-// granted looks for what an earlier attempt of a grant has made. The offer's row is locked, so such an attempt has ended.
-func (q *query) granted(req *models.GrantRequest) (active []models.Lease, found bool, err error) {
+// granted looks for what an earlier attempt of a grant has made: nil, if nothing. The offer's row is locked, so such an attempt has ended.
+func (q *query) granted(req *models.GrantRequest) (*models.Lease, error) {
 	var leases []models.Lease
-	err = q.locking().Where("offer_id = ? AND id IN ?", req.OfferID, req.LeaseIDs).Find(&leases).Error
-	for _, id := range req.LeaseIDs {
-		for _, l := range leases {
-			if l.ID == id && l.State == models.LeaseActive {
-				active = append(active, l)
-			}
-		}
+	err := q.locking().Where("offer_id = ? AND id = ?", req.OfferID, req.LeaseID).Find(&leases).Error
+	if err != nil || len(leases) == 0 {
+		return nil, err
 	}
-	return active, len(leases) > 0, err
+	return &leases[0], nil
 }
 
 // activeNodes counts the nodes that were seen lately and the asking one, which must be at its newest epoch.

@@ -63,13 +63,13 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 	for n := range len(undo) + 1 {
 		died("1", undo[:n]...)
 		g, err := s.Grant(ctx, models.GrantRequest{
-			OfferID: "o", NodeID: node, Epoch: 1, LeaseIDs: []models.ID{models.NewID()},
-			Size: func(*models.Offer, int64, int64) []int64 { return []int64{1} },
+			OfferID: "o", NodeID: node, Epoch: 1, LeaseID: models.NewID(),
+			Size: func(*models.Offer, int64, int64) int64 { return 1 },
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, _, err := s.CloseLease(ctx, "o", g.Leases[0].ID, models.LeaseReclaimed, nil)
+		l, _, err := s.CloseLease(ctx, "o", g.Lease.ID, models.LeaseReclaimed, nil)
 		if err != nil || l.Exposed != 1 {
 			t.Fatalf("after %q: reclaimed %+v, %v", undo[:n], l, err)
 		}

@@ -83,11 +83,11 @@ func settleOn(b testing.TB, s *store.Store, limit *int64) models.Batch {
 		b.Fatal(err)
 	}
 	grant, err := s.Grant(ctx, models.GrantRequest{
-		OfferID: "o", NodeID: node, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
-		Size: func(*models.Offer, int64, int64) []int64 { return []int64{1 << 40} },
+		OfferID: "o", NodeID: node, Epoch: epoch, LeaseID: models.NewID(),
+		Size: func(*models.Offer, int64, int64) int64 { return 1 << 40 },
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	return models.Batch{Offer: &offer, LeaseID: grant.Leases[0].ID}
+	return models.Batch{Offer: &offer, LeaseID: grant.Lease.ID}
 }

@@ -36,14 +36,14 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.grant = models.GrantRequest{
-		OfferID: "o", NodeID: node, Epoch: epoch, LeaseIDs: []models.ID{models.NewID()},
-		Size: func(*models.Offer, int64, int64) []int64 { return []int64{5} },
+		OfferID: "o", NodeID: node, Epoch: epoch, LeaseID: models.NewID(),
+		Size: func(*models.Offer, int64, int64) int64 { return 5 },
 	}
 	g, err := s.good.Grant(ctx, s.grant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.lease, s.grant.LeaseIDs = g.Leases[0], []models.ID{models.NewID()}
+	s.lease, s.grant.LeaseID = *g.Lease, models.NewID()
 	if err := s.settle(1); err != nil {
 		t.Fatal(err)
 	}

@@ -215,15 +215,19 @@ func (f *Fake) SyncOffers(ctx context.Context, window time.Duration) (models.Sna
 	})
 }
 
-// Grant gives a node leases of an offer.
+// Grant gives a node a lease of an offer.
 func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant, error) {
 	return do(ctx, f, "Grant", func(now models.Micros) (models.Grant, error) {
 		s, err := f.shelf(req.OfferID)
 		if err != nil {
 			return models.Grant{}, err
 		}
-		if leases, found := s.granted(req.LeaseIDs); found {
-			return models.Grant{Offer: s.offer, Now: now, Leases: leases}, nil
+		if earlier := s.leases[req.LeaseID]; earlier != nil {
+			grant := models.Grant{Offer: s.offer, Now: now}
+			if earlier.State == models.LeaseActive {
+				grant.Lease = new(*earlier)
+			}
+			return grant, nil
 		}
 		if err := f.newest(req.NodeID, req.Epoch); err != nil {
 			return models.Grant{}, err
@@ -232,32 +236,16 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 			return models.Grant{Offer: s.offer, Now: now}, nil
 		}
 		copied := s.offer
-		sizes := req.Size(&copied, s.offer.Unallocated(), f.activeNodes(req.NodeID, now))
-		sum, err := ledger.CheckSizes(&req, sizes, s.offer.Unallocated())
-		if err != nil {
-			return models.Grant{}, err
+		units := req.Size(&copied, s.offer.Unallocated(), f.activeNodes(req.NodeID, now))
+		if err := ledger.CheckSize(&req, units, s.offer.Unallocated()); units == 0 || err != nil {
+			return models.Grant{Offer: s.offer, Now: now}, err
 		}
-		s.offer.Allocated += sum
-		grant := models.Grant{Offer: s.offer, Now: now, Leases: ledger.NewLeases(&req, &s.offer, sizes, now)}
-		for i := range grant.Leases {
-			l := grant.Leases[i]
-			s.leases[l.ID] = &l
-		}
+		s.offer.Allocated += units
+		l := ledger.NewBlock(&req, &s.offer, units, now)
+		s.leases[l.ID] = &l
 		s.check()
-		return grant, nil
+		return models.Grant{Offer: s.offer, Now: now, Lease: new(l)}, nil
 	})
-}
-
-// granted gives the active leases among those ids that an earlier attempt of a grant has made, and whether there were any.
-func (s *shelf) granted(ids []models.ID) (active []models.Lease, found bool) {
-	for _, id := range ids {
-		l, ok := s.leases[id]
-		found = found || ok
-		if ok && l.State == models.LeaseActive {
-			active = append(active, *l)
-		}
-	}
-	return active, found
 }
 
 func (f *Fake) activeNodes(asking models.ID, now models.Micros) (n int64) {

@@ -119,24 +119,20 @@ func limitRedemptions(n int64) func(*models.Offer) {
 
 func limitUnits(n int64) func(*models.Offer) { return func(o *models.Offer) { o.UserLimitUnits = &n } }
 
-// request is a grant request of the subtest's node for leases of these sizes, as far as there is enough.
-func (b *bench) request(offerID string, sizes ...int64) models.GrantRequest {
-	ids := make([]models.ID, len(sizes))
-	for i := range ids {
-		ids[i] = models.NewID()
-	}
+// request is a grant request of the subtest's node for a lease of so many units, or what is left.
+func (b *bench) request(offerID string, units int64) models.GrantRequest {
 	return models.GrantRequest{
-		OfferID: offerID, NodeID: b.node, Epoch: b.epoch, LeaseIDs: ids,
-		Size: func(_ *models.Offer, unallocated, _ int64) (fitting []int64) {
-			for _, n := range sizes {
-				if n = min(n, unallocated); n > 0 {
-					fitting = append(fitting, n)
-					unallocated -= n
-				}
-			}
-			return fitting
-		},
+		OfferID: offerID, NodeID: b.node, Epoch: b.epoch, LeaseID: models.NewID(),
+		Size: func(_ *models.Offer, unallocated, _ int64) int64 { return max(0, min(units, unallocated)) },
 	}
+}
+
+// granted is how many units a grant gave.
+func granted(g models.Grant) int64 {
+	if g.Lease == nil {
+		return 0
+	}
+	return g.Lease.Granted
 }
 
 // A lane books batches on one lease.
@@ -151,9 +147,8 @@ func (b *bench) lane(o *models.Offer, units int64) *lane {
 	b.Helper()
 	g, err := b.Grant(b.ctx, b.request(o.ID, units))
 	b.ok(err)
-	equal(b, "leases granted", len(g.Leases), 1)
-	equal(b, "units granted", g.Leases[0].Granted, units)
-	return &lane{bench: b, offer: o, lease: g.Leases[0]}
+	equal(b, "units granted", granted(g), units)
+	return &lane{bench: b, offer: o, lease: *g.Lease}
 }
 
 // pool opens a refund pool.

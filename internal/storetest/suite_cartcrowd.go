@@ -108,10 +108,10 @@ func (w *cartWorker) stockUp(i int) error {
 	o := w.offers[i]
 	if w.blocks[i] == nil || w.blocks[i].left < 10 {
 		g, err := again(func() (models.Grant, error) { return w.Grant(w.ctx, w.request(o.ID, 40)) })
-		if err != nil || len(g.Leases) != 1 {
+		if err != nil || g.Lease == nil {
 			return fmt.Errorf("grant: %v, %w", g, err)
 		}
-		w.blocks[i] = &stock{lane{bench: w.bench, offer: o, lease: g.Leases[0]}, g.Leases[0].Granted}
+		w.blocks[i] = &stock{lane{bench: w.bench, offer: o, lease: *g.Lease}, g.Lease.Granted}
 	}
 	if w.pools[i] == nil {
 		terms := w.poolTerms(o)

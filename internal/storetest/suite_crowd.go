@@ -48,10 +48,10 @@ func sellAll(b *bench, o *models.Offer, requests <-chan models.Wanted, block int
 			b.Errorf("grant: %v", err)
 			return sold
 		}
-		if len(grant.Leases) == 0 {
+		if grant.Lease == nil {
 			return sold // sold out here; who is left is served from blocks that others still have
 		}
-		l := &lane{bench: b, offer: o, lease: grant.Leases[0]}
+		l := &lane{bench: b, offer: o, lease: *grant.Lease}
 		for left := l.lease.Granted; left > 0; {
 			wanted := take(requests, min(batch, int(left)))
 			if len(wanted) == 0 {
@@ -178,8 +178,8 @@ func (w *worker) open() error {
 	if err != nil {
 		return fmt.Errorf("grant: %w", err)
 	}
-	if len(g.Leases) == 1 {
-		w.block = &stock{lane{bench: w.bench, offer: w.offer, lease: g.Leases[0]}, g.Leases[0].Granted}
+	if g.Lease != nil {
+		w.block = &stock{lane{bench: w.bench, offer: w.offer, lease: *g.Lease}, g.Lease.Granted}
 	}
 	if w.pool == nil {
 		terms := w.poolTerms(w.offer)

@@ -253,8 +253,8 @@ func (w *world) open() {
 	}
 	g, err := w.Grant(w.ctx, w.request(w.offer.ID, 1+w.rng.Int64N(40)))
 	w.ok(err)
-	for _, l := range g.Leases {
-		w.owners = append(w.owners, &owner{lane: &lane{bench: w.bench, offer: w.offer, lease: l}, left: l.Granted})
+	if l := g.Lease; l != nil {
+		w.owners = append(w.owners, &owner{lane: &lane{bench: w.bench, offer: w.offer, lease: *l}, left: l.Granted})
 	}
 }
 
@@ -409,10 +409,10 @@ func lateCrowd(b *bench) {
 // cutOff spends one lease, which a reaper closes somewhere on the way, and settles all of it.
 func cutOff(b *bench, o *models.Offer, reap chan<- models.ID, name string, perBatch, batches int) error {
 	g, err := again(func() (models.Grant, error) { return b.Grant(b.ctx, b.request(o.ID, int64(perBatch*batches))) })
-	if err != nil || len(g.Leases) != 1 {
-		return fmt.Errorf("granted %v: %w", g.Leases, err)
+	if err != nil || g.Lease == nil {
+		return fmt.Errorf("granted %v: %w", g.Lease, err)
 	}
-	l := &lane{bench: b, offer: o, lease: g.Leases[0]}
+	l := &lane{bench: b, offer: o, lease: *g.Lease}
 	for i := range batches {
 		if i == 1 {
 			reap <- l.lease.ID

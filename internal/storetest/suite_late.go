@@ -39,7 +39,7 @@ var lateTests = []test{
 		})
 		g, err := b.Grant(b.ctx, b.request(o.ID, 1))
 		b.ok(err)
-		equal(b, "leases granted of an overspent offer", len(g.Leases), 0)
+		equal(b, "units granted of an overspent offer", granted(g), 0)
 	}},
 	{"a late batch again books once", func(b *bench) {
 		o := b.offer(10, inMode(models.ModeFast))

@@ -10,21 +10,20 @@ import (
 var leaseTests = []test{
 	{"a grant takes units out of the pool", func(b *bench) {
 		o := b.offer(100)
-		req := b.request(o.ID, 30, 20)
+		req := b.request(o.ID, 30)
 		g, err := b.Grant(b.ctx, req)
 		b.ok(err)
-		equal(b, "leases", len(g.Leases), 2)
-		equal(b, "allocated", g.Offer.Allocated, 50)
-		for i, l := range g.Leases {
-			equal(b, "id", l.ID, req.LeaseIDs[i])
-			equal(b, "granted", l.Granted, []int64{30, 20}[i])
-			equal(b, "owner", l.NodeID, b.node)
-			equal(b, "epoch", l.Epoch, b.epoch)
-			equal(b, "kind", l.Kind, models.KindBlock)
-			equal(b, "mode", l.Mode, models.ModeStrict)
-			equal(b, "state", l.State, models.LeaseActive)
-			equal(b, "lives for", l.ExpiresAt.Sub(l.GrantedAt), time.Minute)
-		}
+		equal(b, "allocated", g.Offer.Allocated, 30)
+		l := g.Lease
+		equal(b, "id", l.ID, req.LeaseID)
+		equal(b, "granted", l.Granted, 30)
+		equal(b, "owner", l.NodeID, b.node)
+		equal(b, "epoch", l.Epoch, b.epoch)
+		equal(b, "kind", l.Kind, models.KindBlock)
+		equal(b, "mode", l.Mode, models.ModeStrict)
+		equal(b, "state", l.State, models.LeaseActive)
+		equal(b, "lives for", l.ExpiresAt.Sub(l.GrantedAt), time.Minute)
+		b.lane(o, 20)
 		balance := b.balance(o)
 		equal(b, "outstanding", balance.Outstanding, 50)
 		equal(b, "unallocated", balance.Unallocated(), 50)
@@ -32,61 +31,58 @@ var leaseTests = []test{
 	}},
 	{"a repeated grant finds what was granted", func(b *bench) {
 		o := b.offer(100)
-		req := b.request(o.ID, 30, 20)
+		req := b.request(o.ID, 30)
 		first, err := b.Grant(b.ctx, req)
 		b.ok(err)
-		req.Size = func(*models.Offer, int64, int64) []int64 { panic("sized twice") }
+		req.Size = func(*models.Offer, int64, int64) int64 { panic("sized twice") }
 		again, err := b.Grant(b.ctx, req)
 		b.ok(err)
-		if !slices.Equal(again.Leases, first.Leases) {
-			b.Fatalf("granted %v, then found %v", first.Leases, again.Leases)
-		}
-		equal(b, "allocated", b.balance(o).Allocated, 50)
-		_, _, err = b.CloseLease(b.ctx, o.ID, req.LeaseIDs[0], models.LeaseReturned, nil)
+		equal(b, "lease", *again.Lease, *first.Lease)
+		equal(b, "allocated", b.balance(o).Allocated, 30)
+		_, _, err = b.CloseLease(b.ctx, o.ID, req.LeaseID, models.LeaseReturned, nil)
 		b.ok(err)
 		again, err = b.Grant(b.ctx, req)
 		b.ok(err)
-		equal(b, "active ones found", len(again.Leases), 1)
-		equal(b, "the active one", again.Leases[0].ID, req.LeaseIDs[1])
+		equal(b, "units granted once it was returned", granted(again), 0)
+		equal(b, "allocated then", b.balance(o).Allocated, 0)
 	}},
 	{"the size is decided with the figures under the lock", func(b *bench) {
 		o := b.offer(100)
 		b.lane(o, 60)
 		req := b.request(o.ID, 1)
 		asked := false
-		req.Size = func(offer *models.Offer, unallocated, nodes int64) []int64 {
+		req.Size = func(offer *models.Offer, unallocated, nodes int64) int64 {
 			asked = true
 			equal(b, "offer", offer.ID, o.ID)
 			equal(b, "unallocated", unallocated, 40)
 			if nodes < 1 {
 				b.Errorf("%d active nodes", nodes)
 			}
-			return nil
+			return 0
 		}
 		g, err := b.Grant(b.ctx, req)
 		b.ok(err)
 		equal(b, "asked", asked, true)
-		equal(b, "leases", len(g.Leases), 0)
+		equal(b, "granted", granted(g), 0)
 	}},
 	{"a partial grant gives what is left, then nothing", func(b *bench) {
 		o := b.offer(25)
 		b.lane(o, 20)
-		g, err := b.Grant(b.ctx, b.request(o.ID, 20, 20))
+		g, err := b.Grant(b.ctx, b.request(o.ID, 20))
 		b.ok(err)
-		equal(b, "leases", len(g.Leases), 1)
-		equal(b, "granted", g.Leases[0].Granted, 5)
+		equal(b, "granted", granted(g), 5)
 		g, err = b.Grant(b.ctx, b.request(o.ID, 1))
 		b.ok(err)
-		equal(b, "leases", len(g.Leases), 0)
+		equal(b, "granted", granted(g), 0)
 		equal(b, "allocated", b.balance(o).Allocated, 25)
 	}},
 	{"a size beyond what is left is refused as a fault", func(b *bench) {
 		o := b.offer(10)
-		for _, sizes := range [][]int64{{11}, {6, 5}, {0}, {-1}, {1, 1, 1}} {
-			req := b.request(o.ID, 1, 1)
-			req.Size = func(*models.Offer, int64, int64) []int64 { return sizes }
+		for _, units := range []int64{11, -1} {
+			req := b.request(o.ID, 1)
+			req.Size = func(*models.Offer, int64, int64) int64 { return units }
 			if _, err := b.Grant(b.ctx, req); err == nil {
-				b.Fatalf("sizes %v were granted", sizes)
+				b.Fatalf("%d units were granted", units)
 			}
 		}
 		equal(b, "allocated", b.balance(o).Allocated, 0)
@@ -102,7 +98,7 @@ var leaseTests = []test{
 		} {
 			g, err := b.Grant(b.ctx, b.request(o.ID, 1))
 			b.ok(err)
-			equal(b, "leases", len(g.Leases), 0)
+			equal(b, "granted", granted(g), 0)
 			equal(b, "offer", g.Offer.ID, o.ID)
 		}
 	}},

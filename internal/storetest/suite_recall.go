@@ -91,7 +91,7 @@ var recallTests = []test{
 		equal(b, "number with and of a pool", [2]int64{offer.Recall, pool.Recall}, [2]int64{1, 1})
 		grant, err := b.Grant(b.ctx, b.request(o.ID, 1))
 		b.ok(err)
-		equal(b, "number with and of a grant", [2]int64{grant.Offer.Recall, grant.Leases[0].Recall}, [2]int64{1, 1})
+		equal(b, "number with and of a grant", [2]int64{grant.Offer.Recall, grant.Lease.Recall}, [2]int64{1, 1})
 		_, _, err = b.Store.Renew(b.ctx, b.node, b.epoch, "none-"+b.tag, nil)
 		b.fails(err, models.ErrOfferNotFound)
 	}},

@@ -397,13 +397,13 @@ func (d *desk) lease(ctx context.Context, offer *models.Offer) (*models.Lease, e
 		return l, nil
 	}
 	grant, err := d.Grant(ctx, models.GrantRequest{
-		OfferID: offer.ID, NodeID: d.node, Epoch: 1, LeaseIDs: []models.ID{models.NewID()},
-		Size: func(_ *models.Offer, unallocated, _ int64) []int64 { return []int64{unallocated} },
+		OfferID: offer.ID, NodeID: d.node, Epoch: 1, LeaseID: models.NewID(),
+		Size: func(_ *models.Offer, unallocated, _ int64) int64 { return unallocated },
 	})
 	if err != nil {
 		return nil, err
 	}
-	d.leases[offer.ID] = &grant.Leases[0]
+	d.leases[offer.ID] = grant.Lease
 	return d.leases[offer.ID], nil
 }
 

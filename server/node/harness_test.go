@@ -91,8 +91,8 @@ func forgotten(t *testing.T, c Config, offer string, units int64) models.ID {
 			return id, err
 		}
 		_, err = s.Grant(ctx, models.GrantRequest{
-			OfferID: offer, NodeID: dir.NodeID, Epoch: epoch, LeaseIDs: []models.ID{id},
-			Size: func(*models.Offer, int64, int64) []int64 { return []int64{units} },
+			OfferID: offer, NodeID: dir.NodeID, Epoch: epoch, LeaseID: id,
+			Size: func(*models.Offer, int64, int64) int64 { return units },
 		})
 		return id, err
 	})
