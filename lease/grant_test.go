@@ -276,6 +276,35 @@ func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
 	})
 }
 
+// What a grant brings goes to those who waited for it, before anybody else can see it: they ask for nothing more.
+func TestWhoWaitsIsServedFromTheGrantUnderWay(t *testing.T) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+		var grants, looks atomic.Int64
+		b.fail(func(call string) error {
+			switch call {
+			case "Grant":
+				grants.Add(1)
+				time.Sleep(300 * time.Millisecond)
+			case "Balance":
+				looks.Add(1)
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		for range 40 {
+			wg.Go(func() {
+				if err := b.spend(1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if grants.Load() != 1 || looks.Load() != 0 {
+			t.Errorf("%d grants, and %d looks at the books, for 40 of 100 units", grants.Load(), looks.Load())
+		}
+	})
+}
+
 // Batches are larger, and so fewer, where all spend from the same lease.
 func TestYoungerBlocksWaitTheirTurn(t *testing.T) {
 	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {

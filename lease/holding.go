@@ -70,8 +70,8 @@ func newHolding(k *Keeper, offerID string) *holding {
 	return h
 }
 
-// spend takes units from the oldest block that has them. Younger blocks wait their turn: to spread the load over them would make
-// batches smaller.
+// spend takes units from the first open block that has them: refund pools come first, and older blocks before younger ones. To spread the
+// load over several would make batches smaller.
 func (h *holding) spend(n int64, now time.Time) *Block {
 	var from *Block
 	var left int64

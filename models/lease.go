@@ -76,7 +76,7 @@ func (l *Lease) Outstanding() int64 {
 	return l.Granted - l.Spent
 }
 
-// Grant is the answer to a request for leases of one offer.
+// Grant is the answer to a request for a lease.
 type Grant struct {
 	Offer Offer  // as the grant left it
 	Now   Micros // the database's clock; an offer that is not active by it gives no lease

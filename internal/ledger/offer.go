@@ -116,8 +116,8 @@ func CheckSize(req *models.GrantRequest, units, unallocated int64) error {
 	return nil
 }
 
-// NewBlock gives the row that a grant inserts: a block lease of so many units, on the offer's terms as they are now.
-func NewBlock(req *models.GrantRequest, offer *models.Offer, units int64, now models.Micros) models.Lease {
+// NewLease gives the row that a grant inserts: a lease of a block of so many units, on the offer's terms as they are now.
+func NewLease(req *models.GrantRequest, offer *models.Offer, units int64, now models.Micros) models.Lease {
 	return models.Lease{
 		OfferID: offer.ID, ID: req.LeaseID, NodeID: req.NodeID, Epoch: req.Epoch,
 		Kind: models.KindBlock, Mode: offer.Mode, Recall: offer.Recall, Granted: units,

@@ -45,7 +45,7 @@ func TestAGrantOfWhatIsNotThereIsAFault(t *testing.T) {
 	if err := ledger.CheckSize(req, 0, -5); err != nil {
 		t.Errorf("nothing of a pool below zero: %v", err)
 	}
-	l := ledger.NewBlock(req, &models.Offer{ID: "o", Mode: models.ModeStrict, LeaseTTLSeconds: 5}, 6, 1_000)
+	l := ledger.NewLease(req, &models.Offer{ID: "o", Mode: models.ModeStrict, LeaseTTLSeconds: 5}, 6, 1_000)
 	if l.ID != req.LeaseID || l.Granted != 6 || l.ExpiresAt != 5_001_000 {
 		t.Errorf("lease %+v", l)
 	}

@@ -30,7 +30,7 @@
 // batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
 //
 // Locks are taken in one order: the cart, user counters, entries, holds, exceptions, leases, the offer, and rows in the order of their keys.
-// A grant locks the offer first, because its leases are new and nobody else can hold them. Sessions end after five seconds of
+// A grant locks the offer first, because its lease is new and nobody else can hold it. Sessions end after five seconds of
 // silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
 //
 // At READ COMMITTED, the default, no statement relies on what an earlier one in the transaction has read, except under a lock.

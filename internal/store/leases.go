@@ -39,10 +39,10 @@ func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
 	switch {
 	case err != nil:
 		return models.Grant{}, err
-	case earlier != nil && earlier.State == models.LeaseActive:
-		grant.Lease = earlier
-		return grant, nil
 	case earlier != nil:
+		if earlier.State == models.LeaseActive {
+			grant.Lease = earlier
+		}
 		return grant, nil
 	}
 	nodes, err := q.activeNodes(req, o.Now)
@@ -62,7 +62,7 @@ func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
 		return models.Grant{}, err
 	}
 	grant.Offer.Allocated += units
-	grant.Lease = new(ledger.NewBlock(req, &grant.Offer, units, o.Now))
+	grant.Lease = new(ledger.NewLease(req, &grant.Offer, units, o.Now))
 	return grant, q.Create(grant.Lease).Error
 }
 

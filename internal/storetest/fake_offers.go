@@ -241,7 +241,7 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 			return models.Grant{Offer: s.offer, Now: now}, err
 		}
 		s.offer.Allocated += units
-		l := ledger.NewBlock(&req, &s.offer, units, now)
+		l := ledger.NewLease(&req, &s.offer, units, now)
 		s.leases[l.ID] = &l
 		s.check()
 		return models.Grant{Offer: s.offer, Now: now, Lease: new(l)}, nil
