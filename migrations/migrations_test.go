@@ -26,6 +26,9 @@ func TestBothDialectsHaveTheSameTables(t *testing.T) {
 		t.Fatalf("sqlite has %v, mysql %v", got, want)
 	}
 	for name := range mysql {
+		if onlyDefaults.MatchString(mysql[name]) && nothing.MatchString(sqlite[name]) {
+			continue // which SQLite can't do
+		}
 		a, b := parse(t, mysql[name]), parse(t, sqlite[name])
 		if got, want := slices.Sorted(maps.Keys(b)), slices.Sorted(maps.Keys(a)); !slices.Equal(got, want) || len(a) == 0 {
 			t.Fatalf("%s: sqlite has tables %v, mysql %v", name, got, want)
@@ -86,6 +89,9 @@ var (
 	inlineIndex = regexp.MustCompile(`^(UNIQUE )?KEY (\w+) (\([^)]*\))$`)
 	constraint  = regexp.MustCompile(`^CONSTRAINT (\w+) CHECK (.*)$`)
 	sized       = regexp.MustCompile(`\(\d+\)`)
+
+	onlyDefaults = regexp.MustCompile(`^-- \+goose Up\s+(?:--[^\n]*\s+)*ALTER TABLE \w+(?:\s+ALTER COLUMN \w+ SET DEFAULT \w+[,;])+\s+-- \+goose Down`)
+	nothing      = regexp.MustCompile(`^-- \+goose Up\s+(?:--[^\n]*\s+)*SELECT 1;\s+-- \+goose Down`)
 )
 
 func down(text string) string {

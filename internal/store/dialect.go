@@ -29,6 +29,8 @@ type dialect struct {
 	begin string
 	// statementsTogether says that the database takes several statements in one round trip.
 	statementsTogether bool
+	// columnDefaults says that a column of the entries that is not named has its zero.
+	columnDefaults bool
 	// oneWriter says that transactions run one after the other in this process, instead of polling the file for its lock.
 	oneWriter bool
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
@@ -60,6 +62,7 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 		begin:          "START TRANSACTION",
 
 		statementsTogether: true,
+		columnDefaults:     true,
 
 		open:  func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
 		goose: goose.DialectMySQL,

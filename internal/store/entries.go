@@ -25,27 +25,33 @@ func (q *query) append(appends []models.Entry) error {
 }
 
 // insert writes entries in one statement. What it costs grows with the columns that it names, for the database and for this process: it
-// names those only in which some entry has a value.
+// names those only in which some entry has more than a row has by default.
 func (q *query) insert(entries []*models.Entry) error {
 	names := make([]string, 0, len(entryColumns))
 	columns := make([]*entryColumn, 0, len(entryColumns))
 	for i := range entryColumns {
-		if c := &entryColumns[i]; c.has == nil || slices.ContainsFunc(entries, c.has) {
+		if c := &entryColumns[i]; c.has == nil || !q.dialect.columnDefaults || slices.ContainsFunc(entries, c.has) {
 			names, columns = append(names, c.name), append(columns, c)
 		}
 	}
-	args := make([]any, 0, len(entries)*len(columns))
+	rows := insertInto("entries", names, len(entries))
 	for _, e := range entries {
 		for _, c := range columns {
-			args = append(args, c.value(e))
+			if c.id != nil {
+				rows.id(c.id(e))
+			} else {
+				rows.value(c.value(e))
+			}
 		}
+		rows.endRow()
 	}
-	return q.later(insertStatement("entries", names, len(entries)), args, nil)
+	return q.insertLater(rows)
 }
 
-// entryColumn is a column of the table, and what an entry has in it. Where has is set, the others are NULL.
+// entryColumn is a column of the table, and the id or other value that an entry has in it. Where has is set, the others have what a row has by default.
 type entryColumn struct {
 	name  string
+	id    func(*models.Entry) *models.ID
 	value func(*models.Entry) any
 	has   func(*models.Entry) bool
 }
@@ -53,16 +59,16 @@ type entryColumn struct {
 // entryColumns are all of them. A test holds them against the model.
 var entryColumns = []entryColumn{ // read only
 	{name: "offer_id", value: func(e *models.Entry) any { return e.OfferID }},
-	{name: "id", value: func(e *models.Entry) any { return e.ID[:] }},
-	{name: "redemption", value: func(e *models.Entry) any { return e.Redemption[:] }},
-	{name: "seq", value: func(e *models.Entry) any { return e.Seq }},
+	{name: "id", id: func(e *models.Entry) *models.ID { return &e.ID }},
+	{name: "redemption", id: func(e *models.Entry) *models.ID { return &e.Redemption }},
+	{name: "seq", value: func(e *models.Entry) any { return e.Seq }, has: func(e *models.Entry) bool { return e.Seq != 0 }},
 	{name: "kind", value: func(e *models.Entry) any { return string(e.Kind) }},
 	{name: "user_id", value: func(e *models.Entry) any { return e.UserID }},
 	{name: "order_id", value: func(e *models.Entry) any { return e.OrderID }, has: func(e *models.Entry) bool { return e.OrderID != nil }},
 	{name: "idempotency_key", value: func(e *models.Entry) any { return e.IdempotencyKey }},
 	{name: "units", value: func(e *models.Entry) any { return e.Units }},
-	{name: "lease_id", value: func(e *models.Entry) any { return e.LeaseID[:] }},
-	{name: "node_id", value: func(e *models.Entry) any { return e.NodeID[:] }},
+	{name: "lease_id", id: func(e *models.Entry) *models.ID { return &e.LeaseID }},
+	{name: "node_id", id: func(e *models.Entry) *models.ID { return &e.NodeID }},
 	{
 		name:  "hold_expires_at",
 		value: func(e *models.Entry) any { return (*int64)(e.HoldExpiresAt) },
@@ -78,9 +84,17 @@ var entryColumns = []entryColumn{ // read only
 		},
 		has: func(e *models.Entry) bool { return e.CartID != nil },
 	},
-	{name: "restores_budget", value: func(e *models.Entry) any { return e.RestoresBudget }},
-	{name: "restores_user_limit", value: func(e *models.Entry) any { return e.RestoresUserLimit }},
-	{name: "late", value: func(e *models.Entry) any { return e.Late }},
+	{
+		name:  "restores_budget",
+		value: func(e *models.Entry) any { return e.RestoresBudget },
+		has:   func(e *models.Entry) bool { return e.RestoresBudget },
+	},
+	{
+		name:  "restores_user_limit",
+		value: func(e *models.Entry) any { return e.RestoresUserLimit },
+		has:   func(e *models.Entry) bool { return e.RestoresUserLimit },
+	},
+	{name: "late", value: func(e *models.Entry) any { return e.Late }, has: func(e *models.Entry) bool { return e.Late }},
 	{name: "reason", value: func(e *models.Entry) any { return e.Reason }, has: func(e *models.Entry) bool { return e.Reason != nil }},
 	{name: "metadata", value: func(e *models.Entry) any { return e.Metadata }, has: func(e *models.Entry) bool { return e.Metadata != nil }},
 	{name: "created_at", value: func(e *models.Entry) any { return int64(e.CreatedAt) }},

@@ -27,11 +27,14 @@ func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.Exp
 // as the table is small, and would wait for the rows of everybody else on its way.
 func (q *query) hold(held, ended []models.Hold) error {
 	for chunk := range slices.Chunk(inOrder(held), chunkSize) {
-		args := make([]any, 0, len(chunk)*len(holdColumns))
+		rows := insertInto("holds", holdColumns, len(chunk))
 		for _, h := range chunk {
-			args = append(args, h.OfferID, h.Redemption[:], int64(h.ExpiresAt))
+			rows.value(h.OfferID)
+			rows.id(&h.Redemption)
+			rows.value(int64(h.ExpiresAt))
+			rows.endRow()
 		}
-		if err := q.later(insertStatement("holds", holdColumns, len(chunk)), args, nil); err != nil {
+		if err := q.insertLater(rows); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -272,14 +271,14 @@ func (q *query) later(sql string, args []any, then func(rows int64) error) error
 	return q.pipe.later(q.Statement.Context, statement{sql, args, then})
 }
 
+// insertLater is later for an insertion.
+func (q *query) insertLater(rows *insertion) error {
+	sql, args := rows.statement()
+	return q.later(sql, args, nil)
+}
+
 // flush brings the answers to all statements until now.
 func (q *query) flush() error { return q.pipe.flush(q.Statement.Context) }
-
-// insertStatement inserts so many rows, column after column, row after row.
-func insertStatement(table string, columns []string, rows int) string {
-	row := "(" + strings.Repeat("?,", len(columns)-1) + "?)"
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ",") + ") VALUES " + strings.Repeat(row+",", rows-1) + row
-}
 
 // one fails unless a guarded statement has changed exactly one row.
 func one(rows int64, err error, what string) error {

@@ -75,13 +75,17 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	}
 	allNew := q.dialect.upsertsTellNew && len(down) == 0
 	for chunk := range slices.Chunk(up, chunkSize) {
-		args := make([]any, 0, len(chunk)*5)
+		upsert := insertInto("usages", usageColumns, len(chunk))
 		for _, user := range chunk {
 			d := deltas[user]
-			args = append(args, offerID, user, d.Redemptions, d.Units, d.HeldUnits)
+			for _, v := range [...]any{offerID, user, d.Redemptions, d.Units, d.HeldUnits} {
+				upsert.value(v)
+			}
+			upsert.endRow()
 			allNew = allNew && d != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		err := q.later(insertStatement("usages", usageColumns, len(chunk))+q.dialect.addToUsage(), args, func(rows int64) error {
+		text, args := upsert.statement()
+		err := q.later(text+q.dialect.addToUsage(), args, func(rows int64) error {
 			allNew = allNew && rows == int64(len(chunk))
 			return nil
 		})
