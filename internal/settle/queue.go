@@ -160,6 +160,7 @@ func (q *queue) claim() *batch {
 func (q *queue) claimItems(b *batch, items []*item) (rest []*item) {
 	for i, it := range items {
 		if b.full(it) {
+			clear(items[:i]) // the backlog behind them must not keep them in memory
 			return items[i:]
 		}
 		q.count(it, -1)
@@ -206,6 +207,9 @@ func (q *queue) requeue(items []*item) {
 
 // putBack puts items in front. mu is held.
 func (q *queue) putBack(items []*item) {
+	if len(items) == 0 { // as nearly always, and behind may be a long backlog
+		return
+	}
 	var wanted, others []*item
 	for _, it := range items {
 		if it.isWanted() {
