@@ -52,6 +52,9 @@ func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.E
 		verdict, err = a.desk.Book(ctx, offer, e)
 		return err
 	})
+	if err == nil {
+		a.memory.follow(&verdict.Redemption)
+	}
 	return verdict, err
 }
 

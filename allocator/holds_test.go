@@ -86,6 +86,38 @@ func TestHoldsInAllModes(t *testing.T) {
 	}
 }
 
+// Between the commit of an acknowledged redemption and the node's hearing of it, something may follow on it. What is asked of the node then
+// must not be older.
+func TestWhatFollowedIsNotForgottenForWhatWasAcknowledged(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		var settles atomic.Int64
+		f.lose(func(call string) error {
+			if call == "Settle" && settles.Add(1) == 1 {
+				time.Sleep(2 * time.Second) // the reply is slow, not lost
+			}
+			return nil
+		})
+		if r, err := n.hold("k", "u", 4, time.Minute); err != nil || !r.Redemption.Journaled {
+			t.Fatalf("held: %+v, %v", r, err)
+		}
+		time.Sleep(time.Second) // by now it is in the ledger
+		if r, err := n.confirm("k", 3); err != nil || r.State != models.StateRedeemed {
+			t.Fatalf("confirmed: %+v, %v", r, err)
+		}
+		if settles.Load() != 2 {
+			t.Fatalf("%d batches: the hold's has been heard of already", settles.Load())
+		}
+		if r, err := n.Redemption(t.Context(), models.RedemptionIDOf("o", "k")); err != nil || r.State != models.StateRedeemed || r.Units != 3 || r.Journaled {
+			t.Errorf("looked up: %+v, %v", r, err)
+		}
+		if r, err := n.hold("k", "u", 4, time.Minute); err != nil || !r.Replayed || r.Redemption.State != models.StateRedeemed || r.Redemption.Units != 3 {
+			t.Errorf("held again: %+v, %v", r.Redemption, err)
+		}
+	})
+}
+
 // Whoever is second hears how the hold ended, whether others ask on three nodes or it runs out meanwhile.
 func TestConfirmAgainstCancelAgainstExpiry(t *testing.T) {
 	const holds = 3000

@@ -105,6 +105,18 @@ func (m *memory) settle(e *models.Entry, count bool) {
 	s.oldest = (s.oldest + 1) % rememberedPerShard
 }
 
+// follow notes that something has followed on a redemption in the ledger. So that has the redemption itself, though the settler of this
+// node's may not have heard of it yet: whoever asks from now on must be answered from the ledger.
+func (m *memory) follow(followed *models.Redemption) {
+	switch r, found := m.look(followed.Hash); {
+	case !found || r.settled:
+	case r.entry.LeaseID == followed.LeaseID:
+		m.settle(r.entry, false)
+	default:
+		m.forget(followed.Hash) // another node's
+	}
+}
+
 // forget drops a redemption that turned out not to be one: another request had its key.
 func (m *memory) forget(hash models.ID) {
 	s := m.shard(hash)
