@@ -143,7 +143,7 @@ func (p *Planned) decide() error {
 	p.Appends = make([]models.Entry, 0, len(wanted))
 	p.Lease, p.Users = Delta{}, map[string]UserDelta{}
 	p.Held, p.Ended, p.Exceptions = nil, nil, nil
-	grown := map[models.ID][]models.Entry{} // histories that this batch adds to
+	grown := make(map[models.ID][]models.Entry, len(wanted)) // histories that this batch adds to
 
 	for _, acknowledged := range []bool{true, false} {
 		for i := range wanted {
@@ -176,8 +176,12 @@ func (p *Planned) decideOne(i int, grown map[models.ID][]models.Entry) error {
 	}
 	switch {
 	case isNew && verdict.Err == nil:
-		grown[wanted.Redemption] = append(history, verdict.Entry)
-		p.append(verdict)
+		p.append(&verdict)
+		if added := p.Appends[len(p.Appends)-1:]; len(history) == 0 { // nearly always
+			grown[wanted.Redemption] = slices.Clip(added)
+		} else {
+			grown[wanted.Redemption] = append(history, added...)
+		}
 	case own(history, wanted.ID):
 		verdict.Replayed = false // written by an earlier attempt of this batch
 	case wanted.Acknowledged && errors.Is(verdict.Err, models.ErrKeyReused):
@@ -211,10 +215,10 @@ func (p *Planned) except(w *models.Wanted, reason models.ExceptionReason) {
 }
 
 // append books a verdict that brings a new entry.
-func (p *Planned) append(v models.Verdict) {
-	e, r := v.Entry, &v.Redemption
-	p.Appends = append(p.Appends, e)
-	p.Lease = p.Lease.Add(leaseDelta(&e, r))
+func (p *Planned) append(v *models.Verdict) {
+	e, r := &v.Entry, &v.Redemption
+	p.Appends = append(p.Appends, *e)
+	p.Lease = p.Lease.Add(leaseDelta(e, r))
 	switch e.Kind {
 	case models.KindHold:
 		p.Held = append(p.Held, held(r))
@@ -222,7 +226,7 @@ func (p *Planned) append(v models.Verdict) {
 		p.Ended = append(p.Ended, held(r))
 	}
 	if p.batch.Offer.LimitsUsers() {
-		if delta := userDelta(&e, r); delta != (UserDelta{}) {
+		if delta := userDelta(e, r); delta != (UserDelta{}) {
 			p.Users[e.UserID] = p.Users[e.UserID].Add(delta)
 		}
 	}
