@@ -25,7 +25,9 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
-	owed := &acknowledged{allocator: a, entry: keepsake(offer, e)}
+	owed := a.owed.New()
+	owed.allocator = a
+	owed.keep(offer, &e)
 	owed.entry.LeaseID = block.LeaseID
 	var err error
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
@@ -41,13 +43,28 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 	return journaled(&owed.entry), nil
 }
 
-// keepsake is an entry that can be kept in mind for long: it keeps neither the request in memory nor the cart.
-func keepsake(offer *models.Offer, e models.Entry) models.Entry {
-	e.OfferID = offer.ID
-	if e.CartID != nil {
-		e.CartID = new(*e.CartID)
+// keepsake is an entry that is kept in mind for long.
+type keepsake struct {
+	entry models.Entry
+	order string
+}
+
+// keep takes an entry in. Neither the request stays in memory for it nor the cart, and its texts are one.
+func (k *keepsake) keep(offer *models.Offer, e *models.Entry) {
+	if e.OrderID != nil {
+		k.order = *e.OrderID
 	}
-	return e
+	k.entry = *e
+	k.entry.OfferID = offer.ID
+	text := e.UserID + e.IdempotencyKey + k.order
+	k.entry.UserID, text = text[:len(e.UserID)], text[len(e.UserID):]
+	k.entry.IdempotencyKey, k.order = text[:len(e.IdempotencyKey)], text[len(e.IdempotencyKey):]
+	if e.OrderID != nil {
+		k.entry.OrderID = &k.order
+	}
+	if e.CartID != nil {
+		k.entry.CartID = new(*e.CartID)
+	}
 }
 
 // record writes an entry into the journal.
@@ -66,8 +83,8 @@ var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // acknowledged is an entry that is in the journal, and on its way into the ledger.
 type acknowledged struct {
+	keepsake
 	allocator *Allocator
-	entry     models.Entry
 	seq       uint64
 }
 
@@ -91,8 +108,9 @@ func (a *Allocator) booked(e *models.Entry, v models.Verdict) {
 
 // remember keeps a redemption that is in the ledger in mind for an outage, and counts it in its user's limit.
 func (a *Allocator) remember(offer *models.Offer, e models.Entry) {
-	e = keepsake(offer, e)
-	a.memory.settle(&e, offer.LimitsUsers())
+	kept := a.kept.New()
+	kept.keep(offer, &e)
+	a.memory.settle(&kept.entry, offer.LimitsUsers())
 }
 
 // journaled is the redemption that an entry in the journal makes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tranche/internal/slab"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -50,6 +51,8 @@ type Allocator struct {
 
 	flights  flights
 	memory   memory
+	owed     slab.Slab[acknowledged]
+	kept     slab.Slab[keepsake]
 	lookups  lookups
 	balances balances
 }

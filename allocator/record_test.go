@@ -52,12 +52,22 @@ func TestRecordIsWrittenAsItsTagsSay(t *testing.T) {
 	})
 }
 
-// A remembered entry of a cart must not keep the whole cart in memory, with what its request said.
-func TestAKeepsakeSharesNothingWithItsCart(t *testing.T) {
-	cart := &models.Cart{ID: models.CartIDOf("k")}
-	kept := keepsake(&models.Offer{ID: "o"}, models.Entry{OfferID: "o", CartID: &cart.ID})
-	if kept.CartID == &cart.ID || *kept.CartID != cart.ID {
-		t.Errorf("of cart %s it keeps %v", cart.ID, kept.CartID)
+// A remembered entry must not keep a whole cart in memory, nor what its request was read from.
+func TestAKeepsakeIsTheEntryAndSharesNothingWithIt(t *testing.T) {
+	cart, order := &models.Cart{ID: models.CartIDOf("k")}, "order"
+	for _, e := range []models.Entry{
+		{OfferID: "o", UserID: "user", IdempotencyKey: "key", OrderID: &order, CartID: &cart.ID, Units: 2},
+		{OfferID: "o", UserID: "user", IdempotencyKey: "key"},
+		{OfferID: "o", IdempotencyKey: "key", OrderID: new("")},
+	} {
+		var kept keepsake
+		kept.keep(&models.Offer{ID: "o"}, &e)
+		if !reflect.DeepEqual(kept.entry, e) {
+			t.Errorf("of %+v it keeps %+v", e, kept.entry)
+		}
+		if e.CartID != nil && kept.entry.CartID == e.CartID || e.OrderID != nil && kept.entry.OrderID == e.OrderID {
+			t.Errorf("it shares with %+v", e)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/slab"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -27,8 +28,9 @@ type Settler struct {
 	logger  zerolog.Logger
 	metrics *metrics
 
-	owed  atomic.Int64 // entries that were acknowledged and are not booked
-	burst burst        // of those that come
+	owed  atomic.Int64    // entries that were acknowledged and are not booked
+	items slab.Slab[item] // theirs: in a burst there are hundreds of thousands
+	burst burst           // of those that come
 
 	bookings     turns // of batches that nobody waits for, and of those that run once more
 	backlogs     turns
@@ -140,7 +142,9 @@ func (w waiter) Decided(v models.Verdict) {
 func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester) {
 	s.owed.Add(1)
 	s.burst.arrived.Add(1)
-	s.queue(block).append(offer, &item{entry: entry, acknowledged: true, requester: requester})
+	it := s.items.New()
+	it.entry, it.acknowledged, it.requester = entry, true, requester
+	s.queue(block).append(offer, it)
 }
 
 // Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.
