@@ -55,7 +55,7 @@ func (q *query) settleCart(cart *models.Cart, items []models.Batch) ([]models.Ve
 		appends = append(appends, p.Appends...)
 		held, ended = append(held, p.Held...), append(ended, p.Ended...)
 	}
-	if err := q.append(appends); err != nil {
+	if err := q.append(appends, readAll); err != nil {
 		return nil, err
 	}
 	if err := q.hold(held, ended); err != nil {

@@ -7,13 +7,20 @@ import (
 	"tranche/models"
 )
 
-// append inserts the entries in the order of their keys. That a redemption's next seq is taken shows as a duplicate key, at the next flush.
-func (q *query) append(appends []models.Entry) error {
+// append inserts the entries. That a redemption's next seq is taken shows as a duplicate key, at the next flush.
+//
+// They go in the order of their ids, in which they are stored: so each goes to the end of the table. Where keys have come twice of late,
+// they go in the order of their redemptions: of two transactions with the same ones, the second waits for the first, and not each for the
+// other.
+func (q *query) append(appends []models.Entry, sight foresight) error {
 	entries := make([]*models.Entry, len(appends))
 	for i := range appends {
 		entries[i] = &appends[i]
 	}
 	slices.SortFunc(entries, func(a, b *models.Entry) int {
+		if sight == readNeeded {
+			return compareIDs(a.ID, b.ID)
+		}
 		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
 	})
 	for chunk := range slices.Chunk(entries, chunkSize) {

@@ -2,7 +2,7 @@ package store
 
 import "sync/atomic"
 
-// foresight is how much a settle transaction reads before it writes.
+// foresight is how much a settle transaction reads before it writes, and in which order it then does.
 //
 // Nearly all entries begin a redemption that nobody has heard of, so looking each up first finds nothing. The unique key finds those
 // that are not new; the transaction then runs again, and reads.

@@ -47,7 +47,7 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*quer
 	sight := s.collisions.foresight()
 	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
 		verdicts, err = settle(q, batch, sight)
-		if classify(err) == duplicate {
+		if k := classify(err); k == duplicate || k == conflict {
 			s.collisions.note()
 		}
 		sight = readAll
@@ -91,7 +91,7 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 	if err := count(batch.Offer.ID, plan); err != nil {
 		return nil, err
 	}
-	if err := q.append(plan.Appends); err != nil {
+	if err := q.append(plan.Appends, sight); err != nil {
 		return nil, err
 	}
 	if err := q.hold(plan.Held, plan.Ended); err != nil {

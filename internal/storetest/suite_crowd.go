@@ -33,6 +33,48 @@ var crowdTests = []test{
 		equal(b, "redeemed", balance.Redeemed, budget)
 		equal(b, "allocated", balance.Allocated, budget)
 	}},
+	{"of the same keys on two leases at once, in opposite orders, each is redeemed once", func(b *bench) {
+		const rounds, keys = 10, 100
+		o := b.offer(2 * rounds * keys)
+		lanes := [2]*lane{b.lane(o, rounds*keys), b.lane(o, rounds*keys)}
+		var isNew, replayed atomic.Int64
+		for round := range rounds {
+			var wait sync.WaitGroup
+			for i, l := range lanes {
+				wanted := make([]models.Wanted, keys)
+				for k := range wanted {
+					place := k // ids rise with time: those of the second lease rise against the keys
+					if i == 1 {
+						place = keys - 1 - k
+					}
+					name := fmt.Sprintf("key-%d-%d", round, place)
+					wanted[place] = redeem(o, name, name, 1)
+				}
+				wait.Go(func() {
+					verdicts, err := again(func() ([]models.Verdict, error) { return b.Settle(b.ctx, l.next(wanted...)) })
+					if err != nil {
+						b.Errorf("settle: %v", err)
+						return
+					}
+					l.batch++
+					for _, v := range verdicts {
+						switch {
+						case v.Err != nil:
+							b.Errorf("verdict: %+v", v)
+						case v.Replayed:
+							replayed.Add(1)
+						default:
+							isNew.Add(1)
+						}
+					}
+				})
+			}
+			wait.Wait()
+		}
+		equal(b, "new", isNew.Load(), rounds*keys)
+		equal(b, "replayed", replayed.Load(), rounds*keys)
+		equal(b, "redeemed", b.audit(o).Redeemed, rounds*keys)
+	}},
 	{"whatever happens at once, the books are exact and add up at every look", func(b *bench) {
 		seed := uint64(time.Now().UnixNano())
 		b.Logf("seed %d", seed)
