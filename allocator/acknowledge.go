@@ -49,7 +49,7 @@ type keepsake struct {
 	order string
 }
 
-// keep takes an entry in. Neither the request stays in memory for it nor the cart, and its texts are one.
+// keep takes an entry in. What its ids were read from need not stay in memory for it, nor a cart. Its texts are one.
 func (k *keepsake) keep(offer *models.Offer, e *models.Entry) {
 	if e.OrderID != nil {
 		k.order = *e.OrderID

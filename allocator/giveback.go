@@ -52,8 +52,8 @@ func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.E
 		verdict, err = a.desk.Book(ctx, offer, e)
 		return err
 	})
-	if err == nil {
-		a.memory.follow(&verdict.Redemption)
+	if r := &verdict.Redemption; !r.Hash.IsZero() { // a refusal says as well that it is there
+		a.memory.follow(r)
 	}
 	return verdict, err
 }

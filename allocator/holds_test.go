@@ -86,36 +86,85 @@ func TestHoldsInAllModes(t *testing.T) {
 	}
 }
 
+// slowReply lets the next batch commit, and its node hear of that two seconds later.
+func (f *fleet) slowReply() {
+	var settles atomic.Int64
+	f.lose(func(call string) error {
+		if call == "Settle" && settles.Add(1) == 1 {
+			time.Sleep(2 * time.Second)
+		}
+		return nil
+	})
+}
+
 // Between the commit of an acknowledged redemption and the node's hearing of it, something may follow on it. What is asked of the node then
 // must not be older.
 func TestWhatFollowedIsNotForgottenForWhatWasAcknowledged(t *testing.T) {
-	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
-		n := f.nodes[0]
-		hold(t, n, "a")
-		var settles atomic.Int64
-		f.lose(func(call string) error {
-			if call == "Settle" && settles.Add(1) == 1 {
-				time.Sleep(2 * time.Second) // the reply is slow, not lost
+	id := models.RedemptionIDOf("o", "k")
+	confirmed := func(r models.Redemption) bool { return r.State == models.StateRedeemed && r.Units == 3 }
+	cancelled := func(r models.Redemption) bool { return r.State == models.StateCancelled }
+	for name, c := range map[string]struct {
+		follow func(here, there *testNode) error
+		is     func(models.Redemption) bool
+	}{
+		"confirmed here": {func(here, _ *testNode) error { _, err := here.confirm("k", 3); return err }, confirmed},
+		"cancelled there, which here is refused for": {func(here, there *testNode) error {
+			if _, err := there.cancel("k"); err != nil {
+				return err
+			}
+			if _, err := here.confirm("k", 3); !errors.Is(err, models.ErrHoldResolved) {
+				return fmt.Errorf("confirmed: %w", err)
 			}
 			return nil
+		}, cancelled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+				here, there := f.nodes[0], f.nodes[1]
+				hold(t, here, "a")
+				f.slowReply()
+				if r, err := here.hold("k", "u", 4, time.Minute); err != nil || !r.Redemption.Journaled {
+					t.Fatalf("held: %+v, %v", r, err)
+				}
+				time.Sleep(time.Second) // by now it is in the ledger
+				if err := c.follow(here, there); err != nil {
+					t.Fatal(err)
+				}
+				if r, err := here.Redemption(t.Context(), id); err != nil || !c.is(r) || r.Journaled {
+					t.Errorf("looked up: %+v, %v", r, err)
+				}
+				if r, err := here.hold("k", "u", 4, time.Minute); err != nil || !r.Replayed || !c.is(r.Redemption) {
+					t.Errorf("held again: %+v, %v", r.Redemption, err)
+				}
+			})
 		})
-		if r, err := n.hold("k", "u", 4, time.Minute); err != nil || !r.Redemption.Journaled {
-			t.Fatalf("held: %+v, %v", r, err)
-		}
-		time.Sleep(time.Second) // by now it is in the ledger
-		if r, err := n.confirm("k", 3); err != nil || r.State != models.StateRedeemed {
-			t.Fatalf("confirmed: %+v, %v", r, err)
-		}
-		if settles.Load() != 2 {
-			t.Fatalf("%d batches: the hold's has been heard of already", settles.Load())
-		}
-		if r, err := n.Redemption(t.Context(), models.RedemptionIDOf("o", "k")); err != nil || r.State != models.StateRedeemed || r.Units != 3 || r.Journaled {
-			t.Errorf("looked up: %+v, %v", r, err)
-		}
-		if r, err := n.hold("k", "u", 4, time.Minute); err != nil || !r.Replayed || r.Redemption.State != models.StateRedeemed || r.Redemption.Units != 3 {
-			t.Errorf("held again: %+v, %v", r.Redemption, err)
-		}
-	})
+	}
+}
+
+// The same when the ledger has another node's redemption of that key.
+func TestWhatFollowedOnAnothersRedemptionIsNotForgotten(t *testing.T) {
+	id := models.RedemptionIDOf("o", "k")
+	for user, again := range map[string]error{"first": nil, "another": models.ErrKeyReused} {
+		inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+			here, there := f.nodes[0], f.nodes[1]
+			hold(t, here, "a")
+			hold(t, there, "k")
+			f.slowReply()
+			if r, err := here.redeem("k", user, 1); err != nil || r.Replayed {
+				t.Fatalf("here: %+v, %v", r, err)
+			}
+			time.Sleep(time.Second) // by now it is known there, and not yet here, that it was redeemed before
+			if _, err := here.Refund(t.Context(), id, allocator.RefundRequest{Key: "refund", Units: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := here.Redemption(t.Context(), id); err != nil || r.RefundedUnits != 1 || r.UserID != "first" || r.Journaled {
+				t.Errorf("looked up: %+v, %v", r, err)
+			}
+			if r, err := here.redeem("k", user, 1); !errors.Is(err, again) || err == nil && (!r.Replayed || r.Redemption.RefundedUnits != 1) {
+				t.Errorf("%s once more: %+v, %v", user, r.Redemption, err)
+			}
+		})
+	}
 }
 
 // Whoever is second hears how the hold ended, whether others ask on three nodes or it runs out meanwhile.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 
+	"tranche/internal/ledger"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -85,6 +86,11 @@ func (m *memory) settle(e *models.Entry, count bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	m.settleIn(s, e, count)
+}
+
+// settleIn, set and drop are called with the shard's mu held.
+func (m *memory) settleIn(s *memoryShard, e *models.Entry, count bool) {
 	hash := e.Redemption
 	r, known := s.known[hash]
 	if known && r.settled {
@@ -105,16 +111,21 @@ func (m *memory) settle(e *models.Entry, count bool) {
 	s.oldest = (s.oldest + 1) % rememberedPerShard
 }
 
-// follow notes that something has followed on a redemption in the ledger. So that has the redemption itself, though the settler of this
-// node's may not have heard of it yet: whoever asks from now on must be answered from the ledger.
-func (m *memory) follow(followed *models.Redemption) {
-	switch r, found := m.look(followed.Hash); {
-	case !found || r.settled:
-	case r.entry.LeaseID == followed.LeaseID:
-		m.settle(r.entry, false)
-	default:
-		m.forget(followed.Hash) // another node's
+// follow notes a redemption that the ledger was seen to have, by what follows on it. The settler may not have heard of that yet, or may have
+// another request's entry on its way; whoever asks from now on must be answered from the ledger.
+func (m *memory) follow(seen *models.Redemption) {
+	s := m.shard(seen.Hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, known := s.known[seen.Hash]
+	if !known || r.settled {
+		return
 	}
+	first := ledger.First(seen)
+	if !ledger.SameRequest(r.entry, &first) {
+		m.drop(s, seen.Hash) // with what it counted of a user
+	}
+	m.settleIn(s, &first, false)
 }
 
 // forget drops a redemption that turned out not to be one: another request had its key.
@@ -127,7 +138,6 @@ func (m *memory) forget(hash models.ID) {
 	}
 }
 
-// set and drop are called with the shard's mu held.
 func (s *memoryShard) set(hash models.ID, r remembered) {
 	if s.known == nil {
 		s.known = map[models.ID]remembered{}

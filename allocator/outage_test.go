@@ -1,97 +1,14 @@
 package allocator_test
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
-
-	"tranche/allocator"
-	"tranche/internal/settle"
 	"tranche/models"
 )
-
-// testJournal is a journal in memory. It outlives the process that wrote it.
-type testJournal struct {
-	mu      sync.Mutex
-	last    uint64
-	records map[uint64]journalRecord
-	broken  error // what Append answers instead
-	keeps   bool  // whether it has written all the same
-}
-
-type journalRecord struct {
-	kind    byte
-	payload []byte
-}
-
-func (j *testJournal) Append(_ context.Context, kind byte, payload []byte) (uint64, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.broken != nil && !j.keeps {
-		return 0, j.broken
-	}
-	if j.records == nil {
-		j.records = map[uint64]journalRecord{}
-	}
-	j.last++
-	j.records[j.last] = journalRecord{kind, bytes.Clone(payload)}
-	return j.last, j.broken
-}
-
-func (j *testJournal) Settled(seqs ...uint64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, seq := range seqs {
-		delete(j.records, seq)
-	}
-}
-
-func (j *testJournal) Replay(each func(seq uint64, kind byte, payload []byte) error) error {
-	j.mu.Lock()
-	records, last := maps.Clone(j.records), j.last
-	j.mu.Unlock()
-	for seq := range last + 1 {
-		if r, ok := records[seq]; ok {
-			if err := each(seq, r.kind, r.payload); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (j *testJournal) backlog() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.records)
-}
-
-// copy is the disk as it is now.
-func (j *testJournal) copy() *testJournal {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return &testJournal{last: j.last, records: maps.Clone(j.records)}
-}
-
-// restart is what the next process on a node's data directory does before it serves.
-func (f *fleet) restart(n *testNode) {
-	f.t.Helper()
-	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
-	if _, err := allocator.NewRecovery(n.journal, f.fake, settler, time.Now).Run(f.t.Context()); err != nil {
-		f.t.Fatal(err)
-	}
-	settler.Stop(f.t.Context())
-}
 
 // away lets every call to the store fail; back heals it.
 func (f *fleet) away() {
@@ -442,66 +359,6 @@ func TestAJournalThatFailsAcknowledgesNothing(t *testing.T) {
 			}
 		})
 	}
-}
-
-// What the process before had acknowledged is in the ledger before the next one serves: once, however often the start is repeated.
-func TestRecoveryIsSettlement(t *testing.T) {
-	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
-		n := f.nodes[0]
-		hold(t, n, "a")
-		f.away()
-		for i := range 20 {
-			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		kept := n.journal.copy() // as the disk is when the process is killed
-		f.back()
-		time.Sleep(10 * time.Second)
-		if b := f.balance(); b.Redeemed != 21 {
-			t.Fatalf("%+v", b)
-		}
-		n.journal = kept // all of it is settled, and none of it is known to be
-		f.restart(n)
-		if b := f.balance(); b.Redeemed != 21 || kept.backlog() != 0 {
-			t.Errorf("%+v, backlog %d", b, kept.backlog())
-		}
-	})
-}
-
-func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
-	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
-		n := f.nodes[0]
-		hold(t, n, "a")
-		f.away()
-		for i := range 20 {
-			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
-				t.Fatal(err)
-			}
-		}
-		journal := n.journal.copy()
-		settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
-		recovery := allocator.NewRecovery(journal, f.fake, settler, time.Now)
-		if _, err := recovery.Run(t.Context()); !errors.Is(err, models.ErrLedgerUnavailable) {
-			t.Fatalf("with the database away: %v", err)
-		}
-		f.back()
-		if count, err := recovery.Run(t.Context()); err != nil || count != 20 {
-			t.Errorf("%d records, %v", count, err)
-		}
-		settler.Stop(t.Context())
-		if b := f.balance(); b.Redeemed != 21 {
-			t.Errorf("%+v", b)
-		}
-		foreign := newFleet(t)
-		settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, foreign.fake)
-		journal = &testJournal{records: map[uint64]journalRecord{1: {1, []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}}, last: 1}
-		if _, err := allocator.NewRecovery(journal, foreign.fake, settler, time.Now).Run(t.Context()); err == nil {
-			t.Error("a journal of another database was taken for settled")
-		}
-		settler.Stop(t.Context())
-		synctest.Wait()
-	})
 }
 
 // The database is back, a lease is renewed in time, and no sync has been made yet: that is no reason to turn anybody away.

@@ -52,8 +52,8 @@ func TestRecordIsWrittenAsItsTagsSay(t *testing.T) {
 	})
 }
 
-// A remembered entry must not keep a whole cart in memory, nor what its request was read from.
-func TestAKeepsakeIsTheEntryAndSharesNothingWithIt(t *testing.T) {
+// A remembered entry must not keep a whole cart in memory, nor what its ids were read from.
+func TestAKeepsakeIsTheEntryAndSharesNoIDsWithIt(t *testing.T) {
 	cart, order := &models.Cart{ID: models.CartIDOf("k")}, "order"
 	for _, e := range []models.Entry{
 		{OfferID: "o", UserID: "user", IdempotencyKey: "key", OrderID: &order, CartID: &cart.ID, Units: 2},

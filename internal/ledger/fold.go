@@ -88,6 +88,19 @@ func Begin(e *models.Entry) models.Redemption {
 	return r
 }
 
+// First is the entry that a redemption began with, but for its ID, which a redemption doesn't tell.
+func First(r *models.Redemption) models.Entry {
+	e := models.Entry{
+		OfferID: r.OfferID, Redemption: r.Hash, Kind: models.KindRedeem, UserID: r.UserID, OrderID: r.OrderID,
+		IdempotencyKey: r.IdempotencyKey, Units: r.Taken, LeaseID: r.LeaseID, NodeID: r.NodeID, HoldExpiresAt: r.HoldExpiresAt,
+		CartID: r.CartID, Late: r.Late, Metadata: r.Metadata, CreatedAt: r.CreatedAt,
+	}
+	if r.HoldExpiresAt != nil {
+		e.Kind = models.KindHold
+	}
+	return e
+}
+
 func resolve(r *models.Redemption, e *models.Entry, to models.RedemptionState) {
 	at := e.CreatedAt
 	r.State, r.ResolvedAt = to, &at

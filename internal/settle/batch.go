@@ -158,6 +158,7 @@ func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 		it.resolve(q.block, v)
 		if it.acknowledged {
 			q.settler.owed.Add(-1)
+			it.entry, it.requester = nil, nil // they need not stay as long as what was allocated with it
 		}
 	}
 	q.requeue(append(again, owed...))

@@ -4,29 +4,24 @@ package slab
 
 import "sync"
 
-// Slab gives out zero values of T. It is for values that go in about the order in which they came: one that stays keeps its whole chunk,
-// and all that the others point to, in memory. The zero Slab is ready, and safe for concurrent use.
+// Slab gives out zero values of T. It is for values that go in about the order in which they came: one that stays keeps those that were
+// allocated with it in memory, and all that they point to. The zero Slab is ready, and safe for concurrent use.
 type Slab[T any] struct {
-	open sync.Pool // of *chunk[T] that have room
+	mu   sync.Mutex
+	free []T
 }
 
-// perChunk is how many values are one object.
-const perChunk = 64
-
-type chunk[T any] struct {
-	values [perChunk]T
-	given  int
-}
+// atOnce is how many values are one object. One less than a power of two leaves room for the allocator's header.
+const atOnce = 63
 
 // New gives a value that nobody else has.
 func (s *Slab[T]) New() *T {
-	c, ok := s.open.Get().(*chunk[T])
-	if !ok {
-		c = new(chunk[T])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.free) == 0 {
+		s.free = make([]T, atOnce)
 	}
-	v := &c.values[c.given]
-	if c.given++; c.given < perChunk {
-		s.open.Put(c)
-	}
+	v := &s.free[0]
+	s.free = s.free[1:]
 	return v
 }

@@ -29,7 +29,7 @@ type dialect struct {
 	begin string
 	// statementsTogether says that the database takes several statements in one round trip.
 	statementsTogether bool
-	// columnDefaults says that a column of the entries that is not named has its zero.
+	// columnDefaults says that columns of the entries which are mostly zero are so by default.
 	columnDefaults bool
 	// oneWriter says that transactions run one after the other in this process, instead of polling the file for its lock.
 	oneWriter bool

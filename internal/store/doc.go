@@ -30,8 +30,9 @@
 // batch number, and the lease's row says whether the earlier one counted. What is read without a lock proves nothing here.
 //
 // Locks are taken in one order: the cart, user counters, entries, holds, exceptions, leases, the offer, and rows in the order of their keys;
-// but entries that nobody is expected to have in the order in which they are stored, which is a good tenth less work for the database. Of two
-// transactions with the same redemptions one may be refused for a deadlock then, and runs again as after a taken key.
+// but entries that nobody is expected to have in the order in which they are stored, which is a good tenth less work for the database. If
+// somebody has one of them after all, one of the two transactions, which may be a cart's, may be refused for a deadlock. It runs again as
+// after a taken key.
 // A grant locks the offer first, because its lease is new and nobody else can hold it. Sessions end after five seconds of
 // silence, so that a client that stopped in mid-transaction keeps others out no longer than that.
 //
@@ -41,8 +42,8 @@
 // # Looking first
 //
 // A batch of new redemptions is written without looking whether they are there: the unique key tells, and then the transaction runs
-// again and looks. After that, after a deadlock, and after a user went over a limit (which must not be said of a redemption that is there already), the
-// next batches look first, for such requests come in swarms. Whatever continues a redemption always looks.
+// again and looks. After that, after a deadlock, and after a user went over a limit (which must not be said of a redemption that is there
+// already), the next batches look first, for such requests come in swarms. Whatever continues a redemption always looks.
 //
 // # Carts
 //

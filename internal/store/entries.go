@@ -10,19 +10,18 @@ import (
 // append inserts the entries. That a redemption's next seq is taken shows as a duplicate key, at the next flush.
 //
 // They go in the order of their ids, in which they are stored: so each goes to the end of the table. Where keys have come twice of late,
-// they go in the order of their redemptions: of two transactions with the same ones, the second waits for the first, and not each for the
-// other.
+// they go in the order of their redemptions, so that of two transactions with the same ones the second waits for the first, instead of a
+// deadlock.
 func (q *query) append(appends []models.Entry, sight foresight) error {
 	entries := make([]*models.Entry, len(appends))
 	for i := range appends {
 		entries[i] = &appends[i]
 	}
-	slices.SortFunc(entries, func(a, b *models.Entry) int {
-		if sight == readNeeded {
-			return compareIDs(a.ID, b.ID)
-		}
-		return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
-	})
+	order := byID
+	if sight == readAll {
+		order = byRedemption
+	}
+	slices.SortFunc(entries, order)
 	for chunk := range slices.Chunk(entries, chunkSize) {
 		if err := q.insert(chunk); err != nil {
 			return err
@@ -31,13 +30,19 @@ func (q *query) append(appends []models.Entry, sight foresight) error {
 	return nil
 }
 
+func byID(a, b *models.Entry) int { return compareIDs(a.ID, b.ID) }
+
+func byRedemption(a, b *models.Entry) int {
+	return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
+}
+
 // insert writes entries in one statement. What it costs grows with the columns that it names, for the database and for this process: it
 // names those only in which some entry has more than a row has by default.
 func (q *query) insert(entries []*models.Entry) error {
 	names := make([]string, 0, len(entryColumns))
 	columns := make([]*entryColumn, 0, len(entryColumns))
 	for i := range entryColumns {
-		if c := &entryColumns[i]; c.has == nil || !q.dialect.columnDefaults || slices.ContainsFunc(entries, c.has) {
+		if c := &entryColumns[i]; c.has == nil || c.zero && !q.dialect.columnDefaults || slices.ContainsFunc(entries, c.has) {
 			names, columns = append(names, c.name), append(columns, c)
 		}
 	}
@@ -55,12 +60,14 @@ func (q *query) insert(entries []*models.Entry) error {
 	return q.insertLater(rows)
 }
 
-// entryColumn is a column of the table, and the id or other value that an entry has in it. Where has is set, the others have what a row has by default.
+// entryColumn is a column of the table, and the id or other value that an entry has in it. Where has is set, the others are NULL, or if zero
+// is set, their value is: then a row has that by default, where the dialect has such defaults.
 type entryColumn struct {
 	name  string
 	id    func(*models.Entry) *models.ID
 	value func(*models.Entry) any
 	has   func(*models.Entry) bool
+	zero  bool
 }
 
 // entryColumns are all of them. A test holds them against the model.
@@ -68,7 +75,7 @@ var entryColumns = []entryColumn{ // read only
 	{name: "offer_id", value: func(e *models.Entry) any { return e.OfferID }},
 	{name: "id", id: func(e *models.Entry) *models.ID { return &e.ID }},
 	{name: "redemption", id: func(e *models.Entry) *models.ID { return &e.Redemption }},
-	{name: "seq", value: func(e *models.Entry) any { return e.Seq }, has: func(e *models.Entry) bool { return e.Seq != 0 }},
+	{name: "seq", value: func(e *models.Entry) any { return e.Seq }, has: func(e *models.Entry) bool { return e.Seq != 0 }, zero: true},
 	{name: "kind", value: func(e *models.Entry) any { return string(e.Kind) }},
 	{name: "user_id", value: func(e *models.Entry) any { return e.UserID }},
 	{name: "order_id", value: func(e *models.Entry) any { return e.OrderID }, has: func(e *models.Entry) bool { return e.OrderID != nil }},
@@ -95,13 +102,15 @@ var entryColumns = []entryColumn{ // read only
 		name:  "restores_budget",
 		value: func(e *models.Entry) any { return e.RestoresBudget },
 		has:   func(e *models.Entry) bool { return e.RestoresBudget },
+		zero:  true,
 	},
 	{
 		name:  "restores_user_limit",
 		value: func(e *models.Entry) any { return e.RestoresUserLimit },
 		has:   func(e *models.Entry) bool { return e.RestoresUserLimit },
+		zero:  true,
 	},
-	{name: "late", value: func(e *models.Entry) any { return e.Late }, has: func(e *models.Entry) bool { return e.Late }},
+	{name: "late", value: func(e *models.Entry) any { return e.Late }, has: func(e *models.Entry) bool { return e.Late }, zero: true},
 	{name: "reason", value: func(e *models.Entry) any { return e.Reason }, has: func(e *models.Entry) bool { return e.Reason != nil }},
 	{name: "metadata", value: func(e *models.Entry) any { return e.Metadata }, has: func(e *models.Entry) bool { return e.Metadata != nil }},
 	{name: "created_at", value: func(e *models.Entry) any { return int64(e.CreatedAt) }},

@@ -41,7 +41,7 @@ func TestEntryColumnsAreThoseOfTheModel(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, want)
 		}
 		var empty models.Entry
-		if nullable := field.FieldType.Kind() == reflect.Pointer; nullable && c.has == nil || c.has != nil && (c.has(&empty) || !c.has(&full)) {
+		if nullable := field.FieldType.Kind() == reflect.Pointer; (c.has != nil) != (nullable || c.zero) || c.has != nil && (c.has(&empty) || !c.has(&full)) {
 			t.Errorf("%s: whether there is a value is not told right", c.name)
 		}
 	}

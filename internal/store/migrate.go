@@ -50,6 +50,7 @@ func migrateMySQL(ctx context.Context, base *mysql.Config, level sql.IsolationLe
 	cfg := base.Clone()
 	cfg.ReadTimeout, cfg.WriteTimeout = migrateTimeout, migrateTimeout
 	cfg.Params["wait_timeout"] = seconds(migrateTimeout)
+	cfg.Params["lock_wait_timeout"] = seconds(lockWait) // of tables: everybody else would wait behind who waits for a long reader
 	connector, err := isolated(cfg, level)
 	if err != nil {
 		return err

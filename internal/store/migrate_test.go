@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 
@@ -98,6 +99,30 @@ func TestTheRecallMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 		if changed, err := s.ChangeOffer(ctx, "o", nil, change, models.Audit{}); err != nil || changed.Recall == 0 {
 			t.Fatalf("after %q: %+v, %v", undo[:n], changed, err)
 		}
+	}
+}
+
+// A backup may read a table for an hour. A migration that waited for it would keep all redemptions waiting behind itself.
+func TestAMigrationGivesWayToALongReader(t *testing.T) {
+	dsn, ctx := storetest.MySQL(t), context.Background()
+	s := open(t, store.Config{DSN: dsn})
+	inDatabase(t, dsn, "DELETE FROM goose_db_version WHERE version_id > 5")
+	reader, err := storetest.Server(t).BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Rollback() }()
+	if _, err := reader.ExecContext(ctx, "SELECT COUNT(*) FROM "+database(t, dsn)+".entries"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(ctx); !errors.Is(err, models.ErrBusy) {
+		t.Errorf("beside a reader: %v, want %v", err, models.ErrBusy)
+	}
+	if err := reader.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(ctx); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

@@ -31,8 +31,8 @@ type statement struct {
 	then func(rows int64) error // nil: whatever
 }
 
-// maxDeferredArgs bounds a packet: to what one INSERT of a full chunk is, and a little before it.
-const maxDeferredArgs = chunkSize * 10
+// maxDeferredArgs bounds a packet. The largest of batches, with counters of users, has about three quarters as many.
+const maxDeferredArgs = chunkSize * 16
 
 // later runs a statement before anything that comes after it, and before the COMMIT.
 func (p *pipe) later(ctx context.Context, s statement) error {

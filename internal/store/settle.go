@@ -47,7 +47,7 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*quer
 	sight := s.collisions.foresight()
 	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
 		verdicts, err = settle(q, batch, sight)
-		if k := classify(err); k == duplicate || k == conflict {
+		if k := classify(err); k == duplicate || k == conflict { // new entries are in no order that keeps deadlocks away
 			s.collisions.note()
 		}
 		sight = readAll

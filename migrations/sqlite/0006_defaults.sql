@@ -1,6 +1,6 @@
 -- +goose Up
 
--- SQLite can't change the default of a column. Its INSERTs name them all.
+-- SQLite can't change the default of a column. Its INSERTs name these columns.
 SELECT 1;
 
 -- +goose Down

@@ -1,0 +1,86 @@
+package allocator_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"tranche/allocator"
+	"tranche/internal/settle"
+	"tranche/models"
+)
+
+// restart is what the next process on a node's data directory does before it serves.
+func (f *fleet) restart(n *testNode) {
+	f.t.Helper()
+	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
+	if _, err := allocator.NewRecovery(n.journal, f.fake, settler, time.Now).Run(f.t.Context()); err != nil {
+		f.t.Fatal(err)
+	}
+	settler.Stop(f.t.Context())
+}
+
+// What the process before had acknowledged is in the ledger before the next one serves: once, however often the start is repeated.
+func TestRecoveryIsSettlement(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		for i := range 20 {
+			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept := n.journal.copy() // as the disk is when the process is killed
+		f.back()
+		time.Sleep(10 * time.Second)
+		if b := f.balance(); b.Redeemed != 21 {
+			t.Fatalf("%+v", b)
+		}
+		n.journal = kept // all of it is settled, and none of it is known to be
+		f.restart(n)
+		if b := f.balance(); b.Redeemed != 21 || kept.backlog() != 0 {
+			t.Errorf("%+v, backlog %d", b, kept.backlog())
+		}
+	})
+}
+
+func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.away()
+		for i := range 20 {
+			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		journal := n.journal.copy()
+		settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
+		recovery := allocator.NewRecovery(journal, f.fake, settler, time.Now)
+		if _, err := recovery.Run(t.Context()); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Fatalf("with the database away: %v", err)
+		}
+		f.back()
+		if count, err := recovery.Run(t.Context()); err != nil || count != 20 {
+			t.Errorf("%d records, %v", count, err)
+		}
+		settler.Stop(t.Context())
+		if b := f.balance(); b.Redeemed != 21 {
+			t.Errorf("%+v", b)
+		}
+		foreign := newFleet(t)
+		settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, foreign.fake)
+		journal = &testJournal{records: map[uint64]journalRecord{1: {1, []byte(`{"offer_id":"o","entry_id":"` + models.NewID().String() + `","user_id":"u","idempotency_key":"k","units":1,"lease_id":"` + models.NewID().String() + `","node_id":"` + models.NewID().String() + `","created_at_us":1}`)}}, last: 1}
+		if _, err := allocator.NewRecovery(journal, foreign.fake, settler, time.Now).Run(t.Context()); err == nil {
+			t.Error("a journal of another database was taken for settled")
+		}
+		settler.Stop(t.Context())
+		synctest.Wait()
+	})
+}
