@@ -84,7 +84,7 @@ func TestADuplicateOfTheLastUnitUnderWay(t *testing.T) {
 	inFleet(t, 1, func(o *models.Offer) { o.Budget, o.BudgetTarget = 1, 1 }, func(t *testing.T, f *fleet) {
 		f.fail(func(call string) error {
 			if call == "Settle" {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // so that the second request comes while the first is under way
 			}
 			return nil
 		})
@@ -162,7 +162,7 @@ func TestUnitsHeldByAnotherNodeAreNotCalledExhausted(t *testing.T) {
 		if _, err := f.nodes[0].redeem("b", "u", 10); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // longer than a balance is good for
 		if _, err := f.nodes[1].redeem("a", "u", 1); !errors.Is(err, models.ErrBudgetExhausted) {
 			t.Errorf("with all redeemed: %v", err)
 		}
@@ -213,7 +213,7 @@ func TestSoldOutGoesAway(t *testing.T) {
 			if _, err := f.nodes[0].redeem("b", "u", 3); err != nil && !errors.Is(err, models.ErrBudgetHeld) {
 				t.Error(err)
 			} else if err != nil {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // what was called back has come by then
 				_, err = f.nodes[0].redeem("b", "u", 3)
 				if err != nil {
 					t.Error(err)
@@ -329,7 +329,7 @@ func TestAPoolThatReachesTheLeaseSizeIsReturned(t *testing.T) {
 		if _, err := n.refund("a", "r1", 30); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // for the keeper to return it
 		if b := f.balance(); b.Allocated-b.Outstanding != 20 || n.keeper.Pool("o") != nil {
 			t.Errorf("the pool of 30 was not returned: %+v", b)
 		}
@@ -371,7 +371,7 @@ func TestASoldOutOfferUnderLoadCostsFewReads(t *testing.T) {
 				grants.Add(1)
 			case "Balance", "Histories":
 				calls.Add(1)
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(5 * time.Millisecond) // as a database takes
 			}
 			return nil
 		})
@@ -396,16 +396,16 @@ func TestUnitsThatComeBackWhileARefusalIsPrepared(t *testing.T) {
 		if _, err := f.nodes[0].redeem("all", "u", 100); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // longer than a balance is good for
 		f.fail(func(call string) error {
 			if call == "Balance" {
-				time.Sleep(80 * time.Millisecond)
+				time.Sleep(80 * time.Millisecond) // and in the midst of it the budget is raised
 			}
 			return nil
 		})
 		var raise sync.WaitGroup
 		raise.Go(func() {
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond) // half of what reading the balance takes
 			f.change(func(o *models.Offer) { o.BudgetTarget = 110 })
 		})
 		start := time.Now()
@@ -449,11 +449,11 @@ func TestAnOfferActsOnItsWindowByTheDatabaseClock(t *testing.T) {
 		if _, err := f.nodes[0].redeem("a", "u", 1); !errors.As(err, &inactive) || inactive.Status != models.StatusScheduled {
 			t.Error(err)
 		}
-		time.Sleep(time.Minute + time.Millisecond)
+		time.Sleep(time.Minute + time.Millisecond) // to the window
 		if _, err := f.nodes[0].redeem("a", "u", 1); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // past the window
 		if _, err := f.nodes[0].redeem("b", "u", 1); !errors.As(err, &inactive) || inactive.Status != models.StatusEnded {
 			t.Error(err)
 		}

@@ -17,7 +17,7 @@ func (f *fleet) burst(n *testNode, orders int) {
 			f.t.Error(err)
 			return
 		}
-		time.Sleep(200 * time.Microsecond)
+		time.Sleep(200 * time.Microsecond) // 5000 a second
 	}
 }
 
@@ -29,7 +29,7 @@ func TestARefundInABurstHurriesItsSettling(t *testing.T) {
 		hold(t, n, "a")
 		var crowd sync.WaitGroup
 		crowd.Go(func() { f.burst(n, 15_000) })
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // some thousand have come by then
 		if behind := n.journal.backlog(); behind < 3000 {
 			t.Errorf("only %d are not settled: this is no test", behind)
 		}
@@ -38,7 +38,7 @@ func TestARefundInABurstHurriesItsSettling(t *testing.T) {
 		}
 		crowd.Wait()
 		f.busy.Store(false)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // all is settled before the drain looks
 	})
 }
 
@@ -56,6 +56,6 @@ func TestARecoveryDoesNotYield(t *testing.T) {
 			t.Errorf("it took %v, though the database took no time; backlog %d", took, n.journal.backlog())
 		}
 		f.busy.Store(false)
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // all is settled before the drain looks
 	})
 }

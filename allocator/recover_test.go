@@ -25,17 +25,23 @@ func (f *fleet) restart(n *testNode) {
 	settler.Stop(f.t.Context())
 }
 
+// owe takes the database away and lets a node acknowledge so many redemptions, after one that is settled.
+func (f *fleet) owe(n *testNode, count int) {
+	f.t.Helper()
+	hold(f.t, n, "a")
+	f.away()
+	for i := range count {
+		if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
 // What the process before had acknowledged is in the ledger before the next one serves: once, however often the start is repeated.
 func TestRecoveryIsSettlement(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
-		hold(t, n, "a")
-		f.away()
-		for i := range 20 {
-			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
-				t.Fatal(err)
-			}
-		}
+		f.owe(n, 20)
 		kept := n.journal.copy() // as the disk is when the process is killed
 		f.back()
 		time.Sleep(10 * time.Second)
@@ -53,13 +59,7 @@ func TestRecoveryIsSettlement(t *testing.T) {
 func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
-		hold(t, n, "a")
-		f.away()
-		for i := range 20 {
-			if _, err := n.redeem(fmt.Sprint(i), "u", 1); err != nil {
-				t.Fatal(err)
-			}
-		}
+		f.owe(n, 20)
 		journal := n.journal.copy()
 		settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
 		recovery := allocator.NewRecovery(journal, f.fake, settler, time.Now)

@@ -16,6 +16,7 @@ import (
 const (
 	migrateWait    = 60 * time.Second // for other processes that migrate
 	migrateTimeout = 10 * time.Minute // for a migration itself
+	tableWait      = time.Second      // for those who read a table, a backup perhaps: everybody else waits behind who waits for them
 	lockPoll       = 20 * time.Millisecond
 )
 
@@ -50,7 +51,7 @@ func migrateMySQL(ctx context.Context, base *mysql.Config, level sql.IsolationLe
 	cfg := base.Clone()
 	cfg.ReadTimeout, cfg.WriteTimeout = migrateTimeout, migrateTimeout
 	cfg.Params["wait_timeout"] = seconds(migrateTimeout)
-	cfg.Params["lock_wait_timeout"] = seconds(lockWait) // of tables: everybody else would wait behind who waits for a long reader
+	cfg.Params["lock_wait_timeout"] = seconds(tableWait)
 	connector, err := isolated(cfg, level)
 	if err != nil {
 		return err

@@ -13,17 +13,18 @@ import (
 // What a batch waits for is mostly the way to the database and back.
 func TestABatchOfNewRedemptionsTakesTwoRoundTrips(t *testing.T) {
 	one := int64(1)
-	t.Run("no limit", func(t *testing.T) { takesTwoRoundTrips(t, nil, models.KindRedeem) })
-	t.Run("a limit per user", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindRedeem) })
-	t.Run("holds", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindHold) })
+	t.Run("no limit", func(t *testing.T) { takesTwoRoundTrips(t, nil, models.KindRedeem, 20) })
+	t.Run("a limit per user", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindRedeem, 20) })
+	t.Run("as many as a batch has", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindRedeem, 500) })
+	t.Run("holds", func(t *testing.T) { takesTwoRoundTrips(t, &one, models.KindHold, 20) })
 }
 
-func takesTwoRoundTrips(t *testing.T, limit *int64, kind models.Kind) {
+func takesTwoRoundTrips(t *testing.T, limit *int64, kind models.Kind, entries int) {
 	dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
 	s := open(t, store.Config{DSN: dsn})
 	batch := settleOn(t, s, limit)
 	for range 3 {
-		fillNext(&batch, 20)
+		fillNext(&batch, entries)
 		if kind == models.KindHold {
 			makeHolds(&batch)
 		}
