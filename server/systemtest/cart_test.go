@@ -27,7 +27,7 @@ func TestLostCommitRepliesOfCarts(t *testing.T) {
 	fast := f.createOffer(offer{ID: "gift", Budget: enough, Mode: "fast", LeaseSize: 100, LeaseTTLSeconds: 10})
 	strict := f.createOffer(offer{ID: "discount", Budget: enough, UserLimitRedemptions: &limit, LeaseSize: 100, LeaseTTLSeconds: 10})
 	random := rand.New(rand.NewPCG(seed, 0))
-	p.OnCommit(func(int64) faultproxy.CommitFault { return someFault(random) })
+	p.OnCommit(func(n int64) faultproxy.CommitFault { return someFault(n, random) })
 	stopWatching := f.watchBalance(strict)
 
 	told := make([]string, carts) // the kind of the entry that ended a cart, or gave it back

@@ -25,43 +25,60 @@ func TestLostCommitReplies(t *testing.T) {
 	s := newShop(f, f.createOffer(offer{ID: "cuts", Budget: int64(2 * orders), UserLimitRedemptions: &one, LeaseSize: 500, LeaseTTLSeconds: 10}))
 	stopWatching := f.watchBalance(s.offer)
 	random := rand.New(rand.NewPCG(seed, 0))
-	p.OnCommit(func(int64) faultproxy.CommitFault { return someFault(random) })
+	p.OnCommit(func(n int64) faultproxy.CommitFault { return someFault(n, random) })
 	ctx, cancel := context.WithTimeout(t.Context(), pick(2*time.Minute, 20*time.Minute))
 	defer cancel()
 
 	const customers = 24 // few, for small batches and so for many COMMITs
-	s.serve(ctx, customers, count(ctx, orders, numbered))
+	// The slower the machine, the fewer COMMITs an order takes: there are more orders until all faults have struck.
+	served := 0
+	for some := orders; some > 0; {
+		s.serve(ctx, customers, count(ctx, some, func(i int) order { return numbered(served + i) }))
+		served += some
+		some = 0
+		if struckOften(p.Counts()) != nil {
+			some = min(orders/10, 2*orders-served)
+		}
+	}
 	returned := s.takeBack(ctx, customers, 8)
 	stopWatching()
 
 	b := s.audit(f)
-	if len(s.acked) != orders {
-		t.Errorf("%d of %d acknowledged; heard %s", len(s.acked), orders, s.heard())
+	if len(s.acked) != served {
+		t.Errorf("%d of %d acknowledged; heard %s", len(s.acked), served, s.heard())
 	}
-	if want := int64(orders - returned); b.netSpent() != want || returned == 0 {
-		t.Errorf("%d redeemed, %d of them returned, and net spent is %d", orders, returned, b.netSpent())
+	if want := int64(served - returned); b.netSpent() != want || returned == 0 {
+		t.Errorf("%d redeemed, %d of them returned, and net spent is %d", served, returned, b.netSpent())
 	}
-	counts := p.Counts()
-	t.Logf("COMMITs: %+v; heard %s", counts, s.heard())
-	for _, kind := range []faultproxy.CommitKind{faultproxy.CutBefore, faultproxy.CutAfter, faultproxy.CutEarly} {
-		if counts.Done[kind] < 20 {
-			t.Errorf("%v happened %d times: too few to show anything", kind, counts.Done[kind])
-		}
+	t.Logf("%d orders, COMMITs: %+v; heard %s", served, p.Counts(), s.heard())
+	if err := struckOften(p.Counts()); err != nil {
+		t.Error(err)
 	}
 }
 
-// someFault cuts 18 COMMITs in a hundred before they take effect, 18 after, and 2 that land up to half a second later.
-func someFault(random *rand.Rand) faultproxy.CommitFault {
+// someFault has every thirtieth COMMIT land up to half a second after its sender was cut off, and cuts 18 of a hundred others before they take
+// effect, and 18 after.
+func someFault(number int64, random *rand.Rand) faultproxy.CommitFault {
 	switch n := random.IntN(100); {
+	case number%30 == 0:
+		return faultproxy.CommitFault{Kind: faultproxy.CutEarly, After: time.Duration(random.IntN(500)) * time.Millisecond}
 	case n < 18:
 		return faultproxy.CommitFault{Kind: faultproxy.CutBefore}
 	case n < 36:
 		return faultproxy.CommitFault{Kind: faultproxy.CutAfter}
-	case n < 38:
-		return faultproxy.CommitFault{Kind: faultproxy.CutEarly, After: time.Duration(random.IntN(500)) * time.Millisecond}
 	default:
 		return faultproxy.CommitFault{}
 	}
+}
+
+// struckOften fails while a kind of fault has happened too few times to show anything.
+func struckOften(counts faultproxy.Counts) error {
+	for _, kind := range []faultproxy.CommitKind{faultproxy.CutBefore, faultproxy.CutAfter, faultproxy.CutEarly} {
+		if counts.Done[kind] < 20 {
+			return fmt.Errorf("%v happened %d times", kind, counts.Done[kind])
+		}
+	}
+	return nil
 }
 
 // count gives a channel of the first n orders.
