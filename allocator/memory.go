@@ -22,8 +22,8 @@ type memory struct {
 
 const (
 	memoryShards = 64
-	// rememberedPerShard is how many settled redemptions one shard keeps: 131 072 in all.
-	rememberedPerShard = 2048
+	// rememberedPerShard is how many settled redemptions one shard keeps: 32 768 in all, some 20 MB.
+	rememberedPerShard = 512
 )
 
 type memoryShard struct {
