@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -91,6 +92,8 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, greeting(n.Addr().String(), s))
+	ballast := make([]byte, node.Ballast)
+	defer runtime.KeepAlive(ballast)
 	return n.Run(ctx)
 }
 
