@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -58,6 +59,8 @@ func (f *fleet) run(ctx context.Context) error {
 	if err := f.tell(nodes); err != nil {
 		return err
 	}
+	ballast := make([]byte, node.Ballast) // of the process, as each node's has
+	defer runtime.KeepAlive(ballast)
 	all, ctx := errgroup.WithContext(ctx)
 	for _, n := range nodes {
 		all.Go(func() error { return n.Run(ctx) })

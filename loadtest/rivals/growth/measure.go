@@ -46,11 +46,15 @@ func (g *growth) atRate(ctx context.Context, f *fleet, d demand) (s report.Step,
 }
 
 func (g *growth) open(ctx context.Context, f *fleet, d demand) load.Latencies {
-	run := load.Open{
+	run := g.requests(f, d)
+	return run.Start(ctx)
+}
+
+func (g *growth) requests(f *fleet, d demand) load.Open {
+	return load.Open{
 		Addrs: f.addrs, Offers: d.offers, Run: g.fresh(), User: d.user,
 		PerSecond: g.Rate, Duration: g.duration(d.times), Grace: g.duration(1), Connections: connections,
 	}
-	return run.Start(ctx)
 }
 
 // asMuch redeems as much as one node can.

@@ -28,8 +28,17 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 	return err
 }
 
+// inMind is how many redemptions a second fill in twenty seconds what a node keeps in mind of settled ones.
+const inMind = 2000
+
 func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
-	return only(g.atRate(ctx, f, demand{mode: "fast", offers: hottest(size), times: 1}))
+	d := demand{mode: "fast", offers: hottest(size), times: 1}
+	filling := g.requests(f, d)
+	filling.PerSecond, filling.Duration = inMind, g.duration(2)
+	if got := filling.Start(ctx); !got.Held() {
+		return nil, fmt.Errorf("only %d of %d redemptions were acknowledged, at %d a second", len(got.Sorted), got.Due, inMind)
+	}
+	return only(g.atRate(ctx, f, d))
 }
 
 // hottest are those of so many offers that are asked for.

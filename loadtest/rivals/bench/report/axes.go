@@ -30,7 +30,7 @@ func axes() []axis {
 	return []axis{
 		{
 			Offers, "Offers", "offers", "A node that knows so many offers; at most 100 of them are hot, and share the requests. Every node reads what has changed every 250 ms, " +
-				"and all offers every 30 s; the latter is timed once, at its start.",
+				"and all offers every 30 s; the latter is timed once, at its start. Memory is the most that was resident, after 40 000 redemptions at 2 000 a second, too.",
 			[]panel{
 				{"MB", false, []line{{name: "memory of a node", of: megabytes}}},
 				perRedemption(),
