@@ -93,6 +93,7 @@ type server struct {
 	scrape  http.Handler // answers /metrics
 	sampled zerolog.Logger
 
+	deadlines     deadlines
 	buffers       sync.Pool // of *buffers
 	requestPrefix string    // of the request ids made here
 	requests      atomic.Uint64
@@ -114,6 +115,7 @@ func New(config Config, services Services) (http.Handler, error) {
 		metrics:       m,
 		scrape:        scrapeHandler(config.Gatherer),
 		sampled:       config.Logger.Sample(&zerolog.BasicSampler{N: successesPerLogLine}),
+		deadlines:     deadlines{now: config.Now},
 		buffers:       sync.Pool{New: func() any { return newBuffers() }},
 		requestPrefix: models.NewID().String()[24:] + "-",
 	}

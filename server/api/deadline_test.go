@@ -3,32 +3,38 @@ package api
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-func TestADeadlineEndsAsItsContextWould(t *testing.T) {
+func TestADeadlineEndsWithItsTimeOrItsRequest(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(d *deadline, hangUp context.CancelFunc)
 		want error
 	}{
-		"not yet":      {func(*deadline, context.CancelFunc) {}, nil},
+		"not yet":      {func(*deadline, context.CancelFunc) { time.Sleep(time.Second - time.Nanosecond) }, nil},
 		"time is over": {func(*deadline, context.CancelFunc) { time.Sleep(time.Second) }, context.DeadlineExceeded},
 		"client gone":  {func(_ *deadline, hangUp context.CancelFunc) { hangUp() }, context.Canceled},
 		"answered":     {func(d *deadline, _ context.CancelFunc) { d.stop() }, context.Canceled},
+		"answered late": {func(d *deadline, _ context.CancelFunc) {
+			time.Sleep(2 * time.Second)
+			_ = d.Err()
+			d.stop()
+		}, context.DeadlineExceeded},
 	} {
 		for _, waits := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				client, hangUp := context.WithCancel(t.Context())
 				defer hangUp()
-				d := &deadline{Context: client, at: time.Now().Add(time.Second), now: time.Now}
+				all := deadlines{now: time.Now}
+				d := &deadline{Context: client, at: time.Now().Add(time.Second), all: &all}
 				defer d.stop()
 				if waits {
 					d.Done()
 				}
 				c.end(d, hangUp)
-				synctest.Wait()
 				if err := d.Err(); !errors.Is(err, c.want) {
 					t.Errorf("%s, somebody waits: %v: %v", name, waits, err)
 				}
@@ -47,7 +53,50 @@ func TestADeadlineEndsAsItsContextWould(t *testing.T) {
 				if at, _ := child.Deadline(); !at.Equal(d.at) || !errors.Is(child.Err(), c.want) {
 					t.Errorf("%s: a child that ends at %s: %v", name, at, child.Err())
 				}
+				d.stop()
+				if len(all.waiting) != 0 {
+					t.Errorf("%s, somebody waits: %v: it is looked at after its end", name, waits)
+				}
 			})
 		}
 	}
+}
+
+// Who waits is woken within a tick, each at its own time, and nothing ticks when nobody waits.
+func TestDeadlinesWakeThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := deadlines{now: time.Now}
+		client, hangUp := context.WithCancel(t.Context())
+		began := time.Now()
+		var crowd sync.WaitGroup
+		wait := func(ctx context.Context, timeout, want time.Duration, wantErr error) {
+			d := &deadline{Context: ctx, at: time.Now().Add(timeout), all: &all}
+			crowd.Go(func() {
+				<-d.Done()
+				if late := time.Since(began) - want; late < 0 || late > deadlineTick {
+					t.Errorf("woken after %s, want %s", time.Since(began), want)
+				}
+				if err := d.Err(); !errors.Is(err, wantErr) {
+					t.Error(err)
+				}
+			})
+		}
+		for i := range 100 {
+			timeout := time.Duration(i) * 7 * time.Millisecond
+			wait(t.Context(), timeout, timeout, context.DeadlineExceeded)
+		}
+		wait(client, time.Hour, time.Second, context.Canceled)
+		time.Sleep(time.Second)
+		hangUp()
+		crowd.Wait()
+		time.Sleep(deadlineTick)
+		synctest.Wait()
+		if all.ticking {
+			t.Error("it ticks, and nobody waits")
+		}
+		time.Sleep(time.Minute)
+		began = time.Now()
+		wait(t.Context(), time.Second, time.Second, context.DeadlineExceeded)
+		crowd.Wait()
+	})
 }
