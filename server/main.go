@@ -83,6 +83,8 @@ type serve struct{}
 
 // Run implements the command.
 func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
+	ballast := make([]byte, node.Ballast)
+	defer runtime.KeepAlive(ballast)
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,
 		AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,
@@ -92,8 +94,6 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	fmt.Fprint(out, greeting(n.Addr().String(), s))
-	ballast := make([]byte, node.Ballast)
-	defer runtime.KeepAlive(ballast)
 	return n.Run(ctx)
 }
 

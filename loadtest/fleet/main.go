@@ -52,6 +52,8 @@ func main() {
 
 // run serves until ctx ends, or a node does.
 func (f *fleet) run(ctx context.Context) error {
+	ballast := make([]byte, node.Ballast) // one for the process, as one node alone has
+	defer runtime.KeepAlive(ballast)
 	nodes, err := f.assemble()
 	if err != nil {
 		return err
@@ -59,8 +61,6 @@ func (f *fleet) run(ctx context.Context) error {
 	if err := f.tell(nodes); err != nil {
 		return err
 	}
-	ballast := make([]byte, node.Ballast) // of the process, as each node's has
-	defer runtime.KeepAlive(ballast)
 	all, ctx := errgroup.WithContext(ctx)
 	for _, n := range nodes {
 		all.Go(func() error { return n.Run(ctx) })

@@ -11,7 +11,7 @@ import (
 type deadline struct {
 	context.Context // the request's, which ends when the client hangs up
 	at              time.Time
-	all             *deadlines
+	shared          *deadlines
 
 	mu   sync.Mutex
 	done chan struct{} // nil: nobody has waited yet
@@ -27,9 +27,13 @@ func (d *deadline) Done() <-chan struct{} {
 	defer d.mu.Unlock()
 	if d.done == nil {
 		d.done = make(chan struct{})
-		d.all.watch(d)
+		if d.err == nil {
+			d.err = d.over(d.shared.now())
+		}
 		if d.err != nil {
-			d.finish(d.err)
+			close(d.done)
+		} else {
+			d.shared.watch(d)
 		}
 	}
 	return d.done
@@ -40,7 +44,7 @@ func (d *deadline) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err == nil {
-		if err := d.over(d.all.now()); err != nil {
+		if err := d.over(d.shared.now()); err != nil {
 			d.finish(err)
 		}
 	}
@@ -69,7 +73,7 @@ func (d *deadline) finish(err error) {
 	d.err = err
 	if d.done != nil {
 		close(d.done)
-		d.all.forget(d)
+		d.shared.forget(d)
 	}
 }
 
@@ -106,7 +110,7 @@ func (s *deadlines) forget(d *deadline) {
 
 // tick ends the requests that are over, and comes again while there are others.
 func (s *deadlines) tick() {
-	for _, d := range s.over() {
+	for _, d := range s.ended() {
 		_ = d.Err()
 	}
 	s.mu.Lock()
@@ -117,7 +121,7 @@ func (s *deadlines) tick() {
 	}
 }
 
-func (s *deadlines) over() (ended []*deadline) {
+func (s *deadlines) ended() (ended []*deadline) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.waiting) == 0 {

@@ -29,14 +29,14 @@ func TestADeadlineEndsWithItsTimeOrItsRequest(t *testing.T) {
 				client, hangUp := context.WithCancel(t.Context())
 				defer hangUp()
 				all := deadlines{now: time.Now}
-				d := &deadline{Context: client, at: time.Now().Add(time.Second), all: &all}
+				d := &deadline{Context: client, at: time.Now().Add(time.Second), shared: &all}
 				defer d.stop()
 				if waits {
 					d.Done()
 				}
 				c.end(d, hangUp)
-				if err := d.Err(); !errors.Is(err, c.want) {
-					t.Errorf("%s, somebody waits: %v: %v", name, waits, err)
+				if waits {
+					_ = d.Err() // or it would be noticed at the next tick
 				}
 				select {
 				case <-d.Done():
@@ -47,6 +47,9 @@ func TestADeadlineEndsWithItsTimeOrItsRequest(t *testing.T) {
 					if c.want != nil {
 						t.Errorf("%s, somebody waits: %v: not done", name, waits)
 					}
+				}
+				if err := d.Err(); !errors.Is(err, c.want) {
+					t.Errorf("%s, somebody waits: %v: %v", name, waits, err)
 				}
 				child, cancel := context.WithTimeout(d, time.Hour)
 				defer cancel()
@@ -62,6 +65,29 @@ func TestADeadlineEndsWithItsTimeOrItsRequest(t *testing.T) {
 	}
 }
 
+// A request that is answered at the moment at which it is over ends once.
+func TestADeadlineIsStoppedWhileItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := deadlines{now: time.Now}
+		var crowd sync.WaitGroup
+		for range 1000 {
+			d := &deadline{Context: t.Context(), at: time.Now().Add(deadlineTick), shared: &all}
+			crowd.Go(func() {
+				select {
+				case <-d.Done():
+				case <-time.After(deadlineTick):
+				}
+				d.stop()
+				<-d.Done()
+			})
+		}
+		crowd.Wait()
+		if len(all.waiting) != 0 {
+			t.Errorf("%d are looked at after their end", len(all.waiting))
+		}
+	})
+}
+
 // Who waits is woken within a tick, each at its own time, and nothing ticks when nobody waits.
 func TestDeadlinesWakeThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,13 +96,15 @@ func TestDeadlinesWakeThoseWhoWait(t *testing.T) {
 		began := time.Now()
 		var crowd sync.WaitGroup
 		wait := func(ctx context.Context, timeout, want time.Duration, wantErr error) {
-			d := &deadline{Context: ctx, at: time.Now().Add(timeout), all: &all}
+			d := &deadline{Context: ctx, at: time.Now().Add(timeout), shared: &all}
+			child, cancel := context.WithTimeout(d, time.Hour) // as the store makes one for each call
 			crowd.Go(func() {
-				<-d.Done()
+				defer cancel()
+				<-child.Done()
 				if late := time.Since(began) - want; late < 0 || late > deadlineTick {
 					t.Errorf("woken after %s, want %s", time.Since(began), want)
 				}
-				if err := d.Err(); !errors.Is(err, wantErr) {
+				if err := child.Err(); !errors.Is(err, wantErr) {
 					t.Error(err)
 				}
 			})

@@ -25,7 +25,7 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 	seen := s.metrics.of(&r)
 	return func(c *gin.Context) {
 		x := &exchange{http: c.Request, gin: c, route: &r, arrived: s.config.Now()}
-		decided := &deadline{Context: c.Request.Context(), at: x.arrived.Add(s.config.RequestTimeout), all: &s.deadlines}
+		decided := &deadline{Context: c.Request.Context(), at: x.arrived.Add(s.config.RequestTimeout), shared: &s.deadlines}
 		defer decided.stop()
 		x.ctx = decided
 		x.buffers = s.buffers.Get().(*buffers)

@@ -122,7 +122,7 @@ func TestAnAbortedHandlerStaysAborted(t *testing.T) {
 }
 
 func TestARequestEndsAtItsDeadline(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.RequestTimeout, c.Now = time.Millisecond, time.Now })
+	w := newWorld(t, func(c *Config) { c.RequestTimeout, c.Now = time.Millisecond, time.Now }) // a clock that goes on
 	w.desk.block = true
 	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(503, "ledger-unavailable").
 		has(map[string]any{"outcome": "unknown", "retryable": true})

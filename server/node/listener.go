@@ -44,7 +44,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// hangUpTick is how often it is looked who has hung up: one who does is noticed between one tick and two later.
+// hangUpTick is how often it is looked who has hung up: one who does is noticed within two ticks.
 const hangUpTick = 100 * time.Millisecond
 
 // watch looks who has hung up until ctx ends.
@@ -75,8 +75,9 @@ func (l *listener) waiting() (long []*conn) {
 	return long
 }
 
-// conn is a connection that has nothing to read for whoever would wait for ever. net/http takes the read deadline off for one purpose
-// only, to wait for the client to hang up, since the server gives everything else that it reads a time-out.
+// conn is a connection that has nothing to read for whoever would wait for ever. net/http takes the read deadline off to wait for the
+// client to hang up, and leaves it off until the next time-out, without which it reads nothing else: the server has one for everything.
+// A handler must not hijack such a connection.
 type conn struct {
 	*net.TCPConn
 	listener *listener

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tranche/loadtest/rivals/bench/meter"
 	"tranche/loadtest/rivals/bench/report"
 	"tranche/loadtest/rivals/growth/fill"
 )
@@ -28,17 +29,28 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 	return err
 }
 
-// inMind is how many redemptions a second fill in twenty seconds what a node keeps in mind of settled ones.
-const inMind = 2000
+// filling is how many redemptions fill what a node remembers of settled ones, which are 32 768, and fillingRate how many a second.
+const (
+	filling     = 40_000
+	fillingRate = 2000
+)
 
 func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
 	d := demand{mode: "fast", offers: hottest(size), times: 1}
-	filling := g.requests(f, d)
-	filling.PerSecond, filling.Duration = inMind, g.duration(2)
-	if got := filling.Start(ctx); !got.Held() {
-		return nil, fmt.Errorf("only %d of %d redemptions were acknowledged, at %d a second", len(got.Sorted), got.Due, inMind)
+	s, err := g.atRate(ctx, f, d)
+	if err != nil {
+		return nil, err
 	}
-	return only(g.atRate(ctx, f, d))
+	fill := g.requests(f, d)
+	fill.PerSecond, fill.Duration = fillingRate, filling/fillingRate*time.Second
+	if got := fill.Start(ctx); ctx.Err() == nil && !got.Held() {
+		return nil, fmt.Errorf("only %d of %d redemptions were acknowledged, at %d a second", len(got.Sorted), got.Due, fillingRate)
+	}
+	if _, err := f.settled(ctx); err != nil {
+		return nil, err
+	}
+	s.Memory, err = meter.PeakMemory(f.process.PID())
+	return []report.Step{s}, err
 }
 
 // hottest are those of so many offers that are asked for.

@@ -30,7 +30,7 @@ func axes() []axis {
 	return []axis{
 		{
 			Offers, "Offers", "offers", "A node that knows so many offers; at most 100 of them are hot, and share the requests. Every node reads what has changed every 250 ms, " +
-				"and all offers every 30 s; the latter is timed once, at its start. Memory is the most that was resident, after 40 000 redemptions at 2 000 a second, too.",
+				"and all offers every 30 s; the latter is timed once, at its start. Memory is the most that was resident up to the end of 40 000 redemptions more, at 2 000 a second: a node remembers the latest 32 768.",
 			[]panel{
 				{"MB", false, []line{{name: "memory of a node", of: megabytes}}},
 				perRedemption(),
@@ -49,7 +49,7 @@ func axes() []axis {
 		},
 		{
 			Nodes, "Nodes", "nodes", "The same rate over more and more nodes, one offer, for three times as long. A node leases what it uses in ten seconds, so the offer's row should see no more than a " +
-				"fifth of a transaction a second for each of them. The nodes' journals are in memory here: each would have a disk of its own, and on one they would queue.",
+				"fifth of a transaction a second for each of them. The nodes' journals are in memory here: each would have a disk of its own, and on one they would queue. Memory is that of so short a run.",
 			[]panel{
 				{"a second", true, []line{
 					{name: "transactions on the offer's row", of: func(s *Step) float64 { return perSecond(s, s.Transactions) }},
