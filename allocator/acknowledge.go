@@ -160,16 +160,22 @@ func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed
 	if !known {
 		return Redeemed{}, false, nil
 	}
-	if !ledger.SameRequest(&earlier, e) {
+	if earlier != nil && !ledger.SameRequest(earlier, e) {
 		return Redeemed{}, true, models.ErrKeyReused
 	}
 	if settled {
-		_, redemption, found, err := a.lookups.find(ctx, e.RedemptionID())
-		if err == nil && found {
+		history, redemption, found, err := a.lookups.find(ctx, e.RedemptionID())
+		switch {
+		case err == nil && found && !ledger.SameRequest(&history[0], e):
+			return Redeemed{}, true, models.ErrKeyReused
+		case err == nil && found:
 			return Redeemed{Redemption: redemption, Replayed: true}, true, nil
 		}
 	}
-	r = journaled(&earlier)
+	if earlier == nil { // and the ledger is away: it is taken for new, as it would be on any other node
+		return Redeemed{}, false, nil
+	}
+	r = journaled(earlier)
 	r.Replayed = true
 	r.Redemption.Journaled = !settled
 	return r, true, nil

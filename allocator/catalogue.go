@@ -178,7 +178,8 @@ func (c *Catalogue) replace(offers []models.Offer, all bool) (news []*models.Off
 	}
 	for i := range offers {
 		if k, ok := old[offers[i].ID]; !ok || offers[i].NewerThan(k.Offer) {
-			news = append(news, &offers[i])
+			o := offers[i] // a copy: a pointer to it would keep all that was read with it
+			news = append(news, &o)
 		}
 	}
 	if len(news) == 0 && !all {

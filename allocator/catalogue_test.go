@@ -2,10 +2,13 @@ package allocator_test
 
 import (
 	"context"
+	"runtime"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/rs/zerolog"
 
@@ -106,4 +109,33 @@ func TestTheDatabaseClockGoesOnBetweenSyncs(t *testing.T) {
 			t.Errorf("off by %s", got.Sub(s.now.Add(time.Minute)))
 		}
 	})
+}
+
+// What was read together is not kept together: one offer that changes now and then would keep the thousands that did not.
+func TestTheCatalogueKeepsWhatIsNewsOnly(t *testing.T) {
+	const offers, syncs = 10_000, 50
+	var all []models.Offer
+	for i := range offers {
+		all = append(all, offerAt(strconv.Itoa(i), 1, models.StatusActive))
+	}
+	s, c := newCatalogue(t, all...)
+	before := heap()
+	for i := range syncs {
+		s.offers[i].Version++
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot := int64(offers * unsafe.Sizeof(models.Offer{}))
+	if grown := heap() - before; grown > 5*snapshot {
+		t.Errorf("after %d syncs it keeps %d bytes more, and %d are read at a time", syncs, grown, snapshot)
+	}
+	runtime.KeepAlive(c)
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -22,7 +22,7 @@ const (
 // models.ErrLedgerUnavailable.
 func (a *Allocator) Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error) {
 	if e, settled, known := a.memory.find(id.Hash); known && !settled {
-		return journaled(&e).Redemption, nil
+		return journaled(e).Redemption, nil
 	}
 	offer, err := a.catalogue.Offer(ctx, id.OfferID)
 	if errors.Is(err, models.ErrOfferNotFound) {

@@ -13,8 +13,9 @@ import (
 // settled yet, and the latest of those that are settled. It answers repeated requests, and tells how much of a user's limit is used
 // up as far as this node has seen, while the ledger is away.
 //
-// It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. A request that is repeated after
-// it was forgotten is taken for a new one; settling it then finds the first, and its unit comes back.
+// It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. Of what was settled longer ago it keeps
+// a quarter of the hash: when such a request is repeated, the ledger is asked. When that is forgotten, too, a repeated request is taken for a
+// new one; settling it then finds the first, and its unit comes back.
 type memory struct {
 	shards [memoryShards]memoryShard
 	users  users
@@ -22,8 +23,10 @@ type memory struct {
 
 const (
 	memoryShards = 64
-	// rememberedPerShard is how many settled redemptions one shard keeps: 32 768 in all, some 20 MB.
-	rememberedPerShard = 512
+	// rememberedPerShard is how many settled redemptions one shard keeps: 16 384 in all, some 8 MB.
+	rememberedPerShard = 256
+	// pastPerShard is of how many more it keeps a quarter of the hash, and of up to twice as many: 131 072 to 262 144 in all, some 2 MB.
+	pastPerShard = 2048
 )
 
 type memoryShard struct {
@@ -31,6 +34,7 @@ type memoryShard struct {
 	known   map[models.ID]remembered // by the hash of the redemption id, which says the offer, too
 	settled []models.ID              // a ring of the settled ones
 	oldest  int                      // the next place of the ring to use
+	past    past
 }
 
 // remembered is one redemption of this node's.
@@ -45,21 +49,46 @@ func (m *memory) shard(hash models.ID) *memoryShard {
 	return &m.shards[binary.LittleEndian.Uint64(hash[:])%memoryShards]
 }
 
-// find gives the entry that this node remembers for a redemption, and whether that is in the ledger already.
-func (m *memory) find(hash models.ID) (e models.Entry, settled, found bool) {
-	r, found := m.look(hash)
-	if !found {
-		return models.Entry{}, false, false
+// past is what else was settled, by a quarter of its hash: one in a million is taken for one of these and is none, and costs a look-up. It
+// has two generations of at most pastPerShard, the elder of which is dropped when the younger is full.
+type past struct{ younger, elder map[uint32]struct{} }
+
+func quarter(hash models.ID) uint32 { return binary.LittleEndian.Uint32(hash[8:]) } // the shard is chosen by others
+
+func (p *past) add(hash models.ID) {
+	if len(p.younger) == pastPerShard {
+		p.younger, p.elder = nil, p.younger
 	}
-	return *r.entry, r.settled, true
+	if p.younger == nil {
+		p.younger = map[uint32]struct{}{}
+	}
+	p.younger[quarter(hash)] = struct{}{}
+}
+
+func (p *past) has(hash models.ID) bool {
+	_, younger := p.younger[quarter(hash)]
+	_, elder := p.elder[quarter(hash)]
+	return younger || elder
+}
+
+// find gives the entry that this node remembers for a redemption, which does not change, and whether that is in the ledger already. It is
+// nil of what was settled long ago.
+func (m *memory) find(hash models.ID) (e *models.Entry, settled, found bool) {
+	r, found := m.look(hash)
+	return r.entry, r.settled, found
 }
 
 func (m *memory) look(hash models.ID) (remembered, bool) {
 	s := m.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, found := s.known[hash]
-	return r, found
+	if r, found := s.known[hash]; found {
+		return r, true
+	}
+	if s.past.has(hash) {
+		return remembered{settled: true}, true
+	}
+	return remembered{}, false
 }
 
 // hurry reports whether this node has acknowledged a redemption and not settled it yet, and has its lease's settling hurry if so.
@@ -107,6 +136,7 @@ func (m *memory) settleIn(s *memoryShard, e *models.Entry, count bool) {
 		return
 	}
 	m.drop(s, s.settled[s.oldest])
+	s.past.add(s.settled[s.oldest])
 	s.settled[s.oldest] = hash
 	s.oldest = (s.oldest + 1) % rememberedPerShard
 }

@@ -140,7 +140,7 @@ func TestAWaitTakesOneRead(t *testing.T) {
 	server := n.server(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		before := l.reads.Load()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // in which it would read thousands of times
 		ended <- l.reads.Load() - before
 	}))
 	server.ConnContext = nil

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tranche/loadtest/rivals/bench/load"
 	"tranche/loadtest/rivals/bench/meter"
 	"tranche/loadtest/rivals/bench/report"
 	"tranche/loadtest/rivals/growth/fill"
@@ -29,10 +30,12 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 	return err
 }
 
-// filling is how many redemptions fill what a node remembers of settled ones, which are 32 768, and fillingRate how many a second.
+// filling is how many redemptions fill what a node remembers of settled ones, and fillingRate how many a second. fullFor is how long it is
+// looked at then: a node reads all offers every 30 s.
 const (
-	filling     = 40_000
-	fillingRate = 2000
+	filling     = 200_000
+	fillingRate = 4000
+	fullFor     = 31 * time.Second
 )
 
 func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]report.Step, error) {
@@ -41,16 +44,32 @@ func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]r
 	if err != nil {
 		return nil, err
 	}
-	fill := g.requests(f, d)
-	fill.PerSecond, fill.Duration = fillingRate, filling/fillingRate*time.Second
-	if got := fill.Start(ctx); ctx.Err() == nil && !got.Held() {
-		return nil, fmt.Errorf("only %d of %d redemptions were acknowledged, at %d a second", len(got.Sorted), got.Due, fillingRate)
+	more := g.requests(f, d)
+	usual := more.PerSecond
+	more.PerSecond, more.Duration = fillingRate, filling/fillingRate*time.Second
+	if err := f.acknowledge(ctx, more); err != nil {
+		return nil, err
 	}
-	if _, err := f.settled(ctx); err != nil {
+	// What waited to be settled meanwhile is another matter.
+	if err := meter.ForgetPeakMemory(f.process.PID()); err != nil {
+		return nil, err
+	}
+	more.PerSecond, more.Duration, more.Run = usual, fullFor, g.fresh()
+	if err := f.acknowledge(ctx, more); err != nil {
 		return nil, err
 	}
 	s.Memory, err = meter.PeakMemory(f.process.PID())
 	return []report.Step{s}, err
+}
+
+// acknowledge makes requests until all are acknowledged and settled.
+func (f *fleet) acknowledge(ctx context.Context, requests load.Open) error {
+	got := requests.Start(ctx)
+	if ctx.Err() == nil && !got.Held() {
+		return fmt.Errorf("only %d of %d redemptions were acknowledged, at %d a second", len(got.Sorted), got.Due, requests.PerSecond)
+	}
+	_, err := f.settled(ctx)
+	return err
 }
 
 // hottest are those of so many offers that are asked for.

@@ -2,6 +2,7 @@ package meter
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -35,5 +36,29 @@ func TestThisProcess(t *testing.T) {
 	}
 	if bytes, err := PeakMemory(os.Getpid()); err != nil || bytes < 1<<20 {
 		t.Errorf("%d (%v)", bytes, err)
+	}
+}
+
+func TestAPeakIsForgotten(t *testing.T) {
+	const size = 64 << 20
+	memory, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < size; i += os.Getpagesize() {
+		memory[i] = 1
+	}
+	if err := syscall.Munmap(memory); err != nil {
+		t.Fatal(err)
+	}
+	before, err := PeakMemory(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ForgetPeakMemory(os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := PeakMemory(os.Getpid()); err != nil || after > before-size/2 {
+		t.Errorf("%d bytes, then %d (%v)", before, after, err)
 	}
 }

@@ -40,13 +40,18 @@ func cpuOf(stat []byte) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// PeakMemory gives the most memory that a process has had resident, in bytes.
+// PeakMemory gives the most memory that a process has had resident, in bytes, since it was started or ForgetPeakMemory was called.
 func PeakMemory(pid int) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	return peakOf(string(status))
+}
+
+// ForgetPeakMemory makes PeakMemory start anew, with what is resident now.
+func ForgetPeakMemory(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
 func peakOf(status string) (int64, error) {

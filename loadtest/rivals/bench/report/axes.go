@@ -30,7 +30,7 @@ func axes() []axis {
 	return []axis{
 		{
 			Offers, "Offers", "offers", "A node that knows so many offers; at most 100 of them are hot, and share the requests. Every node reads what has changed every 250 ms, " +
-				"and all offers every 30 s; the latter is timed once, at its start. Memory is the most that was resident up to the end of 40 000 redemptions more, at 2 000 a second: a node remembers the latest 32 768.",
+				"and all offers every 30 s; the latter is timed once, at its start. Memory is the most that was resident in half a minute of the same rate, after 200 000 redemptions more: a node remembers the latest 16 384, and the keys of eight times as many.",
 			[]panel{
 				{"MB", false, []line{{name: "memory of a node", of: megabytes}}},
 				perRedemption(),
