@@ -157,10 +157,10 @@ func (a *Allocator) spendInOutage(ctx context.Context, offer *models.Offer, e mo
 // remembered answers a request that this node remembers from before. known is false where it doesn't.
 func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed, known bool, err error) {
 	earlier, settled, known := a.memory.find(e.Redemption)
-	if !known {
+	if !known && !settled {
 		return Redeemed{}, false, nil
 	}
-	if earlier != nil && !ledger.SameRequest(earlier, e) {
+	if known && !ledger.SameRequest(earlier, e) {
 		return Redeemed{}, true, models.ErrKeyReused
 	}
 	if settled {
@@ -172,7 +172,7 @@ func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed
 			return Redeemed{Redemption: redemption, Replayed: true}, true, nil
 		}
 	}
-	if earlier == nil { // and the ledger is away: it is taken for new, as it would be on any other node
+	if !known { // and the ledger can't be asked, or has none: it is taken for new, as it would be on any other node
 		return Redeemed{}, false, nil
 	}
 	r = journaled(earlier)

@@ -161,7 +161,8 @@ func (c *customer) decide(call func(ctx context.Context) error) bool {
 		case isDeadlock(err):
 			c.Errorf("a deadlock reaches a client: %v", err)
 			return false
-		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrRequestInFlight, models.ErrRedemptionUnsettled):
+		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrOverloaded, models.ErrRequestInFlight,
+			models.ErrRedemptionUnsettled):
 			time.Sleep(20 * time.Millisecond)
 		case c.hears(err,
 			models.ErrBudgetHeld, models.ErrBudgetExhausted, models.ErrUserLimitReached, models.ErrKeyReused, models.ErrHoldResolved,

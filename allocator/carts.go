@@ -91,7 +91,7 @@ func (a *Allocator) beginCart(ctx context.Context, c *cart) (all flying, err err
 func (a *Allocator) remembersOther(c *cart) error {
 	for i := range c.entries {
 		e := &c.entries[i]
-		if earlier, _, known := a.memory.find(e.Redemption); known && earlier != nil && !ledger.SameRequest(earlier, e) {
+		if earlier, _, known := a.memory.find(e.Redemption); known && !ledger.SameRequest(earlier, e) {
 			return &models.CartError{OfferID: e.OfferID, Err: models.ErrKeyReused}
 		}
 	}

@@ -25,7 +25,7 @@ const (
 	memoryShards = 64
 	// rememberedPerShard is how many settled redemptions one shard keeps: 16 384 in all, some 8 MB.
 	rememberedPerShard = 256
-	// pastPerShard is of how many more it keeps a quarter of the hash, and of up to twice as many: 131 072 to 262 144 in all, some 2 MB.
+	// pastPerShard is of how many more it keeps a quarter of the hash, and of up to twice as many: 131 072 to 262 144 in all, 2 to 5 MB.
 	pastPerShard = 2048
 )
 
@@ -71,11 +71,11 @@ func (p *past) has(hash models.ID) bool {
 	return younger || elder
 }
 
-// find gives the entry that this node remembers for a redemption, which does not change, and whether that is in the ledger already. It is
-// nil of what was settled long ago.
-func (m *memory) find(hash models.ID) (e *models.Entry, settled, found bool) {
-	r, found := m.look(hash)
-	return r.entry, r.settled, found
+// find gives the entry that this node remembers for a redemption, which does not change, and whether that is in the ledger already. What
+// was settled long ago is settled and not known.
+func (m *memory) find(hash models.ID) (e *models.Entry, settled, known bool) {
+	r, known := m.look(hash)
+	return r.entry, r.settled, known
 }
 
 func (m *memory) look(hash models.ID) (remembered, bool) {
@@ -85,10 +85,7 @@ func (m *memory) look(hash models.ID) (remembered, bool) {
 	if r, found := s.known[hash]; found {
 		return r, true
 	}
-	if s.past.has(hash) {
-		return remembered{settled: true}, true
-	}
-	return remembered{}, false
+	return remembered{settled: s.past.has(hash)}, false
 }
 
 // hurry reports whether this node has acknowledged a redemption and not settled it yet, and has its lease's settling hurry if so.

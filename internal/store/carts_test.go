@@ -60,9 +60,8 @@ func TestACartDoesNotGuessTheOutcome(t *testing.T) {
 		leases := l.leases(10, l.offer.ID, l.second(100))
 		for i := range int64(3) {
 			c, items := l.cart(fmt.Sprint(i), leases)
-			if _, err := l.bad.SettleCart(l.ctx, c, items); !errors.Is(err, models.ErrOutcomeUnknown) {
-				l.Fatalf("cart %d: %v, want %v", i, err, models.ErrOutcomeUnknown)
-			}
+			_, err := l.bad.SettleCart(l.ctx, c, items)
+			l.unknown(err)
 			verdicts, err := l.good.SettleCart(l.ctx, c, items)
 			l.ok(err)
 			for j, v := range verdicts {
@@ -72,6 +71,7 @@ func TestACartDoesNotGuessTheOutcome(t *testing.T) {
 			}
 			l.redeemed(l.offer.ID, i+1)
 			l.redeemed("second", i+1)
+			l.answer()
 		}
 	})
 }
@@ -84,9 +84,8 @@ func TestACartOnItsWayAgainstReclaim(t *testing.T) {
 		for i := range 4 {
 			leases := l.leases(10, l.offer.ID, second)
 			c, items := l.cart(fmt.Sprint(i), leases)
-			if _, err := l.bad.SettleCart(l.ctx, c, items); !errors.Is(err, models.ErrOutcomeUnknown) {
-				l.Fatalf("cart: %v", err)
-			}
+			_, err := l.bad.SettleCart(l.ctx, c, items)
+			l.unknown(err)
 			taken := leases[i%2]
 			closed, did, err := l.good.CloseLease(l.ctx, taken.OfferID, taken.ID, models.LeaseReclaimed, nil)
 			l.ok(err)
@@ -104,6 +103,7 @@ func TestACartOnItsWayAgainstReclaim(t *testing.T) {
 			}
 			l.redeemed(l.offer.ID, booked)
 			l.redeemed(second, booked)
+			l.answer()
 		}
 	})
 }

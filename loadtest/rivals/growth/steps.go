@@ -30,8 +30,8 @@ func moreOffers(ctx context.Context, b *books, before, size int64) error {
 	return err
 }
 
-// filling is how many redemptions fill what a node remembers of settled ones, and fillingRate how many a second. fullFor is how long it is
-// looked at then: a node reads all offers every 30 s.
+// filling is after how many more redemptions a node is looked at again, and fillingRate how many a second: it remembers the latest 16 384 then,
+// and nearly as many keys as it ever does. fullFor is how long it is looked at: a node reads all offers every 30 s.
 const (
 	filling     = 200_000
 	fillingRate = 4000
@@ -50,7 +50,7 @@ func redeemManyOffers(ctx context.Context, g *growth, f *fleet, size int64) ([]r
 	if err := f.acknowledge(ctx, more); err != nil {
 		return nil, err
 	}
-	// What waited to be settled meanwhile is another matter.
+	// What waited to be settled meanwhile is another matter. But what the runtime has not given back yet counts.
 	if err := meter.ForgetPeakMemory(f.process.PID()); err != nil {
 		return nil, err
 	}
