@@ -161,6 +161,7 @@ func (c *customer) decide(call func(ctx context.Context) error) bool {
 		case isDeadlock(err):
 			c.Errorf("a deadlock reaches a client: %v", err)
 			return false
+		// Overloaded: a file has one writer, for whom one waits half a second here, and several where others use the processors, too.
 		case c.hears(err, models.ErrOutcomeUnknown, models.ErrLedgerUnavailable, models.ErrBusy, models.ErrOverloaded, models.ErrRequestInFlight,
 			models.ErrRedemptionUnsettled):
 			time.Sleep(20 * time.Millisecond)

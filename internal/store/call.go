@@ -16,7 +16,7 @@ const (
 	readTimeout  = 2 * time.Second
 	writeTimeout = 4500 * time.Millisecond // two lock waits fit in, and a request's 5 s don't pass
 
-	tripAfter   = 3 // failures in a row
+	tripAfter   = 3 // failures in a row; each may have waited for its whole deadline
 	openTimeout = 500 * time.Millisecond
 )
 
