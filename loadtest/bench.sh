@@ -3,7 +3,7 @@
 # TRANCHE_TEST_DSN names a database server; else a private MariaDB is started, with the durability that MySQL has by default.
 # wrk, Redis and MariaDB are installed by apt where they are missing. No service is left running.
 #
-#   ROUNDS=3 SECONDS_EACH=10 SECONDS_SUSTAINED=60   how often and how long; all of it takes about three quarters of an hour
+#   ROUNDS=3 SECONDS_EACH=10 SECONDS_SUSTAINED=60   how often and how long; all of it takes about an hour
 #   CONNECTIONS=1,64,256,1024 RATES=300,2000,5000   of the closed loops, and of the runs at a fixed rate
 #   ORDERS=6000 PERIOD=10s                          of each sale, and how often the rivals roll their logs up
 #   ONLY=fast,redis OUT=docs/bench                  some contestants only; another folder

@@ -15,7 +15,8 @@ func (r *Results) markdown() string {
 	fmt.Fprintf(&out, "# Against the rivals\n\nWritten by `make bench`; the figures are in `results.json`, too.\n\n")
 	fmt.Fprintf(&out, "%s, %d cores, %d GB, Linux %s, %s. %s. %s. %s.\n\n", m.CPU, m.Cores, m.MemoryGB, m.Kernel, m.Go, m.Database, m.Redis, m.Date.Format("January 2006"))
 	fmt.Fprintf(&out, "Servers, databases and the load generator share these cores: compare, don't quote. A figure is the median of %d rounds, with the least and the most "+
-		"in parentheses. Within a round, all contestants take turns at each step. What the rivals are, and what each gives and loses, says `loadtest/rivals/rival`.\n", r.Rounds)
+		"in parentheses. Within a round, all contestants take turns at each step, and those whose throughput is held against each other's take as many as three. "+
+		"What the rivals are, and what each gives and loses, says `loadtest/rivals/rival`.\n", r.Rounds)
 	for _, section := range []func() string{r.targetTable, r.throughput, r.latency, r.costs, r.sustained, r.correctness} {
 		out.WriteString(section())
 	}
@@ -39,7 +40,7 @@ func (r *Results) targetTable() string {
 		}
 		t.row(g.what, sign+fmt.Sprintf(g.format, g.goal)+g.unit, spread(g.got, func(v float64) string { return fmt.Sprintf(g.format, v) })+g.unit, met)
 	}
-	return "\n## What it must show\n\nRatios are taken within a round.\n\n" + t.String()
+	return "\n## What it must show\n\nRatios are taken within a turn.\n\n" + t.String()
 }
 
 func (r *Results) throughput() string {

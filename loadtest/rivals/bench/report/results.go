@@ -45,6 +45,7 @@ type Machine struct {
 // Closed is a closed loop.
 type Closed struct {
 	Round        int
+	Turn         int // of the round, over that many connections
 	Contestant   string
 	Connections  int
 	Seconds      float64
@@ -126,7 +127,7 @@ func (r *Results) Write(dir string) error {
 	return errors.Join(r.Save(dir+"/results.json"), os.WriteFile(dir+"/README.md", []byte(r.markdown()), 0o644), r.plot(dir))
 }
 
-// overRounds gives a figure of those runs that are wanted, a value per round.
+// overRounds gives a figure of those runs that are wanted, a value for each.
 func overRounds[T any](runs []T, wanted func(*T) bool, figure func(*T) float64) (values []float64) {
 	for i := range runs {
 		if wanted(&runs[i]) {

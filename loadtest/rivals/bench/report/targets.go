@@ -17,6 +17,30 @@ const (
 	Redis       = "redis"
 )
 
+// matches are the ratios of throughput that have to be shown.
+var matches = []struct { // read only
+	ours, theirs string
+	connections  int
+	goal         float64
+}{
+	{Fast, Floor, 64, 0.75},
+	{StrictLimit, Floor, 256, 0.30},
+	{Strict, Naive, 64, 10},
+	{Strict, Naive, 256, 16},
+	{Strict, Redis, 64, 1.25},
+	{Strict, Redis, 256, 2.5},
+}
+
+// Matched tells whether a contestant's throughput over so many connections has to be held against another's.
+func Matched(contestant string, connections int) bool {
+	for _, m := range matches {
+		if m.connections == connections && (m.ours == contestant || m.theirs == contestant) {
+			return true
+		}
+	}
+	return false
+}
+
 // target is what has to be shown, and what was.
 type target struct {
 	what   string
@@ -34,17 +58,13 @@ func (t *target) met() bool {
 	return t.got.Median >= t.goal
 }
 
-// targets gives those that were measured. Ratios are taken within a round, where both sides had the same machine.
+// targets gives those that were measured. Ratios are taken within a turn of a round, where both sides had the same machine.
 func (r *Results) targets() (all []target) {
 	add := func(t target, values []float64) {
 		if len(values) > 0 {
 			t.got = stats.Summarize(values)
 			all = append(all, t)
 		}
-	}
-	ratio := func(goal float64, ours, theirs string, connections int) {
-		add(target{what: fmt.Sprintf("throughput of %s against %s, %d connections", ours, theirs, connections), goal: goal, format: "%.2f", unit: " ×"},
-			ratios(r.Closed, ours, theirs, connections, (*Closed).Rate))
 	}
 	tail := func(goal float64, ours, theirs string, connections int) {
 		add(target{what: fmt.Sprintf("p99 of %s against %s, %d connections", ours, theirs, connections), most: true, goal: goal, format: "%.2f", unit: " ×"},
@@ -59,15 +79,13 @@ func (r *Results) targets() (all []target) {
 			overRounds(r.Open, func(o *Open) bool { return o.Contestant == ours && o.PerSecond == 300 && len(o.Quantiles) > 0 },
 				func(o *Open) float64 { return o.Quantiles[2] }))
 	}
-	ratio(0.75, Fast, Floor, 64)
-	long(0.50, Fast, Floor)
-	ratio(0.30, StrictLimit, Floor, 256)
-	ratio(10, Strict, Naive, 64)
-	ratio(16, Strict, Naive, 256)
+	for _, m := range matches {
+		add(target{what: fmt.Sprintf("throughput of %s against %s, %d connections", m.ours, m.theirs, m.connections), goal: m.goal, format: "%.2f", unit: " ×"},
+			ratios(r.Closed, m.ours, m.theirs, m.connections, (*Closed).Rate))
+	}
 	tail(0.1, Strict, Naive, 64)
 	tail(0.1, Strict, Naive, 256)
-	ratio(1.25, Strict, Redis, 64)
-	ratio(2.5, Strict, Redis, 256)
+	long(0.50, Fast, Floor)
 	long(4, Fast, Redis)
 	slow(3, Fast)
 	slow(10, Strict)
@@ -78,7 +96,7 @@ func (r *Results) targets() (all []target) {
 // LongConnections is how many connections the sustained runs have.
 const LongConnections = 64
 
-// ratios compares a figure of two contestants, a value per round that has both.
+// ratios compares a figure of two contestants, a value per turn that has both.
 func ratios(runs []Closed, ours, theirs string, connections int, figure func(*Closed) float64) (values []float64) {
 	for i := range runs {
 		a := &runs[i]
@@ -86,7 +104,7 @@ func ratios(runs []Closed, ours, theirs string, connections int, figure func(*Cl
 			continue
 		}
 		for j := range runs {
-			if b := &runs[j]; b.Contestant == theirs && b.Connections == connections && b.Round == a.Round && figure(b) > 0 {
+			if b := &runs[j]; b.Contestant == theirs && b.Connections == connections && b.Round == a.Round && b.Turn == a.Turn && figure(b) > 0 {
 				values = append(values, figure(a)/figure(b))
 			}
 		}
