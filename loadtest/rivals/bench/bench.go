@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"tranche/loadtest/rivals/bench/load"
@@ -110,8 +111,8 @@ func (b *bench) round(ctx context.Context, round int) error {
 		servers = append(servers, v)
 	}
 	for _, step := range b.steps(round) {
-		for _, v := range servers {
-			if err := step(ctx, v); err != nil {
+		for _, v := range step.order(servers) {
+			if err := step.measure(ctx, v); err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 		}
@@ -119,20 +120,43 @@ func (b *bench) round(ctx context.Context, round int) error {
 	return nil
 }
 
+// step is one thing that is measured of each contestant.
+type step struct {
+	measure func(context.Context, *server) error
+	turn    int // over the same connections
+	matched int // if it is not the first turn: only those that a target is about over so many connections
+}
+
+// order is who takes part, one after the other. In a further turn those that are compared are neighbours, the other way round every second time.
+func (s *step) order(servers []*server) []*server {
+	if s.turn == 0 {
+		return servers
+	}
+	var some []*server
+	for _, c := range field {
+		for _, v := range servers {
+			if v.name == c.name && report.Matched(v.name, s.matched) {
+				some = append(some, v)
+			}
+		}
+	}
+	if s.turn%2 == 0 {
+		slices.Reverse(some)
+	}
+	return some
+}
+
 // steps are what is measured in a round.
-func (b *bench) steps(round int) (steps []func(context.Context, *server) error) {
+func (b *bench) steps(round int) (steps []step) {
 	each := seconds(b.SecondsEach)
-	add := func(step func(context.Context, *server) error) { steps = append(steps, step) }
+	add := func(measure func(context.Context, *server) error) { steps = append(steps, step{measure: measure}) }
 	add(func(ctx context.Context, v *server) error { // pools fill, leases grow
 		_, err := b.closed(ctx, v, round, 64, min(each, time.Second))
 		return err
 	})
 	for _, connections := range b.Connections {
 		for turn := range turns {
-			add(func(ctx context.Context, v *server) error {
-				if turn > 0 && !report.Matched(v.name, connections) {
-					return nil
-				}
+			steps = append(steps, step{turn: turn, matched: connections, measure: func(ctx context.Context, v *server) error {
 				c, err := b.closed(ctx, v, round, connections, each)
 				if err != nil {
 					return err
@@ -141,7 +165,7 @@ func (b *bench) steps(round int) (steps []func(context.Context, *server) error) 
 				b.results.Closed = append(b.results.Closed, c)
 				b.say("%-20s %4d connections %8.0f/s, p99 %.1f ms, %d refused, %d lost", v.name, connections, c.Rate(), c.P99, c.Requests-c.Acknowledged, c.Lost)
 				return nil
-			})
+			}})
 		}
 	}
 	for _, rate := range b.Rates {
