@@ -21,7 +21,7 @@ type room struct {
 }
 
 var house = map[string]room{
-	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "models"}, "flags, commands, signals, exit code"},
+	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "internal/sysmon", "models"}, "flags, commands, signals, exit code"},
 	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/run", "models"}, "puts the parts together, and nothing else does"},
 	"server/api":  {[]string{"allocator", "internal/jsonout", "models"}, "HTTP in, HTTP out"},
 
@@ -36,13 +36,14 @@ var house = map[string]room{
 	"internal/datadir": {[]string{"models"}, "who this node is"},
 	"internal/plan":    {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
 	"internal/run":     {nil, "what loops share"},
+	"internal/sysmon":  {nil, "makes the Go runtime cheaper to run, and knows nothing else"},
 	"internal/slab":    {nil, "values that are allocated many at a time"},
 	"internal/jsonout": {[]string{"models"}, "JSON that is written without reflection"},
 	"migrations":       {nil, "the tables"},
 	"models":           {nil, "the vocabulary"},
 
 	"internal/storetest":  {[]string{"internal/ledger", "models"}, "tests only: what every store must do, and the one fake"},
-	"loadtest/floor":      {[]string{"internal/journal"}, "measuring only: what Gin alone costs, and Gin with a journal, in a program of its own"},
+	"loadtest/floor":      {[]string{"internal/journal", "internal/sysmon"}, "measuring only: what Gin alone costs, and Gin with a journal, in a program of its own"},
 	"loadtest/fleet":      {[]string{"server/node"}, "measuring only: many nodes in one process, as many as a database is to be asked by"},
 	"server/systemtest":   {nil, "tests only: real processes on a real database, told apart from the code by being outside of it"},
 	"internal/faultproxy": {nil, "tests only: a database that is away, slow, or cut off in COMMIT"},

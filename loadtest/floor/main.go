@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/internal/journal"
+	"tranche/internal/sysmon"
 )
 
 type request struct {
@@ -62,6 +63,9 @@ func main() {
 	flag.Parse()
 	var f floor
 	if *dir != "" {
+		if err := sysmon.Calm(); err != nil { // as a node does; without a journal it makes no difference
+			log.Print(err)
+		}
 		var err error
 		f.journal, err = journal.Open(journal.Config{Dir: *dir, Now: time.Now, Logger: zerolog.Nop()})
 		if err != nil {

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -124,5 +127,24 @@ func (f *fleet) wantUntouched(offerID string) {
 	b.check(f.t)
 	if len(b.entries) != 0 {
 		f.t.Errorf("something was booked: %+v", b.entries)
+	}
+}
+
+// TestSettingsMayComeThroughAPipe: what can be read once is read once, though the program executes itself again when it starts.
+func TestSettingsMayComeThroughAPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "settings")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(pipe, []byte("TRANCHE_ADMIN_KEY=through-a-pipe\n"), 0) }() // when somebody reads
+	f := newFleet(t)
+	n := f.add(f.dsn, "--config", pipe)
+	n.awaitReady()
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if status, body, err := n.get(t.Context(), "/v1/offers"); err != nil || status != http.StatusUnauthorized {
+		t.Errorf("without the key that was set: %d %s, %v", status, body, err)
 	}
 }

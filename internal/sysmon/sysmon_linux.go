@@ -1,0 +1,94 @@
+package sysmon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	calmSlack  = time.Millisecond
+	usualSlack = 50 * time.Microsecond
+)
+
+func calm() error {
+	slack, err := getSlack()
+	switch {
+	case err != nil:
+		return err
+	case slack == calmSlack:
+		return loseSlack()
+	default:
+		return executeAgain()
+	}
+}
+
+// executeAgain returns only if it fails.
+func executeAgain() error {
+	runtime.LockOSThread() // the thread that calls execve is the one that is left
+	defer runtime.UnlockOSThread()
+	err := setSlack(calmSlack)
+	if err == nil {
+		err = execute()
+	}
+	return fmt.Errorf("executing the program again: %w", errors.Join(err, setSlack(usualSlack)))
+}
+
+func execute() error {
+	// A thread with a real-time policy has no slack, and is not told so: such a process would execute itself for ever.
+	if slack, err := getSlack(); err != nil || slack != calmSlack {
+		return errors.Join(err, fmt.Errorf("the thread's timer slack stays at %v", slack))
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(program, os.Args, os.Environ())
+}
+
+// loseSlack takes the slack from all threads but sysmon, as far as they are there: so many goroutines wait for each other, each holding on to
+// a thread, that all idle ones are needed.
+func loseSlack() error {
+	n := 2*pprof.Lookup("threadcreate").Count() + runtime.GOMAXPROCS(0)
+	errs := make(chan error, n)
+	var together sync.WaitGroup
+	together.Add(n)
+	for range n {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			errs <- setSlack(usualSlack)
+			together.Done()
+			together.Wait()
+		}()
+	}
+	together.Wait()
+	var err error
+	for range n {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// getSlack gives the calling thread's.
+func getSlack() (time.Duration, error) {
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		return 0, fmt.Errorf("asking for the timer slack: %w", err)
+	}
+	return time.Duration(slack), nil
+}
+
+func setSlack(slack time.Duration) error {
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0); err != nil {
+		return fmt.Errorf("setting a timer slack of %v: %w", slack, err)
+	}
+	return nil
+}
