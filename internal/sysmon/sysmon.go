@@ -7,9 +7,9 @@
 // 50 µs as a rule, which a thread inherits from the one that starts it, and which execve(2) leaves alone (prctl(2), PR_SET_TIMERSLACK).
 package sysmon
 
-// Calm has sysmon look about once a millisecond; other threads stay as punctual as they are. It is the first thing that a process does, for it
-// executes its own program once more, with the same arguments, environment and process id. The second time round sysmon has a slack of a
-// millisecond from its first moment, and the other threads give it up.
+// Calm has sysmon look some 2 500 times a second at most; other threads stay as punctual as they are. It is the first thing that a process
+// does, for it executes its own program once more, with the same arguments, environment and process id. The second time round sysmon has a
+// slack of 400 µs from its first moment, and the other threads give it up.
 //
 // A few may keep it: those that were busy meanwhile, and those that sysmon starts later. Such a thread, when it has nothing to do, waits so
 // much longer before it takes another one's only goroutine, and does all else as the others do.

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	calmSlack  = time.Millisecond
+	// calmSlack is a compromise: the longer, the longer may a stuck thread keep one of Go's processors from the others, too.
+	calmSlack  = 400 * time.Microsecond
 	usualSlack = 50 * time.Microsecond
 )
 
