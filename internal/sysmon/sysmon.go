@@ -11,7 +11,7 @@ package sysmon
 // does, for it executes its own program once more, with the same arguments, environment and process id. The second time round sysmon has a
 // slack of 400 µs from its first moment, and the other threads give it up.
 //
-// A few may keep it: those that were busy meanwhile, and those that sysmon starts later. Such a thread, when it has nothing to do, waits so
+// A few may keep it: those that were busy meanwhile, the one that the runtime has for starting others, and those that sysmon starts later. Such a thread, when it has nothing to do, waits so
 // much longer before it takes another one's only goroutine, and does all else as the others do.
 //
 // Whatever fails, the process goes on as it was, and the error says why. On other systems than Linux there is nothing to do.

@@ -44,8 +44,11 @@ func executeAgain() error {
 
 func execute() error {
 	// A thread with a real-time policy has no slack, and is not told so: such a process would execute itself for ever.
-	if slack, err := getSlack(); err != nil || slack != calmSlack {
-		return errors.Join(err, fmt.Errorf("the thread's timer slack stays at %v", slack))
+	switch slack, err := getSlack(); {
+	case err != nil:
+		return err
+	case slack != calmSlack:
+		return fmt.Errorf("the thread's timer slack stays at %v", slack)
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -54,23 +57,28 @@ func execute() error {
 	return syscall.Exec(program, os.Args, os.Environ())
 }
 
-// loseSlack takes the slack from all threads but sysmon, as far as they are there: so many goroutines wait for each other, each holding on to
-// a thread, that all idle ones are needed.
+// loseSlack takes the slack from all threads but sysmon, as far as they are there: it needs so many at once that all idle ones are among them.
 func loseSlack() error {
 	n := 2*pprof.Lookup("threadcreate").Count() + runtime.GOMAXPROCS(0)
+	return onThreads(n, func() error { return setSlack(usualSlack) })
+}
+
+// onThreads calls do on n threads that are held until all have, the caller's among them.
+func onThreads(n int, do func() error) error {
 	errs := make(chan error, n)
 	var together sync.WaitGroup
 	together.Add(n)
-	for range n {
-		go func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			errs <- setSlack(usualSlack)
-			together.Done()
-			together.Wait()
-		}()
+	once := func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		errs <- do()
+		together.Done()
+		together.Wait()
 	}
-	together.Wait()
+	for range n - 1 {
+		go once()
+	}
+	once()
 	var err error
 	for range n {
 		err = errors.Join(err, <-errs)

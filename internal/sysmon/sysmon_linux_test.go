@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,8 +26,14 @@ func TestProcessExecutesItselfOnceAndOnlySysmonIsCalm(t *testing.T) {
 	if pids := strings.Fields(read(t, runs)); len(pids) != 2 || pids[0] != pids[1] {
 		t.Errorf("process ids of the runs: %q, want the same one twice", pids)
 	}
+	if !strings.Contains(string(out), reported) {
+		t.Errorf("the process ended without its report: %s", out)
+	}
 	t.Logf("%s", out)
 }
+
+// reported is what the process says last.
+const reported = "reported"
 
 // TestReport is the process of the test above.
 func TestReport(t *testing.T) {
@@ -34,6 +41,7 @@ func TestReport(t *testing.T) {
 	if runs == "" {
 		return // and does nothing in the tests' own process
 	}
+	defer fmt.Println(reported)
 	note(t, runs)
 	if err := Calm(); err != nil {
 		t.Fatal(err)
@@ -41,26 +49,26 @@ func TestReport(t *testing.T) {
 	if args := os.Args; args[len(args)-1] != "an argument" {
 		t.Errorf("arguments: %q", args)
 	}
-	if slack, err := getSlack(); err != nil || slack != usualSlack {
-		t.Errorf("a thread that runs goroutines has a slack of %v, %v", slack, err)
-	}
 	slacks, err := allSlacks()
 	if errors.Is(err, fs.ErrPermission) {
-		t.Skip("only root sees other threads' slack")
+		fmt.Println("the slack of other threads is shown to root only, and was not looked at")
+		return
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	calms := 0
+	calm, usual := 0, 0
 	for _, slack := range slacks {
-		if slack == calmSlack {
-			calms++
+		switch slack {
+		case calmSlack:
+			calm++
+		case usualSlack:
+			usual++
 		}
 	}
-	if calms == 0 || calms > len(slacks)/2 {
-		t.Errorf("slack of the threads: %v, want more for sysmon, and few others", slacks)
+	if calm == 0 || usual <= runtime.GOMAXPROCS(0) { // how many others sysmon and the runtime have started since, nobody knows
+		t.Errorf("slack of the threads: %v, want more for sysmon, and the usual for enough to run all goroutines", slacks)
 	}
-	fmt.Println("slack of the threads:", slacks)
 }
 
 // note appends the process id to a file.
