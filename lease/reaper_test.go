@@ -56,11 +56,12 @@ func (e *estate) renew() {
 
 func TestTheRestOfADeadNodeComesBackWithinTTLAndGrace(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
-		time.Sleep(60*time.Second + Grace(60*time.Second) - time.Second)
+		within := 60*time.Second + Grace(60*time.Second) - time.Second
+		time.Sleep(within)
 		if !e.active() {
 			t.Fatal("reclaimed within the grace")
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(ReclaimedWithin(60*time.Second) - within)
 		if got := e.balance(); got.LeasesActive != 0 || got.Allocated != got.Redeemed || got.Redeemed != 1 {
 			t.Errorf("not reclaimed: %+v", got)
 		}

@@ -39,13 +39,13 @@ type Snapshot struct {
 	Now    Micros
 }
 
-// ExpiringLeases are leases near or past their end, and the database's clock when they were read.
+// ExpiringLeases are leases near or past their end, and the database's clock when they were read; zero if there are none.
 type ExpiringLeases struct {
 	Leases []Lease
 	Now    Micros
 }
 
-// ExpiredHolds are holds past their end, and the database's clock when they were read.
+// ExpiredHolds are holds past their end, and the database's clock when they were read; zero if there are none.
 type ExpiredHolds struct {
 	Holds []Hold
 	Now   Micros

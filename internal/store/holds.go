@@ -11,12 +11,9 @@ import (
 // ExpiredHolds lists holds that are past their end by the database's clock and have not ended, oldest first, without locks.
 func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.ExpiredHolds, err error) {
 	err = s.read(ctx, "ExpiredHolds", func(q *query) error {
-		now, err := q.now()
-		if err != nil {
-			return err
-		}
-		expired = models.ExpiredHolds{Now: now}
-		return q.Where("expires_at <= ?", now).Order("expires_at").Limit(limit).Find(&expired.Holds).Error
+		expired.Holds, expired.Now, err = clocked[models.Hold](q, q.
+			Where("expires_at <= "+q.dialect.now).Order("expires_at").Limit(limit))
+		return err
 	})
 	return expired, err
 }

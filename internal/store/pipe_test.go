@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"tranche/internal/store"
 	"tranche/internal/storetest"
@@ -40,6 +41,27 @@ func takesTwoRoundTrips(t *testing.T, limit *int64, kind models.Kind, entries in
 		}
 		if n := proxy.commands.Load() - before; n != 2 {
 			t.Errorf("%d round trips, want one for the statements and one for COMMIT", n)
+		}
+	}
+}
+
+// All nodes look all the time, and nearly always in vain.
+func TestALookForWhatIsDueTakesOneRoundTrip(t *testing.T) {
+	dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
+	s := open(t, store.Config{DSN: dsn})
+	settleOn(t, s, nil)
+	looks := map[string]func() error{
+		"leases": func() error { _, err := s.ExpiringLeases(t.Context(), 10); return err },
+		"holds":  func() error { _, err := s.ExpiredHolds(t.Context(), 10); return err },
+		"offers": func() error { _, err := s.SyncOffers(t.Context(), time.Microsecond); return err },
+	}
+	for what, look := range looks {
+		before := proxy.commands.Load()
+		if err := look(); err != nil {
+			t.Fatal(err)
+		}
+		if n := proxy.commands.Load() - before; n != 1 {
+			t.Errorf("%s: %d round trips, want one", what, n)
 		}
 	}
 }

@@ -293,3 +293,17 @@ func (q *query) now() (now models.Micros, err error) {
 	err = q.scan(&now, "SELECT "+q.dialect.now)
 	return now, err
 }
+
+// clocked reads rows, and the database's clock as it was then, in one statement: all nodes look all the time for what is due, nearly always
+// in vain. Where there is no row, the clock is zero.
+func clocked[T any](q *query, where *gorm.DB) (rows []T, now models.Micros, err error) {
+	var read []struct {
+		Row T `gorm:"embedded"`
+		Now models.Micros
+	}
+	err = where.Model(new(T)).Select("*, " + q.dialect.now + " AS now").Scan(&read).Error
+	for i := range read {
+		rows, now = append(rows, read[i].Row), read[i].Now
+	}
+	return rows, now, err
+}

@@ -22,6 +22,9 @@ func (f *Fake) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds
 			}
 		}
 		slices.SortFunc(list, func(a, b models.Hold) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+		if len(list) == 0 {
+			return models.ExpiredHolds{}, nil
+		}
 		return models.ExpiredHolds{Holds: head(list, limit), Now: now}, nil
 	})
 }

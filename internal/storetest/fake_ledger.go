@@ -126,6 +126,9 @@ func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLe
 			return l.State == models.LeaseActive && l.ExpiresAt.Add(-l.TTL()/4) <= now
 		})
 		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
+		if len(list) == 0 {
+			return models.ExpiringLeases{}, nil
+		}
 		return models.ExpiringLeases{Leases: head(list, limit), Now: now}, nil
 	})
 }
