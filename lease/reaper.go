@@ -56,11 +56,10 @@ func NewReaper(estate Estate, now func() time.Time, logger zerolog.Logger, reg p
 }
 
 const (
-	// reapEvery is rare enough for a database with hundreds of nodes: all of them look, and nearly always in vain.
-	reapEvery = time.Second
+	reapEvery = 500 * time.Millisecond
 	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, the database did not answer
 	// in between, or this process was stopped and could not watch.
-	maxStood = 2 * reapEvery
+	maxStood = 4 * reapEvery
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
 )

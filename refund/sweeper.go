@@ -57,14 +57,12 @@ func NewSweeper(nodeID models.ID, holds Holds, offers Offers, desk *Desk, now fu
 }
 
 const (
-	// sweepEvery is rare enough for a database with hundreds of nodes: all of them look, and nearly always in vain.
-	sweepEvery   = time.Second
+	sweepEvery   = 500 * time.Millisecond
 	sweepTimeout = 5 * time.Second
-	// silence is how long ago the last answer may be before the database counts as having been away; or this process was stopped. One look
-	// in vain is no silence.
-	silence = 5 * sweepEvery / 2
+	// silence is how long ago the last answer may be before the database counts as having been away; or this process was stopped.
+	silence = 4 * sweepEvery
 	// chance is the most that holds are left alone for after a silence.
-	chance = 8 * time.Second
+	chance = 5 * time.Second
 	// grace is how far past its end a hold is expired.
 	grace = time.Second
 	// A look reads more holds than are expired at once, and takes any of them: nodes that look at the same moment seldom take the same.

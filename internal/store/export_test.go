@@ -61,3 +61,30 @@ func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
 
 // UntilAddsUp is what Balance does with its statement.
 var UntilAddsUp = untilAddsUp
+
+// RowsRead tells how many rows the only session of a store reads for work, and for this question.
+func RowsRead(s *Store, work func() error) (int64, error) {
+	read := func() (sum int64, err error) {
+		err = s.read(context.Background(), "Ping", func(q *query) error {
+			var counters []struct{ Value int64 }
+			if err := q.scan(&counters, "SHOW SESSION STATUS LIKE 'Handler_read%'"); err != nil {
+				return err
+			}
+			sum = 0
+			for _, c := range counters {
+				sum += c.Value
+			}
+			return nil
+		})
+		return sum, err
+	}
+	before, err := read()
+	if err != nil {
+		return 0, err
+	}
+	if err := work(); err != nil {
+		return 0, err
+	}
+	after, err := read()
+	return after - before, err
+}

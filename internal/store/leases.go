@@ -295,11 +295,8 @@ func (q *query) foldInto(offerID string, f fold) error {
 // ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.
 func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.ExpiringLeases, err error) {
 	err = s.read(ctx, "ExpiringLeases", func(q *query) error {
-		now := q.dialect.now
 		expiring.Leases, expiring.Now, err = clocked[models.Lease](q, q.
-			Where("state = 'active' AND expires_at - ttl_seconds * 250000 <= "+now).
-			Where("expires_at <= "+now+" + ?", models.MaxLeaseTTL.Microseconds()/4). // implied; lets the index end the search
-			Order("expires_at").Limit(limit))
+			Where("state = 'active' AND watched_from <= "+q.dialect.now).Order("expires_at").Limit(limit))
 		return err
 	})
 	return expiring, err

@@ -102,6 +102,23 @@ func TestTheRecallMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 	}
 }
 
+func TestTheMigrationOfWatchedLeasesThatDiedHalfWayIsContinued(t *testing.T) {
+	dsn, ctx := storetest.MySQL(t), context.Background()
+	s := open(t, store.Config{DSN: dsn})
+	undo := []string{"DROP INDEX leases_watched ON leases", "ALTER TABLE leases DROP COLUMN watched_from"}
+	for n := range len(undo) + 1 {
+		for _, statement := range append(undo[:n:n], "DELETE FROM goose_db_version WHERE version_id > 6") {
+			inDatabase(t, dsn, statement)
+		}
+		if err := s.Migrate(ctx); err != nil {
+			t.Fatalf("after %q: %v", undo[:n], err)
+		}
+		if _, err := s.ExpiringLeases(ctx, 1); err != nil {
+			t.Fatalf("after %q: %v", undo[:n], err)
+		}
+	}
+}
+
 // A backup may read a table for an hour. A migration that waited for it would keep all redemptions waiting behind itself.
 func TestAMigrationGivesWayToALongReader(t *testing.T) {
 	dsn, ctx := storetest.MySQL(t), context.Background()

@@ -66,6 +66,49 @@ func TestALookForWhatIsDueTakesOneRoundTrip(t *testing.T) {
 	}
 }
 
+// Nor does it read the leases that are in good order: a fleet of two hundred nodes has as many of each offer, and each node looks.
+func TestALookForExpiringLeasesDoesNotReadTheOthers(t *testing.T) {
+	ctx, node := t.Context(), models.NewID()
+	s := open(t, store.Config{DSN: storetest.MySQL(t), MaxConns: 1})
+	epoch, err := s.RegisterNode(ctx, node, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 1000, Status: models.StatusActive, LeaseSize: 1, LeaseTTLSeconds: 60}
+	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
+		t.Fatal(err)
+	}
+	grant := func() {
+		_, err := s.Grant(ctx, models.GrantRequest{
+			OfferID: "o", NodeID: node, Epoch: epoch, LeaseID: models.NewID(), Size: func(*models.Offer, int64, int64) int64 { return 1 },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func() int64 {
+		rows, err := store.RowsRead(s, func() error {
+			expiring, err := s.ExpiringLeases(ctx, 1000)
+			if len(expiring.Leases) != 0 {
+				t.Errorf("expiring: %+v", expiring)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	grant()
+	one := look()
+	for range 200 {
+		grant()
+	}
+	if many := look(); many > one+20 {
+		t.Errorf("beside one lease it reads %d rows, beside 201 it reads %d", one, many)
+	}
+}
+
 func makeHolds(batch *models.Batch) {
 	end := models.Micros(1 << 60)
 	for i := range batch.Wanted {

@@ -258,9 +258,16 @@ var leaseTests = []test{
 			want = append(want, l.ID)
 		}
 		expiring := func() (ids []models.ID) {
+			before := b.ledgerNow()
 			list, err := b.ExpiringLeases(b.ctx, 1000)
 			b.ok(err)
+			b.readBetween(before, list.Now, len(list.Leases))
+			active, err := b.ActiveLeases(b.ctx, o.ID)
+			b.ok(err)
 			for i, l := range list.Leases {
+				if l.OfferID == o.ID && !slices.ContainsFunc(active, func(a models.ListedLease) bool { return a.Lease == l }) {
+					b.Fatalf("listed: %+v, active: %+v", l, active)
+				}
 				if i > 0 && list.Leases[i-1].ExpiresAt > l.ExpiresAt || l.ExpiresAt.Add(-l.TTL()/4) > list.Now {
 					b.Fatalf("lease %d: %+v at %d", i, l, list.Now)
 				}
