@@ -29,7 +29,7 @@ type Reaper struct {
 	logger  zerolog.Logger
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
-	last    time.Time // when the database last answered
+	last    time.Time // when the last look began that was answered, or ended in vain
 }
 
 type watchKey struct {
@@ -57,8 +57,10 @@ func NewReaper(estate Estate, now func() time.Time, logger zerolog.Logger, reg p
 
 const (
 	reapEvery = 500 * time.Millisecond
-	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, the database did not answer
-	// in between, or this process was stopped and could not watch.
+	// longestPause is between two looks, with the jitter of run.Every.
+	longestPause = reapEvery + reapEvery/10
+	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, this process was stopped and could
+	// not watch, or the database was slow.
 	maxStood = 4 * reapEvery
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
@@ -71,15 +73,16 @@ func (r *Reaper) Run(ctx context.Context) { run.Every(ctx, reapEvery, r.reap) }
 func (r *Reaper) reap(ctx context.Context) {
 	now := r.now()
 	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
-	if err != nil {
-		return // the store reports it
+	if err != nil { // the store reports it
+		r.last = r.now() // until now nothing was watched
+		return
 	}
 	for _, l := range r.ripe(&expiring, r.elapsed(now)) {
 		r.reclaim(ctx, &l)
 	}
 }
 
-// elapsed is the time since the last look, as far as the database answered in it.
+// elapsed is the time since the last look, as far as it was watched.
 func (r *Reaper) elapsed(now time.Time) time.Duration {
 	d := min(now.Sub(r.last), maxStood)
 	r.last = now

@@ -23,10 +23,17 @@ type estate struct {
 
 // withReaper runs a test with a reaper at work. The node that holds the lease is dead: it has no maintenance.
 func withReaper(t *testing.T, test func(t *testing.T, e *estate)) {
+	withReaperFor(t, 60, test)
+}
+
+// withReaperFor is withReaper with a lease that lives for so many seconds.
+func withReaperFor(t *testing.T, ttlSeconds int64, test func(t *testing.T, e *estate)) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &estate{}
 		fake := storetest.NewFake(func() time.Time { return time.Now().Add(time.Duration(e.step.Load())) })
-		e.bench = newBench(t, fake, testOffer(100, 100))
+		offer := testOffer(100, 100)
+		offer.LeaseTTLSeconds = ttlSeconds
+		e.bench = newBench(t, fake, offer)
 		e.offer.Adaptive = false
 		block, err := e.keeper.Spend(t.Context(), e.offer, 1, time.Now())
 		if err != nil {
@@ -56,11 +63,12 @@ func (e *estate) renew() {
 
 func TestTheRestOfADeadNodeComesBackWithinTTLAndGrace(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
-		time.Sleep(60*time.Second + Grace(60*time.Second) - time.Second)
+		within := 60*time.Second + Grace(60*time.Second) - time.Second
+		time.Sleep(within)
 		if !e.active() {
 			t.Fatal("reclaimed within the grace")
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(ReclaimedWithin(60*time.Second) - within)
 		if got := e.balance(); got.LeasesActive != 0 || got.Allocated != got.Redeemed || got.Redeemed != 1 {
 			t.Errorf("not reclaimed: %+v", got)
 		}
@@ -113,6 +121,26 @@ func TestTheTimeOfAnOutageIsNotTimeThatWasWatched(t *testing.T) {
 			t.Error("not reclaimed after it")
 		}
 	})
+}
+
+// The shortest leases have half a time to live of 2.5 s, not much more than one look may add.
+func TestTheTimeOfAnOutageIsNotTimeThatAShortLeaseWasWatched(t *testing.T) {
+	for _, hangs := range []time.Duration{0, 2 * time.Second} { // a database that refuses, one that is silent
+		withReaperFor(t, 5, func(t *testing.T, e *estate) {
+			time.Sleep(4500 * time.Millisecond)
+			e.fail(func(string) error { time.Sleep(hangs); return models.ErrLedgerUnavailable })
+			time.Sleep(time.Minute)
+			e.fail(nil)
+			time.Sleep(1200 * time.Millisecond)
+			if !e.active() {
+				t.Errorf("silent for %v: reclaimed before the owner had its chance", hangs)
+			}
+			time.Sleep(hangs + 3*time.Second)
+			if e.active() {
+				t.Errorf("silent for %v: not reclaimed after it", hangs)
+			}
+		})
+	}
 }
 
 func TestRepeatedOutagesDoNotProlongALeaseForEver(t *testing.T) {

@@ -69,7 +69,7 @@ func IdleWithin(ttl time.Duration) time.Duration { return ttl/3 + ttl - Margin(t
 
 // ReclaimedWithin is the longest that a lease outlives its owner, while the database answers. Reapers watch it from the last quarter of
 // its time to live on, so that they have watched for long enough when its grace is over.
-func ReclaimedWithin(ttl time.Duration) time.Duration { return ttl + Grace(ttl) + 2*reapEvery }
+func ReclaimedWithin(ttl time.Duration) time.Duration { return ttl + Grace(ttl) + 2*longestPause }
 
 // Grace is how long past its end a lease is left to its owner.
 func Grace(ttl time.Duration) time.Duration { return max(2*time.Second, ttl/4) }

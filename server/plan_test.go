@@ -24,7 +24,7 @@ func TestPlanPrintsTheSameAsTextAndJSON(t *testing.T) {
 	}
 	printed, err = run(t, args...)
 	for _, figure := range []string{
-		"300 redemptions a second", "500 units ", "1.2 tx/s ", "500 to 1001 units", "1500 to 3003 units", "for up to 38 s", "18.2 GB a day", "35 kB/s",
+		"300 redemptions a second", "500 units ", "1.2 tx/s ", "500 to 1001 units", "1500 to 3003 units", "for up to 39 s", "18.2 GB a day", "35 kB/s",
 	} {
 		if err != nil || !strings.Contains(printed, figure) {
 			t.Errorf("%v, no %q in\n%s", err, figure, printed)
