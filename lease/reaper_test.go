@@ -128,14 +128,22 @@ func TestTheTimeOfAnOutageIsNotTimeThatAShortLeaseWasWatched(t *testing.T) {
 	for _, hangs := range []time.Duration{0, 2 * time.Second} { // a database that refuses, one that is silent
 		withReaperFor(t, 5, func(t *testing.T, e *estate) {
 			time.Sleep(4500 * time.Millisecond)
-			e.fail(func(string) error { time.Sleep(hangs); return models.ErrLedgerUnavailable })
-			time.Sleep(time.Minute)
-			e.fail(nil)
+			over := time.Now().Add(time.Minute)
+			back := make(chan struct{})
+			e.fail(func(string) error {
+				time.Sleep(hangs)
+				if time.Now().After(over) { // the outage ends with a look
+					e.fail(nil)
+					close(back)
+				}
+				return models.ErrLedgerUnavailable
+			})
+			<-back
 			time.Sleep(1200 * time.Millisecond)
 			if !e.active() {
 				t.Errorf("silent for %v: reclaimed before the owner had its chance", hangs)
 			}
-			time.Sleep(hangs + 3*time.Second)
+			time.Sleep(3 * time.Second)
 			if e.active() {
 				t.Errorf("silent for %v: not reclaimed after it", hangs)
 			}
