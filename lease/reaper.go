@@ -11,7 +11,7 @@ import (
 	"tranche/models"
 )
 
-// Estate is what a Reaper needs of the database.
+// Estate is what a Reaper needs of the database. Looks must fail while it takes no writes, though it may answer: then no owner can renew.
 type Estate interface {
 	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)

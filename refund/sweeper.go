@@ -14,7 +14,7 @@ import (
 	"tranche/models"
 )
 
-// Holds is where a Sweeper finds what has run out.
+// Holds is where a Sweeper finds what has run out. Looks must fail while the database takes no writes: then no shop can confirm.
 type Holds interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 }

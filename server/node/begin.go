@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"tranche/internal/run"
 	"tranche/models"
@@ -30,7 +31,7 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	epoch, err := n.store.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
+	epoch, err := n.pulse.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
 	if err != nil {
 		return 0, err
 	}
@@ -48,14 +49,32 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// heartbeatEvery lets a node miss one and still count as active.
-const heartbeatEvery = models.NodeSilence / 3
+const (
+	// heartbeatEvery lets a node miss one and still count as active.
+	heartbeatEvery = models.NodeSilence / 3
+	// heartbeatRetry is how soon a node that missed one finds out that the database takes writes again.
+	heartbeatRetry = 500 * time.Millisecond
+)
 
 // heartbeat says that the node is alive, and stops it when another process has its identity.
 func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
-	run.Every(ctx, heartbeatEvery, func(ctx context.Context) {
-		if err := n.store.Heartbeat(ctx, n.dir.NodeID, epoch); errors.Is(err, models.ErrEpochSuperseded) {
-			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))
+	missed := false
+	pace := func() time.Duration {
+		if missed {
+			return heartbeatRetry
 		}
+		return heartbeatEvery
+	}
+	run.Paced(ctx, pace, func(ctx context.Context) {
+		err := n.pulse.Heartbeat(ctx, n.dir.NodeID, epoch)
+		switch {
+		case errors.Is(err, models.ErrEpochSuperseded):
+			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))
+		case err != nil && !missed && ctx.Err() == nil:
+			n.log.Warn().Err(err).Msg("heartbeat missed")
+		case err == nil && missed:
+			n.log.Info().Msg("heartbeats are taken again")
+		}
+		missed = err != nil
 	})
 }

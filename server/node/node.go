@@ -95,16 +95,16 @@ func New(config Config) (_ *Node, err error) {
 
 // assemble makes the parts between the base and the HTTP handler, from the bottom up.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
-	n.pulse = &pulse{Store: n.store}
+	n.pulse = &pulse{Store: n.store, now: now}
 	// What either hears of an offer, it tells the other.
 	n.keeper = lease.NewKeeper(lease.Config{
 		NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry,
 		Learned: func(o models.Offer) *models.Offer { return n.catalogue.Learn(o) },
 	}, n.store)
 	n.catalogue = allocator.NewCatalogue(n.pulse, n.keeper.Hear, now, n.log)
-	n.reaper = lease.NewReaper(n.store, now, n.log, registry)
+	n.reaper = lease.NewReaper(n.pulse, now, n.log, registry)
 	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, n.catalogue.Newer, now, n.log)
-	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.store, n.catalogue, desk, now, n.log, registry)
+	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.pulse, n.catalogue, desk, now, n.log, registry)
 	alloc := allocator.New(n.dir.NodeID, n.catalogue, n.store, n.keeper, n.settler, desk, acknowledgements{n.journal}, now)
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},

@@ -9,11 +9,42 @@ import (
 	"tranche/models"
 )
 
-// pulse is the store as the catalogue reads it, several times a second. It tells whether the ledger is away: from when the breaker
-// was seen open until a read has been answered. The breaker alone would not do for a readiness: it half-opens to try.
+// pulse is the store as those see it who ask all the time: the catalogue, and whoever looks for what is due. It tells whether the ledger
+// is away.
+//
+// That is so from when the breaker was seen open until a read has been answered. The breaker alone would not do for a readiness: it
+// half-opens to try. It is so, too, while this node's heartbeats are not committed, whatever else is answered: a database that is locked
+// for a backup, out of disk, or has become a copy lets no owner renew its leases, and no shop confirm its holds. So nothing is due then.
 type pulse struct {
 	*store.Store
+	now  func() time.Time
 	lost atomic.Bool
+	beat atomic.Pointer[time.Time] // when the latest heartbeat that was committed had begun
+}
+
+// beatLasts is for how long a heartbeat says that the database takes writes. The next one may be slow.
+const beatLasts = 2 * heartbeatEvery
+
+// RegisterNode is the first heartbeat.
+func (p *pulse) RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error) {
+	defer p.beats(&err)()
+	return p.Store.RegisterNode(ctx, id, name)
+}
+
+// Heartbeat notes that the node was seen.
+func (p *pulse) Heartbeat(ctx context.Context, id models.ID, epoch int64) (err error) {
+	defer p.beats(&err)()
+	return p.Store.Heartbeat(ctx, id, epoch)
+}
+
+// beats begins a heartbeat; what it gives ends it.
+func (p *pulse) beats(err *error) func() {
+	began := p.now()
+	return func() {
+		if *err == nil {
+			p.beat.Store(&began)
+		}
+	}
 }
 
 // SyncOffers implements allocator.Offers.
@@ -27,4 +58,26 @@ func (p *pulse) SyncOffers(ctx context.Context, window time.Duration) (models.Sn
 	return snapshot, err
 }
 
-func (p *pulse) away() bool { return p.lost.Load() || !p.Available() }
+// ExpiringLeases implements lease.Estate.
+func (p *pulse) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
+	if p.frozen() {
+		return models.ExpiringLeases{}, models.ErrLedgerUnavailable
+	}
+	return p.Store.ExpiringLeases(ctx, limit)
+}
+
+// ExpiredHolds implements refund.Holds.
+func (p *pulse) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
+	if p.frozen() {
+		return models.ExpiredHolds{}, models.ErrLedgerUnavailable
+	}
+	return p.Store.ExpiredHolds(ctx, limit)
+}
+
+func (p *pulse) away() bool { return p.lost.Load() || p.frozen() || !p.Available() }
+
+// frozen reports whether the database has taken no heartbeat for a while.
+func (p *pulse) frozen() bool {
+	beat := p.beat.Load()
+	return beat == nil || p.now().Sub(*beat) > beatLasts
+}

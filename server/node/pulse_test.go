@@ -1,0 +1,61 @@
+package node
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"tranche/internal/store"
+	"tranche/models"
+)
+
+// A database that answers and takes no writes lets no owner renew a lease and no shop confirm a hold. So nothing is due, and the ledger
+// counts as away, from some time after the last heartbeat that was committed until the next one is.
+func TestWithoutHeartbeatsNothingIsDue(t *testing.T) {
+	s, err := store.Open(store.Config{Path: filepath.Join(t.TempDir(), "tranche.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, now := t.Context(), time.Now()
+	if err := s.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	p := &pulse{Store: s, now: func() time.Time { return now }}
+	looks := func(when string, away bool) {
+		t.Helper()
+		want := error(nil)
+		if away {
+			want = models.ErrLedgerUnavailable
+		}
+		if _, err := p.ExpiringLeases(ctx, 1); !errors.Is(err, want) {
+			t.Errorf("%s, leases: %v, want %v", when, err, want)
+		}
+		if _, err := p.ExpiredHolds(ctx, 1); !errors.Is(err, want) {
+			t.Errorf("%s, holds: %v, want %v", when, err, want)
+		}
+		if p.away() != away {
+			t.Errorf("%s, away: %v", when, !away)
+		}
+	}
+	looks("before it is registered", true)
+	id := models.NewID()
+	epoch, err := p.RegisterNode(ctx, id, "n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks("registered", false)
+	now = now.Add(beatLasts)
+	looks("in time for the next heartbeat", false)
+	now = now.Add(1)
+	looks("without one", true)
+	if err := p.Heartbeat(ctx, id, epoch-1); !errors.Is(err, models.ErrEpochSuperseded) {
+		t.Fatal(err)
+	}
+	looks("after one that was refused", true)
+	if err := p.Heartbeat(ctx, id, epoch); err != nil {
+		t.Fatal(err)
+	}
+	looks("after one", false)
+}
