@@ -60,7 +60,7 @@
 //     the same id before anything else is asked for, also in a drain. Those who waited for it hear that the ledger is away: nothing
 //     of theirs was redeemed.
 //   - With the database away nothing is renewed; blocks stop at their deadline. When it is back, the owner renews the very same
-//     leases, unless a reaper was first.
+//     leases, unless a reaper was first; a reaper leaves it two seconds, and half the lease's time to live if it had not watched it before.
 //   - A drain that meets a database that is away, with nothing pending, leaves the leases to the reapers after a second. As long as
 //     something is pending it uses its time.
 //   - What fails is logged when it begins to, per offer, and not at each attempt. That the database is away is logged by the store.

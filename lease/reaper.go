@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,9 +21,10 @@ type Estate interface {
 // Reaper takes back the leases of owners that fell silent: dead, cut off, or stopped. Every node runs one, and any may be first.
 //
 // A lease is reclaimed when two clocks agree that its owner had its chance: by the database's clock it is [Grace] past its end,
-// and by the monotonic clock of this node its end has stood still for half its time to live, *while the database answered*.
+// and by the monotonic clock of this node its end has stood still for half its time to live, *while the database served*.
 // So neither an outage, nor a start, nor a step of the database's clock makes healthy nodes lose what they hold: after each, they
-// have that long to renew. An outage doesn't reset what was watched before it, so leases do not live for ever either.
+// have that long to renew, and two seconds if a lease was watched before it. An outage doesn't reset what was watched, so leases do not
+// live for ever either.
 type Reaper struct {
 	estate  Estate
 	now     func() time.Time
@@ -30,6 +32,7 @@ type Reaper struct {
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
 	last    time.Time // when the last look began that was answered, or ended in vain
+	vain    time.Time // when something was last in vain
 }
 
 type watchKey struct {
@@ -62,6 +65,8 @@ const (
 	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, this process was stopped and could
 	// not watch, or the database was slow.
 	maxStood = 4 * reapEvery
+	// chance is how long nothing is reclaimed after the database did not serve: owners ask for renewals five times a second.
+	chance = 2 * time.Second
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
 )
@@ -73,13 +78,26 @@ func (r *Reaper) Run(ctx context.Context) { run.Every(ctx, reapEvery, r.reap) }
 func (r *Reaper) reap(ctx context.Context) {
 	now := r.now()
 	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
-	if err != nil { // the store reports it
-		r.last = r.now() // until now nothing was watched
+	if err != nil { // it is reported elsewhere
+		r.inVain()
 		return
 	}
-	for _, l := range r.ripe(&expiring, r.elapsed(now)) {
-		r.reclaim(ctx, &l)
+	ripe := r.ripe(&expiring, r.elapsed(now))
+	if now.Sub(r.vain) < chance {
+		return
 	}
+	for i := range ripe {
+		if err := r.reclaim(ctx, &ripe[i]); errors.Is(err, models.ErrLedgerUnavailable) {
+			r.inVain()
+			return
+		}
+	}
+}
+
+// inVain notes that the database did not serve. Until now nothing was watched.
+func (r *Reaper) inVain() {
+	r.vain = r.now()
+	r.last = r.vain
 }
 
 // elapsed is the time since the last look, as far as it was watched.
@@ -109,7 +127,7 @@ func (r *Reaper) ripe(expiring *models.ExpiringLeases, elapsed time.Duration) (r
 	return ripe
 }
 
-func (r *Reaper) reclaim(ctx context.Context, l *models.Lease) {
+func (r *Reaper) reclaim(ctx context.Context, l *models.Lease) error {
 	log := r.logger.With().Str("offer_id", l.OfferID).Stringer("lease_id", l.ID).Stringer("node_id", l.NodeID).Logger()
 	closed, did, err := r.estate.CloseLease(ctx, l.OfferID, l.ID, models.LeaseReclaimed, &l.ExpiresAt)
 	switch {
@@ -119,4 +137,5 @@ func (r *Reaper) reclaim(ctx context.Context, l *models.Lease) {
 		r.reaped.Inc()
 		log.Info().Int64("granted", closed.Granted).Int64("spent", closed.Spent).Msg("lease reclaimed")
 	}
+	return err
 }

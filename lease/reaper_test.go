@@ -151,6 +151,24 @@ func TestTheTimeOfAnOutageIsNotTimeThatAShortLeaseWasWatched(t *testing.T) {
 	}
 }
 
+// The database goes away just as a lease would have been reclaimed. When it is back, the owner has a chance, too.
+func TestAfterAnOutageOwnersHaveAChance(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		time.Sleep(60*time.Second + Grace(60*time.Second) - 300*time.Millisecond)
+		e.fail(func(string) error { return models.ErrLedgerUnavailable })
+		time.Sleep(10 * time.Second)
+		e.fail(nil)
+		time.Sleep(chance - longestPause - 100*time.Millisecond)
+		if !e.active() {
+			t.Error("reclaimed before the owner had its chance")
+		}
+		time.Sleep(4 * longestPause)
+		if e.active() {
+			t.Error("not reclaimed after it")
+		}
+	})
+}
+
 func TestRepeatedOutagesDoNotProlongALeaseForEver(t *testing.T) {
 	withReaper(t, func(t *testing.T, e *estate) {
 		for range 10 { // ten seconds of service a minute

@@ -67,7 +67,7 @@ func Margin(ttl time.Duration) time.Duration { return max(time.Second, ttl/20) }
 // IdleWithin is the longest that a lease is kept that nobody spends from any more: it may have been renewed once for its last spend.
 func IdleWithin(ttl time.Duration) time.Duration { return ttl/3 + ttl - Margin(ttl) + 2*maintainEvery }
 
-// ReclaimedWithin is the longest that a lease outlives its owner, while the database answers. Reapers watch it from the last quarter of
+// ReclaimedWithin is the longest that a lease outlives its owner, while the database serves. Reapers watch it from the last quarter of
 // its time to live on, so that they have watched for long enough when its grace is over.
 func ReclaimedWithin(ttl time.Duration) time.Duration { return ttl + Grace(ttl) + 2*longestPause }
 

@@ -60,7 +60,7 @@ const (
 func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
 	missed := false
 	pace := func() time.Duration {
-		if missed {
+		if missed || n.pulse.silent(beatLasts) {
 			return heartbeatRetry
 		}
 		return heartbeatEvery
@@ -71,7 +71,7 @@ func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
 		case errors.Is(err, models.ErrEpochSuperseded):
 			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))
 		case err != nil && !missed && ctx.Err() == nil:
-			n.log.Warn().Err(err).Msg("heartbeat missed")
+			n.log.Warn().Err(err).Msg("heartbeat missed; nothing is reclaimed without")
 		case err == nil && missed:
 			n.log.Info().Msg("heartbeats are taken again")
 		}

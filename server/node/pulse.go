@@ -13,8 +13,12 @@ import (
 // is away.
 //
 // That is so from when the breaker was seen open until a read has been answered. The breaker alone would not do for a readiness: it
-// half-opens to try. It is so, too, while this node's heartbeats are not committed, whatever else is answered: a database that is locked
-// for a backup, out of disk, or has become a copy lets no owner renew its leases, and no shop confirm its holds. So nothing is due then.
+// half-opens to try. It is so, too, when no heartbeat of this node was committed for as long as the fleet waits for one, whatever else
+// is answered.
+//
+// Who looks for what is due hears that sooner. A database that is locked for a backup, or has become a copy, lets no owner renew its
+// leases, and no shop confirm its holds: so nothing is due, as far as heartbeats tell. What was counted before they tell it is at most
+// [beatLasts], which is more than the shortest leases have; for those the chance that a [lease.Reaper] leaves after it has to do.
 type pulse struct {
 	*store.Store
 	now  func() time.Time
@@ -60,24 +64,36 @@ func (p *pulse) SyncOffers(ctx context.Context, window time.Duration) (models.Sn
 
 // ExpiringLeases implements lease.Estate.
 func (p *pulse) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
-	if p.frozen() {
+	if p.silent(beatLasts) {
 		return models.ExpiringLeases{}, models.ErrLedgerUnavailable
 	}
 	return p.Store.ExpiringLeases(ctx, limit)
 }
 
+// CloseLease implements lease.Estate.
+func (p *pulse) CloseLease(
+	ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros,
+) (models.Lease, bool, error) {
+	if p.silent(beatLasts) {
+		return models.Lease{}, false, models.ErrLedgerUnavailable
+	}
+	return p.Store.CloseLease(ctx, offerID, id, to, ifExpiresAt)
+}
+
 // ExpiredHolds implements refund.Holds.
 func (p *pulse) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
-	if p.frozen() {
+	if p.silent(beatLasts) {
 		return models.ExpiredHolds{}, models.ErrLedgerUnavailable
 	}
 	return p.Store.ExpiredHolds(ctx, limit)
 }
 
-func (p *pulse) away() bool { return p.lost.Load() || p.frozen() || !p.Available() }
+func (p *pulse) away() bool {
+	return p.lost.Load() || !p.Available() || p.silent(models.NodeSilence)
+}
 
-// frozen reports whether the database has taken no heartbeat for a while.
-func (p *pulse) frozen() bool {
+// silent reports whether the last heartbeat that was committed had begun longer ago than that.
+func (p *pulse) silent(than time.Duration) bool {
 	beat := p.beat.Load()
-	return beat == nil || p.now().Sub(*beat) > beatLasts
+	return beat == nil || p.now().Sub(*beat) > than
 }

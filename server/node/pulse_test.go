@@ -23,10 +23,10 @@ func TestWithoutHeartbeatsNothingIsDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &pulse{Store: s, now: func() time.Time { return now }}
-	looks := func(when string, away bool) {
+	looks := func(when string, silent, away bool) {
 		t.Helper()
 		want := error(nil)
-		if away {
+		if silent {
 			want = models.ErrLedgerUnavailable
 		}
 		if _, err := p.ExpiringLeases(ctx, 1); !errors.Is(err, want) {
@@ -35,27 +35,32 @@ func TestWithoutHeartbeatsNothingIsDue(t *testing.T) {
 		if _, err := p.ExpiredHolds(ctx, 1); !errors.Is(err, want) {
 			t.Errorf("%s, holds: %v, want %v", when, err, want)
 		}
+		if _, _, err := p.CloseLease(ctx, "o", models.NewID(), models.LeaseReclaimed, nil); errors.Is(err, models.ErrLedgerUnavailable) != silent {
+			t.Errorf("%s, closing: %v", when, err)
+		}
 		if p.away() != away {
 			t.Errorf("%s, away: %v", when, !away)
 		}
 	}
-	looks("before it is registered", true)
+	looks("before it is registered", true, true)
 	id := models.NewID()
 	epoch, err := p.RegisterNode(ctx, id, "n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	looks("registered", false)
+	looks("registered", false, false)
 	now = now.Add(beatLasts)
-	looks("in time for the next heartbeat", false)
+	looks("in time for the next heartbeat", false, false)
 	now = now.Add(1)
-	looks("without one", true)
+	looks("without one", true, false)
 	if err := p.Heartbeat(ctx, id, epoch-1); !errors.Is(err, models.ErrEpochSuperseded) {
 		t.Fatal(err)
 	}
-	looks("after one that was refused", true)
+	looks("after one that was refused", true, false)
+	now = now.Add(models.NodeSilence - beatLasts)
+	looks("without one for long", true, true)
 	if err := p.Heartbeat(ctx, id, epoch); err != nil {
 		t.Fatal(err)
 	}
-	looks("after one", false)
+	looks("after one", false, false)
 }
