@@ -31,24 +31,21 @@ const beatLasts = 2 * heartbeatEvery
 
 // RegisterNode is the first heartbeat.
 func (p *pulse) RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error) {
-	defer p.beats(&err)()
-	return p.Store.RegisterNode(ctx, id, name)
+	began := p.now()
+	if epoch, err = p.Store.RegisterNode(ctx, id, name); err == nil {
+		p.beat.Store(&began)
+	}
+	return epoch, err
 }
 
 // Heartbeat notes that the node was seen.
-func (p *pulse) Heartbeat(ctx context.Context, id models.ID, epoch int64) (err error) {
-	defer p.beats(&err)()
-	return p.Store.Heartbeat(ctx, id, epoch)
-}
-
-// beats begins a heartbeat; what it gives ends it.
-func (p *pulse) beats(err *error) func() {
+func (p *pulse) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
 	began := p.now()
-	return func() {
-		if *err == nil {
-			p.beat.Store(&began)
-		}
+	err := p.Store.Heartbeat(ctx, id, epoch)
+	if err == nil {
+		p.beat.Store(&began)
 	}
+	return err
 }
 
 // SyncOffers implements allocator.Offers.

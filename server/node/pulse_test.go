@@ -2,10 +2,13 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/internal/store"
 	"tranche/models"
 )
@@ -63,4 +66,25 @@ func TestWithoutHeartbeatsNothingIsDue(t *testing.T) {
 		t.Fatal(err)
 	}
 	looks("after one", false, false)
+}
+
+// The sweeper is one of those who hear of it: of a hold that ends while heartbeats are not taken, it keeps its hands off.
+func TestWithoutHeartbeatsNoHoldIsExpired(t *testing.T) {
+	n, err := New(config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hours atomic.Int64
+	n.pulse.now = func() time.Time { return time.Now().Add(time.Duration(hours.Add(1)) * time.Hour) } // each heartbeat is old at once
+	r := serve(t, n)
+	r.until("serving", func() bool { return n.state.Load() == serving })
+	r.offer("o", `"mode":"strict"`)
+	status, v := r.call("POST", "/v1/offers/o/redemptions", `{"user_id":"alice","hold_seconds":1}`, "Idempotency-Key", "k")
+	if status != 201 {
+		t.Fatal(status, v)
+	}
+	run.Pause(t.Context(), 8*time.Second) // it would have been expired once shops had had their chance, 5 s after the start
+	if status, v := r.call("GET", fmt.Sprint("/v1/redemptions/", v["id"]), ""); status != 200 || v["state"] != "held" {
+		t.Errorf("%d %v, want it held", status, v)
+	}
 }
