@@ -13,7 +13,7 @@ import (
 // user, an order and a key of 20 characters each, and no metadata.
 const (
 	EntryBytes  = 700
-	LeaseBytes  = 540
+	LeaseBytes  = 700 // 524 to 808, as 3 000 to 12 000 leases fill the megabytes that each index grows by
 	RecordBytes = 350
 )
 
