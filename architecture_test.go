@@ -25,7 +25,7 @@ var house = map[string]room{
 	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/run", "models"}, "puts the parts together, and nothing else does"},
 	"server/api":  {[]string{"allocator", "internal/jsonout", "models"}, "HTTP in, HTTP out"},
 
-	"allocator": {[]string{"lease", "internal/jsonout", "internal/ledger", "internal/run", "internal/slab", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
+	"allocator": {[]string{"lease", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
 	"refund":    {[]string{"lease", "internal/run", "models"}, "a refund pool is a lease"},
 	"lease":     {[]string{"internal/run", "models"}, "spends from memory; knows no SQL and no HTTP"},
 

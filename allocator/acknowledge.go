@@ -3,7 +3,6 @@ package allocator
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"tranche/internal/ledger"
 	"tranche/lease"
@@ -12,7 +11,7 @@ import (
 
 // Journal is the node's own fsynced log.
 type Journal interface {
-	// Append is durable on return, and the payload can be reused then. Only after models.ErrOutcomeUnknown may the record be there all the
+	// Append is durable on return. Only after models.ErrOutcomeUnknown may the record be there all the
 	// same; it then turns up at the next start.
 	Append(ctx context.Context, kind byte, payload []byte) (seq uint64, err error)
 	// Settled says that records are not needed any more.
@@ -25,73 +24,40 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *models.Offer, e models.Entry, counted bool) (Redeemed, error) {
-	owed := a.owed.New()
-	owed.allocator = a
-	owed.keep(offer, &e)
-	owed.entry.LeaseID = block.LeaseID
-	var err error
+	e.LeaseID = block.LeaseID
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
-	owed.seq, err = a.record(context.WithoutCancel(ctx), &owed.entry)
+	seq, err := a.record(context.WithoutCancel(ctx), &e)
 	if err != nil {
 		if !errors.Is(err, models.ErrOutcomeUnknown) {
 			block.Unspend(e.Units)
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&owed.entry, block, counted)
-	a.settler.Book(block, offer, &owed.entry, owed)
-	return journaled(&owed.entry), nil
-}
-
-// keepsake is an entry that is kept in mind for long.
-type keepsake struct {
-	entry models.Entry
-	order string
-}
-
-// keep takes an entry in. What its ids were read from need not stay in memory for it, nor a cart. Its texts are one.
-func (k *keepsake) keep(offer *models.Offer, e *models.Entry) {
-	if e.OrderID != nil {
-		k.order = *e.OrderID
-	}
-	k.entry = *e
-	k.entry.OfferID = offer.ID
-	text := e.UserID + e.IdempotencyKey + k.order
-	k.entry.UserID, text = text[:len(e.UserID)], text[len(e.UserID):]
-	k.entry.IdempotencyKey, k.order = text[:len(e.IdempotencyKey)], text[len(e.IdempotencyKey):]
-	if e.OrderID != nil {
-		k.entry.OrderID = &k.order
-	}
-	if e.CartID != nil {
-		k.entry.CartID = new(*e.CartID)
-	}
+	a.memory.acknowledge(&e, block, counted)
+	a.settler.Book(block, offer, &e, acknowledged{a, &e, seq})
+	return journaled(&e), nil
 }
 
 // record writes an entry into the journal.
 func (a *Allocator) record(ctx context.Context, e *models.Entry) (seq uint64, err error) {
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
-	kind, payload, err := appendRecord((*scratch)[:0], e)
+	kind, payload, err := encodeRecord(e)
 	if err != nil {
 		return 0, err
 	}
-	*scratch = payload
 	return a.journal.Append(ctx, kind, payload)
 }
 
-var scratches = sync.Pool{New: func() any { return new([]byte) }}
-
 // acknowledged is an entry that is in the journal, and on its way into the ledger.
 type acknowledged struct {
-	keepsake
 	allocator *Allocator
+	entry     *models.Entry // it does not change
 	seq       uint64
 }
 
 // Decided implements models.Requester: it takes in what became of the entry.
-func (o *acknowledged) Decided(v models.Verdict) {
-	o.allocator.booked(&o.entry, v)
-	o.allocator.journal.Settled(o.seq)
+func (k acknowledged) Decided(v models.Verdict) {
+	k.allocator.booked(k.entry, v)
+	k.allocator.journal.Settled(k.seq)
 }
 
 // booked takes in what became of an acknowledged entry.
@@ -108,9 +74,7 @@ func (a *Allocator) booked(e *models.Entry, v models.Verdict) {
 
 // remember keeps a redemption that is in the ledger in mind for an outage, and counts it in its user's limit.
 func (a *Allocator) remember(offer *models.Offer, e models.Entry) {
-	kept := a.kept.New()
-	kept.keep(offer, &e)
-	a.memory.settle(&kept.entry, offer.LimitsUsers())
+	a.memory.settle(&e, offer.LimitsUsers())
 }
 
 // journaled is the redemption that an entry in the journal makes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"tranche/internal/slab"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -51,8 +50,6 @@ type Allocator struct {
 
 	flights  flights
 	memory   memory
-	owed     slab.Slab[acknowledged]
-	kept     slab.Slab[keepsake]
 	lookups  lookups
 	balances balances
 }

@@ -61,12 +61,13 @@ func (a *Allocator) newCart(req *CartRequest) *cart {
 		Cart:    models.Cart{ID: models.CartIDOf(req.Key), IdempotencyKey: req.Key, CreatedAt: a.LedgerNow()},
 		entries: make([]models.Entry, len(req.Items)), offers: make([]*models.Offer, len(req.Items)), order: make([]int, len(req.Items)),
 	}
+	id := c.ID // what remembers an entry must not keep the whole cart in memory
 	for i, item := range req.Items {
 		c.OfferIDs = append(c.OfferIDs, item.OfferID)
 		c.entries[i] = a.entry(models.RedemptionIDOf(item.OfferID, req.Key), &RedeemRequest{
 			Key: req.Key, UserID: req.UserID, OrderID: req.OrderID, Units: item.Units, HoldFor: req.HoldFor, Metadata: req.Metadata,
 		})
-		c.entries[i].CartID = &c.ID
+		c.entries[i].CartID = &id
 		c.order[i] = i
 	}
 	slices.SortFunc(c.order, func(i, j int) int { return cmp.Compare(c.OfferIDs[i], c.OfferIDs[j]) })

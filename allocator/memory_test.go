@@ -3,8 +3,13 @@ package allocator
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strconv"
 	"testing"
+	"time"
+	"weak"
+
+	"github.com/rs/zerolog"
 
 	"tranche/lease"
 	"tranche/models"
@@ -125,4 +130,16 @@ func TestWhatWasSettledLongAgoIsAnsweredFromTheLedger(t *testing.T) {
 	if r, known, err := repeat("u"); known || err != nil {
 		t.Errorf("with nothing in the ledger: %+v, %v, %v", r, known, err)
 	}
+}
+
+// What remembers an item of a cart must not keep the whole cart in memory.
+func TestAnEntryKeepsNoCartInMemory(t *testing.T) {
+	a := &Allocator{catalogue: NewCatalogue(nil, nil, time.Now, zerolog.Nop()), now: time.Now}
+	c := a.newCart(&CartRequest{Key: "k", UserID: "u", Items: []CartItem{{OfferID: "o", Units: 1}, {OfferID: "p", Units: 1}}})
+	e, whole := c.entries[0], weak.Make(c)
+	runtime.GC()
+	if *e.CartID != models.CartIDOf("k") || whole.Value() != nil {
+		t.Errorf("the entry of cart %s keeps %v", e.CartID, whole.Value())
+	}
+	runtime.KeepAlive(e)
 }

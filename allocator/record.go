@@ -5,7 +5,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"tranche/internal/jsonout"
 	"tranche/models"
 )
 
@@ -22,44 +21,27 @@ type record struct {
 	OfferID        string    `json:"offer_id"`
 	EntryID        models.ID `json:"entry_id"`
 	UserID         string    `json:"user_id"`
-	OrderID        *string   `json:"order_id,omitempty"`
+	OrderID        *string   `json:"order_id,omitzero"`
 	IdempotencyKey string    `json:"idempotency_key"`
 	Units          int64     `json:"units"`
 	LeaseID        models.ID `json:"lease_id"`
 	NodeID         models.ID `json:"node_id"`
-	Metadata       *string   `json:"metadata,omitempty"`
+	Metadata       *string   `json:"metadata,omitzero"`
 	CreatedAt      int64     `json:"created_at_us"` // models.Micros
-	HoldExpiresAt  *int64    `json:"hold_expires_at_us,omitempty"`
+	HoldExpiresAt  *int64    `json:"hold_expires_at_us,omitzero"`
 }
 
-// appendRecord appends the journal's form of an entry that was spent from its lease. It is written member by member, since every
-// acknowledgement of mode fast waits for it; decodeRecord reads the tags, and a test holds the two together.
-func appendRecord(out []byte, e *models.Entry) (kind byte, payload []byte, err error) {
-	w := jsonout.Members{Out: out}
-	w.Text(`{"offer_id":`, e.OfferID)
-	w.ID(`,"entry_id":`, e.ID)
-	w.Text(`,"user_id":`, e.UserID)
-	optional(&w, `,"order_id":`, e.OrderID)
-	w.Text(`,"idempotency_key":`, e.IdempotencyKey)
-	w.Integer(`,"units":`, e.Units)
-	w.ID(`,"lease_id":`, e.LeaseID)
-	w.ID(`,"node_id":`, e.NodeID)
-	optional(&w, `,"metadata":`, e.Metadata)
-	w.Integer(`,"created_at_us":`, int64(e.CreatedAt))
+// encodeRecord gives the journal's form of an entry that was spent from its lease.
+func encodeRecord(e *models.Entry) (kind byte, payload []byte, err error) {
 	kind = recordRedeem
 	if e.Kind == models.KindHold {
 		kind = recordHold
 	}
-	if e.HoldExpiresAt != nil {
-		w.Integer(`,"hold_expires_at_us":`, int64(*e.HoldExpiresAt))
-	}
-	return kind, append(w.Out, '}'), w.Err
-}
-
-func optional(w *jsonout.Members, name string, value *string) {
-	if value != nil {
-		w.Text(name, *value)
-	}
+	payload, err = json.Marshal(&record{
+		OfferID: e.OfferID, EntryID: e.ID, UserID: e.UserID, OrderID: e.OrderID, IdempotencyKey: e.IdempotencyKey, Units: e.Units,
+		LeaseID: e.LeaseID, NodeID: e.NodeID, Metadata: e.Metadata, CreatedAt: int64(e.CreatedAt), HoldExpiresAt: (*int64)(e.HoldExpiresAt),
+	})
+	return kind, payload, err
 }
 
 // decodeRecord gives the entry back that a record holds.

@@ -32,9 +32,11 @@ func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemReques
 		return r, err
 	}
 	offer, err := a.catalogue.Offer(ctx, offerID)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Redeemed{}, err
+	}
+	e.OfferID = offer.ID // equal, but the request's is a part of its URL, which would stay in memory as long as the entry
+	switch {
 	case offer.Mode == models.ModeAvailable:
 		return a.redeemOrOutlast(ctx, f, offer, e)
 	default:
