@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tranche/internal/catalogue"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -39,14 +40,14 @@ type Ledger interface {
 
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
 type Allocator struct {
-	nodeID    models.ID
-	catalogue *Catalogue
-	blocks    Blocks
-	settler   Settler
-	desk      Desk
-	journal   Journal
-	ledger    Ledger
-	now       func() time.Time
+	nodeID  models.ID
+	offers  *catalogue.Catalogue
+	blocks  Blocks
+	settler Settler
+	desk    Desk
+	journal Journal
+	ledger  Ledger
+	now     func() time.Time
 
 	flights  flights
 	memory   memory
@@ -55,16 +56,16 @@ type Allocator struct {
 }
 
 // New makes an Allocator; now needs a monotonic reading.
-func New(nodeID models.ID, catalogue *Catalogue, ledger Ledger, blocks Blocks, settler Settler, desk Desk, journal Journal, now func() time.Time) *Allocator {
+func New(nodeID models.ID, offers *catalogue.Catalogue, ledger Ledger, blocks Blocks, settler Settler, desk Desk, journal Journal, now func() time.Time) *Allocator {
 	return &Allocator{
-		nodeID: nodeID, catalogue: catalogue, blocks: blocks, settler: settler, desk: desk, journal: journal, ledger: ledger, now: now,
+		nodeID: nodeID, offers: offers, blocks: blocks, settler: settler, desk: desk, journal: journal, ledger: ledger, now: now,
 		lookups:  lookups{source: ledger},
 		balances: balances{source: ledger, now: now},
 	}
 }
 
 // LedgerNow is the database's clock, as far as this node can tell.
-func (a *Allocator) LedgerNow() models.Micros { return a.catalogue.LedgerNow(a.now()) }
+func (a *Allocator) LedgerNow() models.Micros { return a.offers.LedgerNow(a.now()) }
 
 // Wait returns when no read is under way any more. Nothing may be asked for meanwhile.
 func (a *Allocator) Wait() {

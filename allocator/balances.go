@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"tranche/internal/catalogue"
 	"tranche/models"
 )
 
@@ -19,7 +20,7 @@ type Balances interface {
 }
 
 // balanceFor is how long a balance may serve to say why a request was refused: as long as one sync.
-const balanceFor = syncEvery
+const balanceFor = catalogue.SyncEvery
 
 // balances shares one read of an offer's books among all who are refused at about the same time.
 type balances struct {

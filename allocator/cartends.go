@@ -79,7 +79,7 @@ func (a *Allocator) bookCart(ctx context.Context, id models.CartID, e models.Ent
 	}
 	offers, entries := make([]*models.Offer, len(c.OfferIDs)), make([]models.Entry, len(c.OfferIDs))
 	for i, id := range c.Redemptions() {
-		if offers[i], err = a.catalogue.Offer(ctx, id.OfferID); err != nil {
+		if offers[i], err = a.offers.Offer(ctx, id.OfferID); err != nil {
 			return nil, err
 		}
 		entries[i] = a.following(id, e)

@@ -143,7 +143,7 @@ func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.CartItem, er
 }
 
 func (a *Allocator) spendItem(ctx context.Context, e *models.Entry) (*models.Offer, *lease.Block, error) {
-	offer, err := a.catalogue.Offer(ctx, e.OfferID)
+	offer, err := a.offers.Offer(ctx, e.OfferID)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/catalogue"
 	"tranche/internal/settle"
 	"tranche/internal/store"
 	"tranche/internal/storetest"
@@ -88,21 +89,19 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	if err != nil {
 		t.Fatal(err)
 	}
-	var catalogue *allocator.Catalogue
+	offers := catalogue.New(s, time.Now)
 	keeper := lease.NewKeeper(lease.Config{
 		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
-		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
-	}, s)
-	catalogue = allocator.NewCatalogue(s, keeper.Hear, time.Now, zerolog.Nop())
-	if err := catalogue.Sync(ctx); err != nil {
+	}, s, offers)
+	if err := offers.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, s)
-	desk := refund.NewDesk(id, s, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
-	n = allocator.New(id, catalogue, s, keeper, settler, desk, &testJournal{}, time.Now)
+	desk := refund.NewDesk(id, s, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
+	n = allocator.New(id, offers, s, keeper, settler, desk, &testJournal{}, time.Now)
 	keeper.Begin(epoch)
 	loops.Go(func() { keeper.Run(ctx) })
-	loops.Go(func() { catalogue.Run(ctx, keeper.InTail) })
+	loops.Go(func() { offers.Run(ctx, keeper.InTail) })
 	return n, func() {
 		desk.Wait()
 		n.Wait()

@@ -1,4 +1,4 @@
-// Package allocator takes one redemption from the request to the durable record, and holds what a node knows of the offers.
+// Package allocator takes one redemption from the request to the durable record, on the offers as the node's catalogue has them.
 //
 // # The way of a redemption
 //
@@ -32,11 +32,6 @@
 //
 // A hold is a redemption in all else: in its key, which remembers for how long, in the journal, where it is a record of its own type, in
 // an outage, and when it is booked late.
-//
-// # What a node knows
-//
-// The [Catalogue] is an immutable snapshot of the offers that are not over, replaced as a whole when a sync brings changes, and of the
-// database's clock. Reading it takes no lock. An offer that isn't in it is read from the database.
 //
 // # What an admin changes
 //

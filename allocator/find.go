@@ -24,7 +24,7 @@ func (a *Allocator) Redemption(ctx context.Context, id models.RedemptionID) (mod
 	if e, settled, known := a.memory.find(id.Hash); known && !settled {
 		return journaled(e).Redemption, nil
 	}
-	offer, err := a.catalogue.Offer(ctx, id.OfferID)
+	offer, err := a.offers.Offer(ctx, id.OfferID)
 	if errors.Is(err, models.ErrOfferNotFound) {
 		return models.Redemption{}, models.ErrRedemptionNotFound
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/catalogue"
 	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/storetest"
@@ -117,7 +118,7 @@ type testNode struct {
 	keeper    *lease.Keeper
 	settler   *settle.Settler
 	sweeper   *refund.Sweeper
-	catalogue *allocator.Catalogue
+	catalogue *catalogue.Catalogue
 	journal   *testJournal
 	link      *link
 }
@@ -193,17 +194,15 @@ func (f *fleet) newNode() *testNode {
 	}
 	registry := prometheus.NewRegistry()
 	link := &link{Fake: f.fake}
-	var catalogue *allocator.Catalogue
+	offers := catalogue.New(link, time.Now)
 	keeper := lease.NewKeeper(lease.Config{
 		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
-		Learned: func(o models.Offer) *models.Offer { return catalogue.Learn(o) },
-	}, link)
-	catalogue = allocator.NewCatalogue(link, keeper.Hear, time.Now, zerolog.Nop())
+	}, link, offers)
 	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: registry}, link)
-	desk := refund.NewDesk(id, f.fake, keeper, settler, catalogue.Newer, time.Now, zerolog.Nop())
-	sweeper := refund.NewSweeper(id, link, catalogue, desk, time.Now, zerolog.Nop(), registry)
+	desk := refund.NewDesk(id, f.fake, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
+	sweeper := refund.NewSweeper(id, link, offers, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}
-	n := &testNode{allocator.New(id, catalogue, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, sweeper, catalogue, journal, link}
+	n := &testNode{allocator.New(id, offers, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, sweeper, offers, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

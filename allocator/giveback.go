@@ -40,7 +40,7 @@ func (a *Allocator) Cancel(ctx context.Context, id models.RedemptionID) (models.
 // book books an entry that follows the first of a redemption. It waits for a redemption that may be on its way from a
 // journal into the ledger.
 func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.Entry) (verdict models.Verdict, err error) {
-	offer, err := a.catalogue.Offer(ctx, id.OfferID)
+	offer, err := a.offers.Offer(ctx, id.OfferID)
 	if errors.Is(err, models.ErrOfferNotFound) {
 		return models.Verdict{}, models.ErrRedemptionNotFound
 	}

@@ -32,3 +32,10 @@ func TestARememberedRedemptionKeepsNoRequestInMemory(t *testing.T) {
 		runtime.KeepAlive(f)
 	})
 }
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}

@@ -9,8 +9,7 @@ import (
 	"time"
 	"weak"
 
-	"github.com/rs/zerolog"
-
+	"tranche/internal/catalogue"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -134,7 +133,7 @@ func TestWhatWasSettledLongAgoIsAnsweredFromTheLedger(t *testing.T) {
 
 // What remembers an item of a cart must not keep the whole cart in memory.
 func TestAnEntryKeepsNoCartInMemory(t *testing.T) {
-	a := &Allocator{catalogue: NewCatalogue(nil, nil, time.Now, zerolog.Nop()), now: time.Now}
+	a := &Allocator{offers: catalogue.New(nil, time.Now), now: time.Now}
 	c := a.newCart(&CartRequest{Key: "k", UserID: "u", Items: []CartItem{{OfferID: "o", Units: 1}, {OfferID: "p", Units: 1}}})
 	e, whole := c.entries[0], weak.Make(c)
 	runtime.GC()

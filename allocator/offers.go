@@ -30,7 +30,7 @@ func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by mode
 	by.NodeID = a.nodeID
 	created, isNew, err = a.ledger.CreateOffer(ctx, offer, by)
 	if err == nil {
-		a.catalogue.Learn(created)
+		a.offers.Learn(created)
 	}
 	return created, isNew, err
 }
@@ -50,7 +50,7 @@ func (a *Allocator) ChangeOffer(
 	if err != nil {
 		return Applied{}, err
 	}
-	a.catalogue.Learn(offer)
+	a.offers.Learn(offer)
 	applied, err := a.untilApplied(ctx, &offer)
 	if err != nil { // the change was made; the same request again tells who has applied it
 		return Applied{}, fmt.Errorf("%w: the offer is changed, its leases could not be read: %v", models.ErrOutcomeUnknown, err)

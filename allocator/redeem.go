@@ -31,7 +31,7 @@ func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemReques
 	if r, known, err := a.remembered(ctx, &e); known {
 		return r, err
 	}
-	offer, err := a.catalogue.Offer(ctx, offerID)
+	offer, err := a.offers.Offer(ctx, offerID)
 	if err != nil {
 		return Redeemed{}, err
 	}
@@ -107,13 +107,13 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		if ctx.Err() != nil {
 			return Redeemed{}, models.ErrLedgerUnavailable
 		}
-		now, offer = a.now(), a.catalogue.Newer(offer)
+		now, offer = a.now(), a.offers.Newer(offer)
 	}
 }
 
 // active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
 func (a *Allocator) active(offer *models.Offer, now time.Time) error {
-	if status := offer.StatusAt(a.catalogue.LedgerNow(now)); status != models.StatusActive {
+	if status := offer.StatusAt(a.offers.LedgerNow(now)); status != models.StatusActive {
 		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
 	}
 	return nil
@@ -150,7 +150,7 @@ func (a *Allocator) spend(ctx context.Context, f *flight, offer *models.Offer, e
 // agree says whether the terms that a request was admitted under may be acted on with a block. A block brings the offer as it was at its
 // grant or later, so it is never spent from on terms from before.
 func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
-	switch newest := a.catalogue.Newer(offer); {
+	switch newest := a.offers.Newer(offer); {
 	case newest.Version != offer.Version:
 		return errTermsChanged
 	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over

@@ -10,10 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"tranche/allocator"
-	"tranche/internal/storetest"
 	"tranche/models"
 )
 
@@ -89,71 +86,6 @@ func TestADuplicateThatWaitedActsOnTheOfferAsItIs(t *testing.T) {
 		synctest.Wait()
 		f.change(func(o *models.Offer) { o.Status = models.StatusPaused })
 		wg.Wait()
-	})
-}
-
-// heldSync has read the offers, and its answer is on its way for as long as the test wants.
-type heldSync struct {
-	*storetest.Fake
-	hold chan struct{}
-	slow time.Duration
-}
-
-func (s *heldSync) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
-	snapshot, err := s.Fake.SyncOffers(ctx, window)
-	if s.hold != nil {
-		<-s.hold
-	}
-	time.Sleep(s.slow)
-	return snapshot, err
-}
-
-func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		source := &heldSync{Fake: storetest.NewFake(time.Now)}
-		offer := models.Offer{
-			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 100, BudgetTarget: 100,
-			Status: models.StatusActive, LeaseSize: 10, LeaseTTLSeconds: 60,
-		}
-		if _, _, err := source.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
-			t.Fatal(err)
-		}
-		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
-		if err := c.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		source.hold = make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = c.Sync(t.Context()) })
-		synctest.Wait()
-		ended, err := source.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }, models.Audit{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Learn(ended)
-		close(source.hold)
-		wg.Wait()
-		if got, err := c.Offer(t.Context(), "o"); err != nil || got.Status != models.StatusEnded {
-			t.Errorf("%+v, %v", got, err)
-		}
-	})
-}
-
-func TestASlowAnswerDoesNotSetTheKnownClockBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		source := &heldSync{Fake: storetest.NewFake(time.Now)}
-		c := allocator.NewCatalogue(source, func(*models.Offer) {}, time.Now, zerolog.Nop())
-		if err := c.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		before := c.LedgerNow(time.Now())
-		source.slow = 1900 * time.Millisecond
-		if err := c.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if went := c.LedgerNow(time.Now()).Sub(before); went != source.slow {
-			t.Errorf("it went on by %s", went)
-		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/catalogue"
 	"tranche/models"
 )
 
@@ -167,7 +168,7 @@ func TestADrainAgainstRequests(t *testing.T) {
 	for range 200 {
 		k := NewKeeper(Config{
 			NodeID: models.NewID(), Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
-		}, refusing{})
+		}, refusing{}, catalogue.New(nil, time.Now))
 		k.Begin(1)
 		var wg sync.WaitGroup
 		for i := range 4 {

@@ -118,7 +118,7 @@ func (h *holding) grantOnce(ctx context.Context) error {
 		h.failed(req, err)
 		return err
 	}
-	h.keeper.learn(&grant.Offer)
+	h.keeper.offers.Learn(grant.Offer)
 	h.receive(&grant, req, sent)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/catalogue"
 	"tranche/internal/storetest"
 	"tranche/models"
 )
@@ -69,7 +70,7 @@ func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer) *bench {
 	b.offer = &created
 	b.keeper = NewKeeper(Config{
 		NodeID: nodeID, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
-	}, fake)
+	}, fake, catalogue.New(fake, time.Now))
 	b.keeper.Begin(epoch)
 	return b
 }

@@ -34,9 +34,15 @@ type Config struct {
 	Now     func() time.Time // with a monotonic reading
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer
-	// Learned is told of each offer that comes with a lease, or with the renewal of one, before the lease is spent from. It gives the
-	// offer as the node knows it by then.
-	Learned func(models.Offer) *models.Offer
+}
+
+// Offers is what the node knows of the offers; see catalogue.Catalogue.
+type Offers interface {
+	// Learn takes in an offer that came with a lease, or with a renewal, before the lease is spent from. It gives the offer as the
+	// node knows it then.
+	Learn(o models.Offer) *models.Offer
+	// Subscribe has hear called with each offer that is news to the node.
+	Subscribe(hear func(*models.Offer))
 }
 
 // Keeper owns the leases of a node. It is safe for concurrent use.
@@ -45,6 +51,7 @@ type Config struct {
 type Keeper struct {
 	cfg     Config
 	ledger  Ledger
+	offers  Offers
 	metrics *metrics
 
 	epoch    atomic.Int64 // 0: not begun
@@ -59,13 +66,14 @@ type Keeper struct {
 	renewals, closings chan struct{} // the turns of maintenance; see Run
 }
 
-// NewKeeper makes a Keeper that holds nothing.
-func NewKeeper(cfg Config, ledger Ledger) *Keeper {
+// NewKeeper makes a Keeper that holds nothing, and hears of recalls from offers.
+func NewKeeper(cfg Config, ledger Ledger, offers Offers) *Keeper {
 	k := &Keeper{
-		cfg: cfg, ledger: ledger, metrics: newMetrics(cfg.Metrics),
+		cfg: cfg, ledger: ledger, offers: offers, metrics: newMetrics(cfg.Metrics),
 		renewals: make(chan struct{}, renewAtOnce), closings: make(chan struct{}, closeAtOnce),
 	}
 	k.stop, k.cancel = context.WithCancel(context.Background())
+	offers.Subscribe(k.hear)
 	return k
 }
 
@@ -108,9 +116,9 @@ func (k *Keeper) Reconsider(offerID string) {
 	}
 }
 
-// Hear tells the keeper of an offer as it is by now: leases that are recalled are sealed before Hear returns, and go back as soon as
-// nothing of them is pending.
-func (k *Keeper) Hear(offer *models.Offer) {
+// hear takes in an offer as it is by now: leases that are recalled are sealed before hear returns, and go back as soon as nothing of
+// them is pending.
+func (k *Keeper) hear(offer *models.Offer) {
 	if v, ok := k.holdings.Load(offer.ID); ok {
 		v.(*holding).hear(offer.Recall)
 	}
@@ -143,18 +151,10 @@ func (k *Keeper) InTail() (tail bool) {
 func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
 	for {
 		h := k.holding(b.OfferID)
-		if h.adopt(b, k.cfg.Now(), k.learn(offer).Recall) {
+		if h.adopt(b, k.cfg.Now(), k.offers.Learn(*offer).Recall) {
 			return
 		}
 	}
-}
-
-// learn gives the offer as the node knows it, once it has been told of offer.
-func (k *Keeper) learn(offer *models.Offer) *models.Offer {
-	if k.cfg.Learned == nil {
-		return offer
-	}
-	return k.cfg.Learned(*offer)
 }
 
 // Pool gives the refund pool of an offer that is open now, or nil.

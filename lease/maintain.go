@@ -80,7 +80,7 @@ func (h *holding) renew(ctx context.Context, due []*heldLease) {
 	if err != nil {
 		return
 	}
-	h.keeper.learn(&offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
+	h.keeper.offers.Learn(offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.callBack(offer.Recall)

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/catalogue"
 	"tranche/internal/storetest"
 	"tranche/models"
 )
@@ -66,7 +67,7 @@ func newFleet(t *testing.T) (f *fleet, stop func()) {
 	}
 	f.keeper = NewKeeper(Config{
 		NodeID: id, Now: time.Now, Logger: zerolog.New(&f.log), Metrics: prometheus.NewRegistry(),
-	}, f)
+	}, f, catalogue.New(f, time.Now))
 	f.keeper.Begin(epoch)
 	ctx, cancel := context.WithCancel(t.Context())
 	var loop sync.WaitGroup

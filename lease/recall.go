@@ -48,7 +48,7 @@ func (h *holding) look(ctx context.Context) (worth bool, err error) {
 			return false, err
 		}
 		h.keeper.metrics.recalls.Inc()
-		h.keeper.learn(&offer)
+		h.keeper.offers.Learn(offer)
 		h.hear(offer.Recall)
 	}
 	if wait {

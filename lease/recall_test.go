@@ -33,7 +33,7 @@ func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
 		if block.IsHurried() {
 			t.Error("hurried before anybody waited for it")
 		}
-		b.keeper.Hear(offer)
+		b.keeper.hear(offer)
 		if block.Spend(1, time.Now()) {
 			t.Error("spent from a recalled lease")
 		}
@@ -52,7 +52,7 @@ func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
 		if err := b.spend(1); err != nil {
 			t.Error(err)
 		}
-		b.keeper.Hear(offer) // again
+		b.keeper.hear(offer) // again
 		if err := b.spend(1); err != nil || b.balance().LeasesActive != 1 {
 			t.Errorf("a lease of the new number was recalled, too: %v", err)
 		}
@@ -138,7 +138,7 @@ func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *bench)) {
 					if err != nil {
 						t.Error(err)
 					}
-					alive.keeper.Hear(&offer)
+					alive.keeper.hear(&offer)
 				})
 			}
 			return nil
@@ -186,7 +186,7 @@ func TestManyWhoWaitRaiseOneRecall(t *testing.T) {
 func TestADeadOwnerDoesNotStopARecall(t *testing.T) {
 	trio(t, func(t *testing.T, asks, alive, _ *bench) {
 		offer := asks.recall()
-		alive.keeper.Hear(offer)
+		alive.keeper.hear(offer)
 		synctest.Wait()
 		block, err := alive.keeper.Spend(t.Context(), alive.offer, 9, time.Now()) // a lease of the new number
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"tranche/internal/catalogue"
 	"tranche/internal/settle"
 	"tranche/internal/storetest"
 	"tranche/lease"
@@ -53,8 +54,8 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 		b.fake.Fail = b.asked
 		registry := prometheus.NewRegistry()
 		b.keeper = lease.NewKeeper(lease.Config{
-			NodeID: b.node, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry, Learned: func(o models.Offer) *models.Offer { return &o },
-		}, b.fake)
+			NodeID: b.node, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
+		}, b.fake, catalogue.New(b.fake, time.Now))
 		b.settler = settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, b.fake)
 		b.desk = NewDesk(b.node, b.fake, b.keeper, b.settler, func(o *models.Offer) *models.Offer { return o }, time.Now, zerolog.Nop())
 		b.keeper.Begin(b.epoch)

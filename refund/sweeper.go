@@ -19,7 +19,7 @@ type Holds interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 }
 
-// Offers gives an offer as the node knows it; see allocator.Catalogue.
+// Offers gives an offer as the node knows it; see catalogue.Catalogue.
 type Offers interface {
 	Offer(ctx context.Context, id string) (*models.Offer, error)
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"tranche/allocator"
+	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
 	"tranche/lease"
-	"tranche/models"
 	"tranche/refund"
 	"tranche/server/api"
 )
@@ -27,7 +27,7 @@ type Node struct {
 	base
 	config    Config
 	pulse     *pulse
-	catalogue *allocator.Catalogue
+	catalogue *catalogue.Catalogue
 	keeper    *lease.Keeper
 	reaper    *lease.Reaper
 	sweeper   *refund.Sweeper
@@ -96,12 +96,8 @@ func New(config Config) (_ *Node, err error) {
 // assemble makes the parts between the base and the HTTP handler, from the bottom up.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
 	n.pulse = &pulse{Store: n.store, now: now}
-	// What either hears of an offer, it tells the other.
-	n.keeper = lease.NewKeeper(lease.Config{
-		NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry,
-		Learned: func(o models.Offer) *models.Offer { return n.catalogue.Learn(o) },
-	}, n.store)
-	n.catalogue = allocator.NewCatalogue(n.pulse, n.keeper.Hear, now, n.log)
+	n.catalogue = catalogue.New(n.pulse, now)
+	n.keeper = lease.NewKeeper(lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}, n.store, n.catalogue)
 	n.reaper = lease.NewReaper(n.pulse, now, n.log, registry)
 	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, n.catalogue.Newer, now, n.log)
 	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.pulse, n.catalogue, desk, now, n.log, registry)

@@ -48,7 +48,7 @@ func (p *pulse) Heartbeat(ctx context.Context, id models.ID, epoch int64) error 
 	return err
 }
 
-// SyncOffers implements allocator.Offers.
+// SyncOffers implements catalogue.Source.
 func (p *pulse) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
 	snapshot, err := p.Store.SyncOffers(ctx, window)
 	if err == nil {

@@ -1,18 +1,18 @@
-package allocator_test
+package catalogue_test
 
 import (
 	"context"
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unsafe"
 
-	"github.com/rs/zerolog"
-
-	"tranche/allocator"
+	"tranche/internal/catalogue"
+	"tranche/internal/storetest"
 	"tranche/models"
 )
 
@@ -42,10 +42,10 @@ func offerAt(id string, version int64, status models.Status) models.Offer {
 	return models.Offer{ID: id, Version: version, Status: status, Budget: version}
 }
 
-func newCatalogue(t *testing.T, offers ...models.Offer) (*shelf, *allocator.Catalogue) {
+func newCatalogue(t *testing.T, offers ...models.Offer) (*shelf, *catalogue.Catalogue) {
 	t.Helper()
 	s := &shelf{offers: offers, now: 1000}
-	c := allocator.NewCatalogue(s, func(*models.Offer) {}, time.Now, zerolog.Nop())
+	c := catalogue.New(s, time.Now)
 	if err := c.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +64,29 @@ func TestTheCatalogueNeverGoesBack(t *testing.T) {
 	}
 	if _, err := c.Offer(t.Context(), "b"); err != nil || s.reads != 0 {
 		t.Errorf("b was not taken: %v, %d reads", err, s.reads)
+	}
+}
+
+func TestSubscribersHearEachNewerOfferOnce(t *testing.T) {
+	s := &shelf{offers: []models.Offer{offerAt("a", 3, models.StatusActive)}, now: 1000}
+	c := catalogue.New(s, time.Now)
+	var heard []int64
+	c.Subscribe(func(o *models.Offer) {
+		if known, err := c.Offer(t.Context(), o.ID); err != nil || known != o {
+			t.Errorf("told of %+v before the catalogue has it: %+v, %v", o, known, err)
+		}
+		heard = append(heard, o.Version)
+	})
+	for range 2 {
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, version := range []int64{5, 4, 5} {
+		c.Learn(offerAt("a", version, models.StatusActive))
+	}
+	if !slices.Equal(heard, []int64{3, 5}) {
+		t.Errorf("heard of versions %v", heard)
 	}
 }
 
@@ -138,4 +161,69 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// slowSync has read the offers, and its answer comes when the test wants it to.
+type slowSync struct {
+	*storetest.Fake
+	answer chan struct{} // closed when it may come; nil: at once
+	slow   time.Duration
+}
+
+func (s *slowSync) SyncOffers(ctx context.Context, window time.Duration) (models.Snapshot, error) {
+	snapshot, err := s.Fake.SyncOffers(ctx, window)
+	if s.answer != nil {
+		<-s.answer
+	}
+	time.Sleep(s.slow)
+	return snapshot, err
+}
+
+func TestAnAnswerFromBeforeDoesNotBringAnEndedOfferBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &slowSync{Fake: storetest.NewFake(time.Now)}
+		offer := models.Offer{
+			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 100, BudgetTarget: 100,
+			Status: models.StatusActive, LeaseSize: 10, LeaseTTLSeconds: 60,
+		}
+		if _, _, err := source.CreateOffer(t.Context(), offer, models.Audit{}); err != nil {
+			t.Fatal(err)
+		}
+		c := catalogue.New(source, time.Now)
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		source.answer = make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = c.Sync(t.Context()) })
+		synctest.Wait()
+		ended, err := source.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }, models.Audit{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Learn(ended)
+		close(source.answer)
+		wg.Wait()
+		if got, err := c.Offer(t.Context(), "o"); err != nil || got.Status != models.StatusEnded {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+func TestASlowAnswerDoesNotSetTheKnownClockBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &slowSync{Fake: storetest.NewFake(time.Now)}
+		c := catalogue.New(source, time.Now)
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before := c.LedgerNow(time.Now())
+		source.slow = 1900 * time.Millisecond
+		if err := c.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if went := c.LedgerNow(time.Now()).Sub(before); went != source.slow {
+			t.Errorf("it went on by %s", went)
+		}
+	})
 }
