@@ -10,9 +10,9 @@
 //	                             ▼
 //	                   seal it, name the next one in the manifest
 //	                             ▲
-//	housekeeper: makes the next segment ahead of need, removes settled ones, marks how far all is durable
+//	maintenance loop: makes the next segment ahead of need, removes settled ones, marks how far all is durable
 //
-// The writer and the housekeeper are the two goroutines of Run; nothing is written without them. While a group is being synced,
+// The writer and the maintenance loop are the two goroutines of Run; nothing is written without them. While a group is being synced,
 // the next one gathers, so a group is as large as the load makes it and nobody waits for a timer. There is one write under way
 // at any time: a group is written when all groups before it are durable. Recovery rests on that.
 //
@@ -77,7 +77,7 @@
 //
 //	16         24         32         40      44      48
 //	┌──────────┬──────────┬──────────┬───────┬───────┬────────────┬──────────────┐
-//	│ stamp    │ next     │ next     │ count │ zeros │ entries,   │ CRC of all   │
+//	│ stamp    │ next     │ next     │ count │ zeros │ extents,   │ CRC of all   │
 //	│          │ sequence │ segment  │       │       │ 56 each    │ before it    │
 //	└──────────┴──────────┴──────────┴───────┴───────┴────────────┴──────────────┘
 //	 0          8          24         32         40         48         56
@@ -86,7 +86,7 @@
 //	│          │          │ sequence │ sequence │          │          │
 //	└──────────┴──────────┴──────────┴──────────┴──────────┴──────────┘
 //
-// An entry says: the segment's records from first to last are durable, and end at this offset. Sealed: and there are no others.
+// An extent says: the segment's records from first to last are durable, and end at this offset. Sealed: and there are no others.
 // The two copies say the same, and are written in place, one after the other; the stamp rises with each. It is written when a
 // segment is named, sealed or removed, and about a second after something was appended.
 //

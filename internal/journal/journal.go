@@ -63,22 +63,22 @@ func (c *Config) complete() error {
 //
 // Open, Replay, then Run; Close at last. Only while Run is running is anything written.
 type Journal struct {
-	cfg     Config
-	queue   *queue
-	metrics *metrics
-	stop    chan struct{} // closed by Close
-	stopped sync.Once
-	running sync.Mutex    // held by Run, and by Close after it
-	chores  chan struct{} // wakes the housekeeper
+	cfg         Config
+	queue       *queue
+	metrics     *metrics
+	stop        chan struct{} // closed by Close
+	stopped     sync.Once
+	running     sync.Mutex    // held by Run, and by Close after it
+	maintenance chan struct{} // wakes the maintenance loop
 
-	// structure is held while the set of segments or the manifest changes; it guards manifest, litter, and all of the files'
+	// structure is held while the set of segments or the manifest changes; it guards manifest, unreferenced, and all of the files'
 	// coming and going. Taken before mu.
-	structure sync.Mutex
-	manifest  *manifest
-	marked    uint64   // the last sequence that it knows to be durable
-	named     uint64   // higher than the number of every segment that it has ever named
-	litter    []string // files that nothing refers to and that could not be removed
-	closed    bool
+	structure    sync.Mutex
+	manifest     *manifest
+	marked       uint64   // the last sequence that it knows to be durable
+	named        uint64   // higher than the number of every segment that it has ever named
+	unreferenced []string // files that nothing refers to and that could not be removed
+	closed       bool
 
 	// The segment that lies ready. Its lock is held while one is being made, which takes a while; taken after structure.
 	spareMu sync.Mutex
@@ -139,7 +139,7 @@ func (j *Journal) Settled(seqs ...uint64) {
 	}
 	j.metrics.backlogRecords.Set(float64(j.unsettled))
 	if done {
-		j.wakeHousekeeper()
+		j.wakeMaintenance()
 	}
 }
 
@@ -189,7 +189,7 @@ func (j *Journal) replay(s *segment, visit func(uint64, byte, []byte) error) err
 	if err != nil {
 		return err
 	}
-	r := segmentReader{cursor: newCursor(file, size), path: j.path(s.number), entry: s.entry}
+	r := segmentReader{cursor: newCursor(file, size), path: j.path(s.number), extent: s.extent}
 	_, err = r.read(func(_ string, _ int64, rec record) error { return visit(rec.seq, rec.kind, rec.payload) })
 	return err
 }

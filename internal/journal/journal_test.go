@@ -111,7 +111,7 @@ func TestConcurrentAppendersOverRestarts(t *testing.T) {
 	}
 	j := run(t, cfg)
 	j.Settled(slices.Collect(maps.Keys(replayed(t, j.Journal)))...)
-	if err := j.tidy(); err != nil {
+	if err := j.removeAndMark(); err != nil {
 		t.Fatal(err)
 	}
 	if records, bytes := j.Backlog(); records != 0 || bytes != 0 {
@@ -152,7 +152,7 @@ func TestSettledRemovesExactlyTheWholeSegments(t *testing.T) {
 			m.j.Settled(seq, seq, 0, m.last+1) // twice, and what is not kept
 			m.j.Settled(seq)
 			delete(m.open, seq)
-			if err := m.j.tidy(); err != nil {
+			if err := m.j.removeAndMark(); err != nil {
 				t.Fatal(err)
 			}
 			var records, bytes int64
@@ -220,7 +220,7 @@ func TestAFullDiskStopsAcknowledgingUntilThereIsRoom(t *testing.T) {
 	for range 200 {
 		m.submit()
 		m.write()
-		m.j.chore(context.Background())
+		m.j.maintainOnce(context.Background())
 		if m.j.Err() != nil {
 			break
 		}
@@ -239,7 +239,7 @@ func TestAFullDiskStopsAcknowledgingUntilThereIsRoom(t *testing.T) {
 	}
 	m.fs.capacity = 0
 	m.now = m.now.Add(spaceEvery)
-	m.j.chore(context.Background())
+	m.j.maintainOnce(context.Background())
 	if err := m.j.Err(); err != nil || m.state() != stateOK {
 		t.Fatalf("with room again: %v, state %v", err, m.state())
 	}
@@ -268,7 +268,7 @@ func TestAFullDiskIsEmptiedBySettling(t *testing.T) {
 		m.j.Settled(seq)
 	}
 	clear(m.open)
-	m.j.chore(context.Background())
+	m.j.maintainOnce(context.Background())
 	if _, after := m.j.Backlog(); before == 0 || after != 0 || m.j.Err() != nil {
 		t.Errorf("the backlog went from %d to %d bytes, %v", before, after, m.j.Err())
 	}
@@ -324,7 +324,7 @@ func TestAfterAFailedFsyncNothingIsAcknowledged(t *testing.T) {
 	calls := m.fs.calls
 	m.submit()
 	m.write()
-	m.j.chore(context.Background())
+	m.j.maintainOnce(context.Background())
 	if err := m.j.Close(); err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ const (
 	manifestCopies = 2
 	manifestSlot   = 64 << 10 // the copies lie this far apart
 	manifestHead   = 48
-	entrySize      = 56
+	extentSize     = 56
 
 	// maxSegments fits into a copy: a manifest is only ever written in place, so that a full disk can't keep segments from being
 	// removed.
@@ -24,23 +24,23 @@ const (
 	flagSealed = 1
 )
 
-// plan is what a manifest says: which segments there are, and how far each is known to be durable.
-type plan struct {
+// contents is what a manifest says: which segments there are, and how far each is known to be durable.
+type contents struct {
 	stamp       uint64 // rises with each copy written
 	nextSeq     uint64 // at least this; the records of the last segment may go on from here
 	nextSegment uint64
-	entries     []entry // by number; all but the last one are sealed
+	extents     []extent // by number; all but the last one are sealed
 }
 
-func (p plan) encode() []byte {
-	b := make([]byte, manifestHead+len(p.entries)*entrySize+4)
+func (p contents) encode() []byte {
+	b := make([]byte, manifestHead+len(p.extents)*extentSize+4)
 	copy(b, encodePrefix(manifestMagic))
 	binary.LittleEndian.PutUint64(b[16:], p.stamp)
 	binary.LittleEndian.PutUint64(b[24:], p.nextSeq)
 	binary.LittleEndian.PutUint64(b[32:], p.nextSegment)
-	binary.LittleEndian.PutUint32(b[40:], uint32(len(p.entries)))
-	for i, e := range p.entries {
-		at := b[manifestHead+i*entrySize:]
+	binary.LittleEndian.PutUint32(b[40:], uint32(len(p.extents)))
+	for i, e := range p.extents {
+		at := b[manifestHead+i*extentSize:]
 		binary.LittleEndian.PutUint64(at, e.number)
 		copy(at[8:24], e.id[:])
 		binary.LittleEndian.PutUint64(at[24:], e.first)
@@ -55,25 +55,25 @@ func (p plan) encode() []byte {
 	return b
 }
 
-// decodePlan reads one copy. It gives errDamaged or ErrVersion.
-func decodePlan(b []byte) (plan, error) {
+// decodeContents reads one copy. It gives errDamaged or ErrVersion.
+func decodeContents(b []byte) (contents, error) {
 	if err := checkPrefix(b, manifestMagic); err != nil {
-		return plan{}, err
+		return contents{}, err
 	}
-	count, ok := planEntries(b)
-	end := manifestHead + count*entrySize
+	count, ok := countExtents(b)
+	end := manifestHead + count*extentSize
 	if !ok || len(b) < end+4 || binary.LittleEndian.Uint32(b[end:]) != checksum(0, b[:end]) {
-		return plan{}, errDamaged
+		return contents{}, errDamaged
 	}
-	p := plan{
+	p := contents{
 		stamp:       binary.LittleEndian.Uint64(b[16:]),
 		nextSeq:     binary.LittleEndian.Uint64(b[24:]),
 		nextSegment: binary.LittleEndian.Uint64(b[32:]),
-		entries:     make([]entry, count),
+		extents:     make([]extent, count),
 	}
-	for i := range p.entries {
-		at := b[manifestHead+i*entrySize:]
-		p.entries[i] = entry{
+	for i := range p.extents {
+		at := b[manifestHead+i*extentSize:]
+		p.extents[i] = extent{
 			number: binary.LittleEndian.Uint64(at),
 			id:     [16]byte(at[8:24]),
 			first:  binary.LittleEndian.Uint64(at[24:]),
@@ -85,8 +85,8 @@ func decodePlan(b []byte) (plan, error) {
 	return p, p.check()
 }
 
-// planEntries reads how many entries a copy has.
-func planEntries(b []byte) (int, bool) {
+// countExtents reads how many entries a copy has.
+func countExtents(b []byte) (int, bool) {
 	if len(b) < manifestHead {
 		return 0, false
 	}
@@ -95,15 +95,15 @@ func planEntries(b []byte) (int, bool) {
 }
 
 // check refuses what no version of this package writes, checksum or not.
-func (p plan) check() error {
+func (p contents) check() error {
 	next, number := uint64(1), uint64(0)
-	for i, e := range p.entries {
+	for i, e := range p.extents {
 		switch {
 		case e.number <= number, e.number >= p.nextSegment, e.first < next, e.last+1 < e.first, e.end < segmentHeader:
 			return errDamaged
 		case i > 0 && e.number == number+1 && e.first != next: // a neighbour goes on where the one before ended
 			return errDamaged
-		case !e.sealed && i < len(p.entries)-1:
+		case !e.sealed && i < len(p.extents)-1:
 			return errDamaged
 		}
 		next, number = e.last+1, e.number
@@ -124,8 +124,8 @@ type manifest struct {
 	first int
 }
 
-// write makes a plan durable. After an error either the old or the new one is.
-func (m *manifest) write(p plan) error {
+// write makes contents durable. After an error either the old or the new one is.
+func (m *manifest) write(p contents) error {
 	for i := range manifestCopies {
 		slot := (m.first + i) % manifestCopies
 		m.stamp++
@@ -141,7 +141,7 @@ func (m *manifest) write(p plan) error {
 }
 
 // readManifest gives what the newest sound copy says, and which copy is to be written first.
-func readManifest(file File, size int64) (p plan, first int, err error) {
+func readManifest(file File, size int64) (p contents, first int, err error) {
 	sound := 0
 	for slot := range manifestCopies {
 		copied, err := readCopy(file, size, int64(slot)*manifestSlot)
@@ -150,7 +150,7 @@ func readManifest(file File, size int64) (p plan, first int, err error) {
 			first = slot
 			continue
 		case err != nil:
-			return plan{}, 0, fmt.Errorf("manifest: %w", err)
+			return contents{}, 0, fmt.Errorf("manifest: %w", err)
 		}
 		sound++
 		if copied.stamp > p.stamp {
@@ -161,30 +161,30 @@ func readManifest(file File, size int64) (p plan, first int, err error) {
 		}
 	}
 	if sound == 0 {
-		return plan{}, 0, corrupt(manifestName, 0, "no copy of the manifest is sound")
+		return contents{}, 0, corrupt(manifestName, 0, "no copy of the manifest is sound")
 	}
 	return p, first, nil
 }
 
-func readCopy(file File, size, offset int64) (plan, error) {
+func readCopy(file File, size, offset int64) (contents, error) {
 	c := newCursor(file, size)
 	c.step = 4096
 	head, err := c.at(offset, manifestHead)
 	if err != nil {
-		return plan{}, err
+		return contents{}, err
 	}
 	if err := checkPrefix(head, manifestMagic); err != nil {
-		return plan{}, err
+		return contents{}, err
 	}
-	count, ok := planEntries(head)
+	count, ok := countExtents(head)
 	if !ok {
-		return plan{}, errDamaged
+		return contents{}, errDamaged
 	}
-	whole, err := c.at(offset, manifestHead+count*entrySize+4)
+	whole, err := c.at(offset, manifestHead+count*extentSize+4)
 	if err != nil {
-		return plan{}, err
+		return contents{}, err
 	}
-	return decodePlan(whole)
+	return decodeContents(whole)
 }
 
 // createManifest puts an empty one in place, whole or not at all.
@@ -197,7 +197,7 @@ func createManifest(fsys FS, dir string) (*manifest, error) {
 	m := &manifest{file: file}
 	_, err = file.WriteAt(make([]byte, manifestCopies*manifestSlot), 0)
 	if err == nil {
-		err = m.write(plan{nextSeq: 1, nextSegment: 1})
+		err = m.write(contents{nextSeq: 1, nextSegment: 1})
 	}
 	if err == nil {
 		err = fsys.Rename(path, filepath.Join(dir, manifestName))

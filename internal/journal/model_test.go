@@ -250,7 +250,7 @@ func (m *model) step() {
 	case 6:
 		m.settle()
 	case 7:
-		m.j.chore(context.Background())
+		m.j.maintainOnce(context.Background())
 	case 8:
 		m.now = m.now.Add(time.Duration(m.rng.IntN(2000)) * time.Millisecond)
 	case 9:
@@ -355,7 +355,7 @@ func (m *model) script() {
 			m.submit()
 			m.write()
 			m.settle()
-			m.j.chore(context.Background())
+			m.j.maintainOnce(context.Background())
 		}
 		if m.j.failed() {
 			return

@@ -49,24 +49,24 @@ func TestTheFormatStaysAsItIs(t *testing.T) {
 	if !bytes.Equal(buf, want) {
 		t.Errorf("record\n%x, not\n%x", buf, want)
 	}
-	head := encodeHeader(entry{number: 3, id: [16]byte{9, 8}}, 0x400)
+	head := encodeHeader(extent{number: 3, id: [16]byte{9, 8}}, 0x400)
 	if string(head[:8]) != "TranchSg" || head[8] != 1 || head[16] != 3 || head[25] != 4 || head[32] != 9 || head[33] != 8 || len(head) != 64 {
 		t.Errorf("header %x", head)
 	}
-	p := plan{
+	p := contents{
 		stamp: 5, nextSeq: 10, nextSegment: 4,
-		entries: []entry{{number: 2, id: [16]byte{1}, first: 3, last: 6, end: 200, sealed: true}, {number: 3, first: 7, last: 9, end: 100}},
+		extents: []extent{{number: 2, id: [16]byte{1}, first: 3, last: 6, end: 200, sealed: true}, {number: 3, first: 7, last: 9, end: 100}},
 	}
 	b := p.encode()
 	if len(b) != 48+2*56+4 {
 		t.Errorf("a manifest of %d bytes", len(b))
 	}
-	if got, err := decodePlan(b); err != nil || !slices.Equal(got.entries, p.entries) || got.stamp != 5 || got.nextSeq != 10 || got.nextSegment != 4 {
+	if got, err := decodeContents(b); err != nil || !slices.Equal(got.extents, p.extents) || got.stamp != 5 || got.nextSeq != 10 || got.nextSegment != 4 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for i := range len(b) * 8 {
 		b[i/8] ^= 1 << (i % 8)
-		if _, err := decodePlan(b); err == nil {
+		if _, err := decodeContents(b); err == nil {
 			t.Fatalf("bit %d of a manifest flipped, and not found", i)
 		}
 		b[i/8] ^= 1 << (i % 8)
@@ -85,7 +85,7 @@ func TestZerosAreNoRecord(t *testing.T) {
 
 // FuzzDecode reads any bytes as a segment. Whatever they are: no panic, and no record that was not written.
 func FuzzDecode(f *testing.F) {
-	e := entry{number: 1, id: [16]byte{1, 2, 3}, first: 5, last: 4, end: segmentHeader}
+	e := extent{number: 1, id: [16]byte{1, 2, 3}, first: 5, last: 4, end: segmentHeader}
 	var good []byte
 	for i, text := range []string{"", "one", "another that is longer than eight bytes"} {
 		one := appendRecord(nil, byte(i), []byte(text))
@@ -108,7 +108,7 @@ func FuzzDecode(f *testing.F) {
 			if known.sealed = sealed; sealed {
 				known.end = segmentHeader + end
 			}
-			r := segmentReader{cursor: newCursor(bytes.NewReader(file), int64(len(file))), path: "x", entry: known}
+			r := segmentReader{cursor: newCursor(bytes.NewReader(file), int64(len(file))), path: "x", extent: known}
 			next := e.first
 			got, err := r.read(func(_ string, offset int64, rec record) error {
 				size := int64(recordSize(len(rec.payload)))

@@ -11,9 +11,9 @@ import (
 // survey is what a look at a folder found, without changing anything.
 type survey struct {
 	fresh    bool // there is no journal yet
-	manifest plan
+	manifest contents
 	first    int      // the copy of the manifest to be written first
-	segments []entry  // as they are, the last one up to the last record that counts
+	segments []extent // as they are, the last one up to the last record that counts
 	sizes    []int64  // of the files
 	strays   []string // files that nothing refers to
 }
@@ -34,7 +34,7 @@ func inspect(fsys FS, dir string, visit visitor) (*survey, error) {
 	if err := s.findStrays(fsys, dir, names); err != nil {
 		return nil, err
 	}
-	for _, e := range s.manifest.entries {
+	for _, e := range s.manifest.extents {
 		if err := s.readSegment(fsys, filepath.Join(dir, segmentName(e.number)), e, visit); err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (s *survey) readManifest(fsys FS, path string) error {
 func (s *survey) findStrays(fsys FS, dir string, names []string) error {
 	for _, name := range names {
 		number, ok := segmentNumber(name)
-		named := slices.ContainsFunc(s.manifest.entries, func(e entry) bool { return e.number == number })
+		named := slices.ContainsFunc(s.manifest.extents, func(e extent) bool { return e.number == number })
 		switch {
 		case name == manifestNew:
 		case !ok || named:
@@ -107,7 +107,7 @@ func checkUnused(fsys FS, path string) error {
 	return err
 }
 
-func (s *survey) readSegment(fsys FS, path string, e entry, visit visitor) error {
+func (s *survey) readSegment(fsys FS, path string, e extent, visit visitor) error {
 	file, err := fsys.OpenRead(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return corrupt(path, 0, "the segment is missing")
@@ -120,7 +120,7 @@ func (s *survey) readSegment(fsys FS, path string, e entry, visit visitor) error
 	if err != nil {
 		return err
 	}
-	r := segmentReader{cursor: newCursor(file, size), path: path, entry: e}
+	r := segmentReader{cursor: newCursor(file, size), path: path, extent: e}
 	read, err := r.read(visit)
 	if err != nil {
 		return err
@@ -138,11 +138,11 @@ func Open(cfg Config) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		cfg:     cfg,
-		metrics: newMetrics(cfg.Metrics),
-		stop:    make(chan struct{}),
-		chores:  make(chan struct{}, 1),
-		queue:   newQueue(int(min(maxGroupBytes, cfg.SegmentBytes-segmentHeader))),
+		cfg:         cfg,
+		metrics:     newMetrics(cfg.Metrics),
+		stop:        make(chan struct{}),
+		maintenance: make(chan struct{}, 1),
+		queue:       newQueue(int(min(maxGroupBytes, cfg.SegmentBytes-segmentHeader))),
 	}
 	if err := j.recover(); err != nil {
 		if passing(err) {
@@ -173,13 +173,13 @@ func (j *Journal) recover() error {
 // repair makes durable what inspect has found, and forgets the rest (rules 8 and 9).
 func (j *Journal) repair(found *survey) error {
 	for _, name := range found.strays {
-		j.litter = append(j.litter, filepath.Join(j.cfg.Dir, name))
+		j.unreferenced = append(j.unreferenced, filepath.Join(j.cfg.Dir, name))
 	}
 	if found.fresh {
 		return j.begin()
 	}
 	if n := len(found.segments); n > 0 && !found.segments[n-1].sealed {
-		if err := j.rewrite(found.segments[n-1], found.manifest.entries[n-1].end); err != nil {
+		if err := j.rewrite(found.segments[n-1], found.manifest.extents[n-1].end); err != nil {
 			return err
 		}
 		found.segments[n-1].sealed = true
@@ -194,12 +194,12 @@ func (j *Journal) repair(found *survey) error {
 		return err
 	}
 	j.truncateLast()
-	return j.sweep()
+	return j.removeUnreferenced()
 }
 
 func (j *Journal) begin() (err error) {
 	j.nextSeq, j.nextSegment, j.named = 1, 1, 1
-	if err := j.sweep(); err != nil {
+	if err := j.removeUnreferenced(); err != nil {
 		return err
 	}
 	j.manifest, err = createManifest(j.cfg.FS, j.cfg.Dir)
@@ -208,7 +208,7 @@ func (j *Journal) begin() (err error) {
 
 // rewrite writes the records that are not known to be durable once more, and syncs them. They may be in the page cache only, and
 // after an fsync that failed the next one does nothing for them unless they are written again.
-func (j *Journal) rewrite(e entry, known int64) (err error) {
+func (j *Journal) rewrite(e extent, known int64) (err error) {
 	file, err := j.cfg.FS.Open(j.path(e.number))
 	if err != nil {
 		return err
@@ -239,10 +239,10 @@ func (j *Journal) adopt(found *survey) []*segment {
 	for i, e := range found.segments {
 		j.nextSeq = max(j.nextSeq, e.last+1)
 		if e.records() == 0 {
-			j.litter = append(j.litter, j.path(e.number))
+			j.unreferenced = append(j.unreferenced, j.path(e.number))
 			continue
 		}
-		s := &segment{entry: e, size: found.sizes[i], found: true}
+		s := &segment{extent: e, size: found.sizes[i], found: true}
 		s.last, s.end = e.first-1, segmentHeader
 		s.grow(int(e.records()), e.end-segmentHeader)
 		j.unsettled += s.unsettled

@@ -24,7 +24,7 @@ func written(t *testing.T) *model {
 	if len(m.j.segments) < 3 {
 		t.Fatalf("only %d segments", len(m.j.segments))
 	}
-	if err := m.j.tidy(); err != nil { // so that only the next group is not known to the manifest
+	if err := m.j.removeAndMark(); err != nil { // so that only the next group is not known to the manifest
 		t.Fatal(err)
 	}
 	for i := range 3 {
@@ -89,7 +89,7 @@ func (m *model) flipAll(check func(name string, bit int, got map[uint64]string, 
 	for _, path := range slices.Sorted(maps.Keys(m.fs.names)) {
 		data := m.fs.names[path].data
 		for bit := range len(data) * 8 {
-			if filepath.Base(path) == manifestName && bit/8%manifestSlot > manifestHead+4*entrySize+8 {
+			if filepath.Base(path) == manifestName && bit/8%manifestSlot > manifestHead+4*extentSize+8 {
 				continue // never read
 			}
 			data[bit/8] ^= 1 << (bit % 8)
@@ -157,7 +157,7 @@ func (j *Journal) manifestEnd(t *testing.T) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.manifest.entries[len(s.manifest.entries)-1].end
+	return s.manifest.extents[len(s.manifest.extents)-1].end
 }
 
 // With a group after it, damage to a group is no torn tail, whatever the damage looks like; zeros too.
@@ -241,7 +241,7 @@ func newer(b []byte) {
 
 // What a crash leaves of a segment in the making is dropped, and its number is not a hole.
 func TestAHalfMadeSegmentIsDropped(t *testing.T) {
-	for _, data := range [][]byte{nil, make([]byte, 10), make([]byte, testSegment), encodeHeader(entry{number: 50}, testSegment)} {
+	for _, data := range [][]byte{nil, make([]byte, 10), make([]byte, testSegment), encodeHeader(extent{number: 50}, testSegment)} {
 		m := written(t)
 		if err := m.j.Close(); err != nil {
 			t.Fatal(err)

@@ -20,8 +20,8 @@ const (
 	prefixSize = 16
 )
 
-// entry is what the manifest says of a segment.
-type entry struct {
+// extent is what the manifest says of a segment.
+type extent struct {
 	number uint64
 	id     [16]byte // random; its checksum is the salt of all others in the segment
 	first  uint64   // the sequence of its first record
@@ -30,8 +30,8 @@ type entry struct {
 	sealed bool     // nothing was acknowledged behind end, and nothing will be written there
 }
 
-func (e entry) salt() uint32   { return checksum(0, e.id[:]) }
-func (e entry) records() int64 { return int64(e.last + 1 - e.first) }
+func (e extent) salt() uint32   { return checksum(0, e.id[:]) }
+func (e extent) records() int64 { return int64(e.last + 1 - e.first) }
 
 func segmentName(number uint64) string { return fmt.Sprintf("%020d%s", number, segmentSuffix) }
 
@@ -66,7 +66,7 @@ func checkPrefix(b []byte, magic string) error {
 	return nil
 }
 
-func encodeHeader(e entry, size int64) []byte {
+func encodeHeader(e extent, size int64) []byte {
 	b := make([]byte, segmentHeader)
 	copy(b, encodePrefix(segmentMagic))
 	binary.LittleEndian.PutUint64(b[16:], e.number)
@@ -160,8 +160,8 @@ func (c *cursor) zeros(offset int64) (bool, error) {
 // segmentReader reads one segment as the recovery rules say.
 type segmentReader struct {
 	*cursor
-	path  string
-	entry entry
+	path   string
+	extent extent
 }
 
 // visitor is called with each record that counts, in order.
@@ -178,34 +178,34 @@ func (s *segmentReader) header() error {
 		return fmt.Errorf("%s: %w", filepath.Base(s.path), err)
 	case err != nil, len(b) < segmentHeader, binary.LittleEndian.Uint32(b[60:]) != checksum(0, b[:60]):
 		return corrupt(s.path, 0, "damaged header")
-	case binary.LittleEndian.Uint64(b[16:]) != s.entry.number, [16]byte(b[32:48]) != s.entry.id:
+	case binary.LittleEndian.Uint64(b[16:]) != s.extent.number, [16]byte(b[32:48]) != s.extent.id:
 		return corrupt(s.path, 0, "not the segment that the manifest names")
-	case !s.entry.sealed && s.size < int64(binary.LittleEndian.Uint64(b[24:])), s.size < s.entry.end:
+	case !s.extent.sealed && s.size < int64(binary.LittleEndian.Uint64(b[24:])), s.size < s.extent.end:
 		return corrupt(s.path, s.size, "the file is too short")
 	}
 	return nil
 }
 
-// read goes over all records, and gives the entry as it is: with the last record that counts, and where it ends.
-func (s *segmentReader) read(visit visitor) (entry, error) {
+// read goes over all records, and gives the extent as it is: with the last record that counts, and where it ends.
+func (s *segmentReader) read(visit visitor) (extent, error) {
 	if err := s.header(); err != nil {
-		return entry{}, err
+		return extent{}, err
 	}
-	e := s.entry
+	e := s.extent
 	e.last, e.end = e.first-1, segmentHeader
 	for {
-		if s.entry.sealed && e.end == s.entry.end {
+		if s.extent.sealed && e.end == s.extent.end {
 			break
 		}
 		rec, size, err := s.record(e.end, e.salt())
 		if err != nil {
-			return entry{}, err
+			return extent{}, err
 		}
 		if size == 0 || rec.seq != e.last+1 {
 			break
 		}
 		if err := visit(s.path, e.end, rec); err != nil {
-			return entry{}, err
+			return extent{}, err
 		}
 		e.last, e.end = rec.seq, e.end+size
 	}
@@ -213,8 +213,8 @@ func (s *segmentReader) read(visit visitor) (entry, error) {
 }
 
 // checkEnd decides whether what was read may end where it does.
-func (s *segmentReader) checkEnd(e entry) error {
-	known := s.entry
+func (s *segmentReader) checkEnd(e extent) error {
+	known := s.extent
 	switch {
 	case e.end < known.end:
 		return corrupt(s.path, e.end, "record %d is damaged or missing", e.last+1)
@@ -230,7 +230,7 @@ func (s *segmentReader) checkEnd(e entry) error {
 
 // checkTail looks for proof, anywhere behind the end, that more than that had been durable. Whole records of the group that was
 // being written are none: sectors reach the disk in any order, so a torn group may have any of its parts.
-func (s *segmentReader) checkTail(e entry) error {
+func (s *segmentReader) checkTail(e extent) error {
 	for offset := e.end; offset < s.size; {
 		if n, err := s.skipZeros(offset); err != nil {
 			return err

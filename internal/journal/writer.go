@@ -13,9 +13,9 @@ func (j *Journal) Run(ctx context.Context) {
 	defer j.running.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var house sync.WaitGroup
-	house.Go(func() { j.keepHouse(ctx) })
-	defer house.Wait()
+	var maintenance sync.WaitGroup
+	maintenance.Go(func() { j.maintain(ctx) })
+	defer maintenance.Wait()
 	defer cancel()
 	defer j.queue.close(ErrClosed)
 	for j.await(ctx) {
@@ -24,8 +24,8 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
-// gather lets those run first who can: whose record has just become durable, and who is about to bring the next one. As long as that
-// makes the group larger, and not for long, it is worth more than what it delays: an fsync costs as much for one record as for many.
+// gather lets other goroutines run first, as long as they add records to the group. An fsync costs the same for one record as for
+// many, so a larger group is worth the short delay.
 func (j *Journal) gather() {
 	for before, now, rounds := -1, 0, 0; now != before && rounds < gatherRounds; rounds++ {
 		runtime.Gosched()
@@ -33,7 +33,7 @@ func (j *Journal) gather() {
 	}
 }
 
-// gatherRounds bounds how often others are let run first. Where processors are short, each time may take a millisecond.
+// gatherRounds bounds the delay: on busy processors a round may take a millisecond.
 const gatherRounds = 8
 
 // await waits for something to write; false: it is time to stop.
@@ -140,7 +140,7 @@ func (j *Journal) rotate() (*segment, error) {
 		j.closeFile(next)
 		return nil, err
 	}
-	j.wakeHousekeeper() // for the next spare one, and perhaps to remove the full one
+	j.wakeMaintenance() // for the next spare one, and perhaps to remove the full one
 	return next, nil
 }
 
@@ -149,7 +149,7 @@ func (j *Journal) checkBacklog() error {
 	if !j.backlogFull() {
 		return nil
 	}
-	if err := j.removeSettled(); err != nil { // the housekeeper may not have got round to it
+	if err := j.removeSettled(); err != nil { // the maintenance loop may not have got round to it
 		return err
 	}
 	if j.backlogFull() {
@@ -167,7 +167,7 @@ func (j *Journal) backlogFull() bool {
 // writeManifest makes these the segments that are kept. structure is held.
 func (j *Journal) writeManifest(segments []*segment) error {
 	j.mu.Lock()
-	failure, p := j.failure, j.plan(segments)
+	failure, p := j.failure, j.contents(segments)
 	j.mu.Unlock()
 	if failure != nil {
 		return failure

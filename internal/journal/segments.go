@@ -5,11 +5,11 @@ import (
 	"sort"
 )
 
-// segment is one that the manifest names, or the one that lies ready. Its entry, settled and unsettled are guarded by Journal.mu;
-// file and removed by Journal.structure. The writer alone changes the entry of the open one, so it may read that without a lock,
+// segment is one that the manifest names, or the one that lies ready. Its extent, settled and unsettled are guarded by Journal.mu;
+// file and removed by Journal.structure. The writer alone changes the extent of the open one, so it may read that without a lock,
 // and it alone replaces the open segment, so nobody closes the file under it.
 type segment struct {
-	entry
+	extent
 	size      int64 // of the file
 	file      File  // nil unless it is the open one or lies ready
 	found     bool  // Open found it, so Replay shows it
@@ -64,11 +64,11 @@ func (j *Journal) open() *segment {
 	return nil
 }
 
-// plan is what the manifest is to say about these segments. structure and mu are held.
-func (j *Journal) plan(segments []*segment) plan {
-	p := plan{nextSeq: j.nextSeq, nextSegment: j.named}
+// contents is what the manifest is to say about these segments. structure and mu are held.
+func (j *Journal) contents(segments []*segment) contents {
+	p := contents{nextSeq: j.nextSeq, nextSegment: j.named}
 	for _, s := range segments {
-		p.entries = append(p.entries, s.entry)
+		p.extents = append(p.extents, s.extent)
 		p.nextSegment = max(p.nextSegment, s.number+1)
 	}
 	return p
