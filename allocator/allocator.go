@@ -66,9 +66,3 @@ func New(nodeID models.ID, offers *catalogue.Catalogue, ledger Ledger, blocks Bl
 
 // LedgerNow is the database's clock, as far as this node can tell.
 func (a *Allocator) LedgerNow() models.Micros { return a.offers.LedgerNow(a.now()) }
-
-// Wait returns when no read is under way any more. Nothing may be asked for meanwhile.
-func (a *Allocator) Wait() {
-	a.lookups.reads.Wait()
-	a.balances.reads.Wait()
-}

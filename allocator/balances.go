@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"tranche/internal/catalogue"
 	"tranche/models"
 )
@@ -19,47 +21,89 @@ type Balances interface {
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 }
 
-// balanceFor is how long a balance may serve to say why a request was refused: as long as one sync.
+// balanceFor is how long a balance may serve to say why a request is refused: as long as one sync.
 const balanceFor = catalogue.SyncEvery
 
-// balances shares one read of an offer's books among all who are refused at about the same time.
+// balances shares one read of an offer's books among all requests that are refused at about the same time.
 type balances struct {
 	source Balances
 	now    func() time.Time
-	reads  sync.WaitGroup
+	reads  singleflight.Group // by offer id
 
 	mu   sync.Mutex
-	last map[string]*sharedBalance
+	last map[string]*books // of each offer the latest read, also one that failed
 }
 
-type sharedBalance struct {
-	at      time.Time     // when the read began
-	done    chan struct{} // closed when it ended
+// books are an offer's balance, the nodes that hold what is outstanding, and when units may come back.
+type books struct {
+	began   time.Time // when they were asked for
 	balance models.Balance
 	holders []models.Holder
 	release *models.Micros // when the first hold ends, or the first lease that has units
 	err     error
 }
 
-// read fills s. The source has a deadline of its own.
-func (b *balances) read(s *sharedBalance, offerID string) {
-	defer close(s.done)
-	s.balance, s.err = b.source.Balance(context.Background(), offerID)
-	s.release = s.balance.NextHoldEnds
-	if s.err != nil || s.balance.Outstanding == 0 {
-		return
+// get gives books whose reading began after an instant, or begins now.
+func (b *balances) get(ctx context.Context, offerID string, after time.Time) (*books, error) {
+	if last := b.latest(offerID); last != nil && last.began.After(after) {
+		return last, last.err
 	}
-	leases, err := b.source.ActiveLeases(context.Background(), offerID)
+	for {
+		began := false // by this request, else by another one
+		read := b.reads.DoChan(offerID, func() (any, error) {
+			began = true
+			return b.read(offerID), nil
+		})
+		select {
+		case r := <-read:
+			if got := r.Val.(*books); began || got.began.After(after) {
+				return got, got.err
+			}
+		case <-ctx.Done():
+			return nil, models.ErrLedgerUnavailable
+		}
+	}
+}
+
+// read asks the ledger, and keeps the answer. It goes on when its requester hangs up, for others may wait for it, too; the source has
+// a deadline of its own.
+func (b *balances) read(offerID string) *books {
+	got := b.ask(context.Background(), offerID)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.last == nil {
+		b.last = map[string]*books{}
+	}
+	maps.DeleteFunc(b.last, func(_ string, old *books) bool { return got.began.Sub(old.began) > balanceFor })
+	b.last[offerID] = got
+	return got
+}
+
+func (b *balances) ask(ctx context.Context, offerID string) *books {
+	got := &books{began: b.now()}
+	got.balance, got.err = b.source.Balance(ctx, offerID)
+	got.release = got.balance.NextHoldEnds
+	if got.err != nil || got.balance.Outstanding == 0 {
+		return got
+	}
+	leases, err := b.source.ActiveLeases(ctx, offerID)
 	if err != nil {
-		return // it is only known less well
+		return got // without them the balance is still right
 	}
 	leases = slices.DeleteFunc(leases, func(l models.ListedLease) bool { return l.Outstanding() == 0 })
 	for _, l := range leases {
-		if at := l.ExpiresAt; s.release == nil || at < *s.release {
-			s.release = &at
+		if at := l.ExpiresAt; got.release == nil || at < *got.release {
+			got.release = &at
 		}
 	}
-	s.holders = holders(leases)
+	got.holders = holders(leases)
+	return got
+}
+
+func (b *balances) latest(offerID string) *books {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last[offerID]
 }
 
 // holders adds leases up by their owners, most units first.
@@ -72,36 +116,4 @@ func holders(leases []models.ListedLease) []models.Holder {
 	return slices.SortedFunc(maps.Values(byNode), func(a, b models.Holder) int {
 		return cmp.Or(cmp.Compare(b.Units, a.Units), bytes.Compare(a.NodeID[:], b.NodeID[:]))
 	})
-}
-
-// get gives a balance whose reading began after an instant, or begins now, with who has what is outstanding, and when units may come back.
-func (b *balances) get(ctx context.Context, offerID string, after time.Time) (*sharedBalance, error) {
-	b.mu.Lock()
-	now := b.now()
-	s, ok := b.last[offerID]
-	if !ok || !s.at.After(after) {
-		b.forget(now)
-		s = &sharedBalance{at: now, done: make(chan struct{})}
-		b.last[offerID] = s
-		b.reads.Go(func() { b.read(s, offerID) })
-	}
-	b.mu.Unlock()
-	select {
-	case <-s.done:
-		return s, s.err
-	case <-ctx.Done():
-		return nil, models.ErrLedgerUnavailable
-	}
-}
-
-// forget drops what is too old to be used. mu is held.
-func (b *balances) forget(now time.Time) {
-	for id, s := range b.last {
-		if now.Sub(s.at) > balanceFor {
-			delete(b.last, id)
-		}
-	}
-	if b.last == nil {
-		b.last = map[string]*sharedBalance{}
-	}
 }

@@ -2,7 +2,10 @@ package allocator
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tranche/models"
@@ -36,4 +39,62 @@ func TestABalanceOfTheSameInstantIsNotFresh(t *testing.T) {
 			t.Errorf("after %s: read %d (%v), want %d", c.after.Sub(now), s.balance.Budget, err, c.want)
 		}
 	}
+}
+
+// Books that were asked for earlier may have been read earlier: a request that needs fresh ones waits for those, and reads once more.
+func TestAFreshBalanceIsNotOneThatIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &slowBooks{takes: time.Second}
+		b := &balances{source: source, now: time.Now}
+		get := func(after time.Time) int64 {
+			got, err := b.get(t.Context(), "o", after)
+			if err != nil {
+				t.Error(err)
+				return 0
+			}
+			return got.balance.Budget
+		}
+		var readers sync.WaitGroup
+		readers.Go(func() {
+			if read := get(time.Now()); read != 1 {
+				t.Errorf("the first request has read %d", read)
+			}
+		})
+		synctest.Wait()
+		time.Sleep(time.Millisecond)
+		asked := time.Now()
+		for range 10 {
+			readers.Go(func() {
+				if read := get(asked); read != 2 {
+					t.Errorf("a request during the first read has read %d", read)
+				}
+			})
+			readers.Go(func() {
+				if read := get(asked.Add(-balanceFor)); read != 1 {
+					t.Errorf("a request that may use the first read has read %d", read)
+				}
+			})
+		}
+		readers.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := b.get(ctx, "o", time.Now()); !errors.Is(err, models.ErrLedgerUnavailable) {
+			t.Errorf("a request whose time is over: %v", err)
+		}
+		if read := get(time.Now().Add(-balanceFor)); read != 3 { // its requester has gone, and it goes on
+			t.Errorf("read %d", read)
+		}
+	})
+}
+
+// slowBooks takes its time for a balance, which says how many were read before.
+type slowBooks struct {
+	changing
+	takes time.Duration
+}
+
+func (s *slowBooks) Balance(ctx context.Context, offerID string) (models.Balance, error) {
+	books, err := s.changing.Balance(ctx, offerID)
+	time.Sleep(s.takes)
+	return books, err
 }

@@ -104,7 +104,6 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	loops.Go(func() { offers.Run(ctx, keeper.InTail) })
 	return n, func() {
 		desk.Wait()
-		n.Wait()
 		if left := keeper.Drain(ctx); left != 0 {
 			t.Errorf("%d leases left", left)
 		}

@@ -160,7 +160,6 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 				t.Errorf("%d leases left", left)
 			}
 			cancel()
-			n.Wait()
 			n.settler.Stop(t.Context())
 		}
 		cancel()

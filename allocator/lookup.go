@@ -19,7 +19,6 @@ type Histories interface {
 // A look-up always begins after it was asked for, so it sees everything that was committed by then.
 type lookups struct {
 	source Histories
-	reads  sync.WaitGroup
 
 	mu     sync.Mutex
 	offers map[string]*lookupQueue
@@ -78,7 +77,7 @@ func (l *lookups) ask(offerID string, p *pendingLookup) bool {
 		}
 		q = &lookupQueue{}
 		l.offers[offerID] = q
-		l.reads.Go(func() { l.read(offerID, q) })
+		go l.read(offerID, q)
 	}
 	if len(q.waiting) >= maxLookupsWaiting {
 		return false
