@@ -164,6 +164,7 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 		}
 		cancel()
 		loops.Wait()
+		time.Sleep(10 * time.Second) // reads go on without their requesters
 		if b := f.balance(); b.Outstanding != 0 && !f.stranded || b.Allocated-b.Outstanding != b.NetSpent() || b.Allocated > b.Budget && !f.overspent {
 			t.Errorf("after the drain: %+v", b)
 		}
