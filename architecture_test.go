@@ -29,7 +29,7 @@ var house = map[string]room{
 	"refund":    {[]string{"lease", "internal/run", "models"}, "a refund pool is a lease"},
 	"lease":     {[]string{"internal/run", "models"}, "spends from memory; knows no SQL and no HTTP"},
 
-	"internal/settle":    {[]string{"lease", "internal/run", "internal/slab", "models"}, "books what was spent on the lease that it was spent from"},
+	"internal/settle":    {[]string{"lease", "internal/run", "models"}, "books what was spent on the lease that it was spent from"},
 	"internal/store":     {[]string{"internal/ledger", "migrations", "models"}, "all SQL"},
 	"internal/catalogue": {[]string{"internal/run", "models"}, "what a node knows of the offers; knows nobody who asks"},
 	"internal/ledger":    {[]string{"models"}, "the rules of the books, pure"},
@@ -38,7 +38,6 @@ var house = map[string]room{
 	"internal/plan":      {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
 	"internal/run":       {nil, "what loops share"},
 	"internal/sysmon":    {nil, "makes the Go runtime cheaper to run, and knows nothing else"},
-	"internal/slab":      {nil, "values that are allocated many at a time"},
 	"internal/jsonout":   {[]string{"models"}, "JSON that is written without reflection"},
 	"migrations":         {nil, "the tables"},
 	"models":             {nil, "the vocabulary"},

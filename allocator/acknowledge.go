@@ -33,9 +33,10 @@ func (a *Allocator) acknowledge(ctx context.Context, block *lease.Block, offer *
 		}
 		return Redeemed{}, err
 	}
-	a.memory.acknowledge(&e, block, counted)
-	a.settler.Book(block, offer, &e, acknowledged{a, &e, seq})
-	return journaled(&e), nil
+	owed := &lease.Posting{Block: block, Offer: offer, Entry: e}
+	a.memory.acknowledge(&owed.Entry, block, counted)
+	a.settler.Book(owed, acknowledged{a, &owed.Entry, seq})
+	return journaled(&owed.Entry), nil
 }
 
 // record writes an entry into the journal.

@@ -17,9 +17,9 @@ type Blocks interface {
 
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
-	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
-	SettleCart(ctx context.Context, cart models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error)
-	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester)
+	Settle(ctx context.Context, posting lease.Posting, decided func()) (models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error)
+	Book(posting *lease.Posting, requester models.Requester)
 }
 
 // Desk books refunds and what ends a hold; see refund.Desk.

@@ -116,9 +116,9 @@ func (a *Allocator) buy(ctx context.Context, f flying, c *cart) ([]models.Verdic
 }
 
 // spendAll takes the units of all items, or of none: then the error is a models.CartError.
-func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.CartItem, error) {
-	items := make([]lease.CartItem, len(c.entries))
-	var spent []lease.CartItem
+func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.Posting, error) {
+	items := make([]lease.Posting, len(c.entries))
+	var spent []lease.Posting
 	var err error
 	for _, i := range c.order {
 		e := c.entries[i]
@@ -127,7 +127,7 @@ func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.CartItem, er
 			err = &models.CartError{OfferID: e.OfferID, Err: err}
 			break
 		}
-		items[i] = lease.CartItem{Block: block, Offer: c.offers[i], Entry: e}
+		items[i] = lease.Posting{Block: block, Offer: c.offers[i], Entry: e}
 		spent = append(spent, items[i])
 	}
 	if err == nil {
@@ -155,7 +155,7 @@ func (a *Allocator) spendItem(ctx context.Context, e *models.Entry) (*models.Off
 	return offer, block, err
 }
 
-func (a *Allocator) agreeToAll(items []lease.CartItem) error {
+func (a *Allocator) agreeToAll(items []lease.Posting) error {
 	for _, it := range items {
 		if err := a.agree(it.Offer, it.Block); err != nil {
 			return &models.CartError{OfferID: it.Offer.ID, Err: err}

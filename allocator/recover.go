@@ -24,7 +24,7 @@ type Estate interface {
 // Resumer books entries on leases that an earlier process held; see settle.Settler.
 type Resumer interface {
 	Resume(block *lease.Block, lastBatch int64)
-	Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester)
+	Book(posting *lease.Posting, requester models.Requester)
 }
 
 // recoverAtOnce is how many entries are on their way at the same time.
@@ -95,7 +95,7 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 	}
 	r.booked = seq
 	r.count++
-	r.settler.Book(on.block, on.offer, &e, recovered{r, seq})
+	r.settler.Book(&lease.Posting{Block: on.block, Offer: on.offer, Entry: e}, recovered{r, seq})
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (a *Allocator) spend(ctx context.Context, f *flight, offer *models.Offer, e
 		return a.acknowledge(ctx, block, offer, e, false)
 	}
 	f.hold()
-	verdict, err := a.settler.Settle(ctx, block, offer, e, f.done)
+	verdict, err := a.settler.Settle(ctx, lease.Posting{Block: block, Offer: offer, Entry: e}, f.done)
 	if err != nil {
 		return Redeemed{}, err
 	}

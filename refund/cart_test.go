@@ -21,7 +21,7 @@ func (b *bench) twoOffers(key string, units int64) (models.Cart, []*models.Offer
 	}
 	c := models.Cart{ID: models.CartIDOf(key), IdempotencyKey: key, OfferIDs: models.OfferIDs{"o", "p"}}
 	offers := []*models.Offer{b.offer, &second}
-	var items []lease.CartItem
+	var items []lease.Posting
 	for i, e := range b.entries(c, models.KindHold) {
 		block, err := b.keeper.Spend(b.t.Context(), offers[i], units, time.Now())
 		if err != nil {
@@ -29,7 +29,7 @@ func (b *bench) twoOffers(key string, units int64) (models.Cart, []*models.Offer
 		}
 		ends := e.CreatedAt.Add(time.Hour)
 		e.UserID, e.IdempotencyKey, e.Units, e.HoldExpiresAt, e.CartID = "u", key, units, &ends, &c.ID
-		items = append(items, lease.CartItem{Block: block, Offer: offers[i], Entry: e})
+		items = append(items, lease.Posting{Block: block, Offer: offers[i], Entry: e})
 	}
 	if _, err := b.settler.SettleCart(b.t.Context(), c, items, nil); err != nil {
 		b.t.Fatal(err)

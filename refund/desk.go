@@ -26,8 +26,8 @@ type Keeper interface {
 
 // Settler books entries on a lease; see settle.Settler.
 type Settler interface {
-	Settle(ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func()) (models.Verdict, error)
-	SettleCart(ctx context.Context, cart models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error)
+	Settle(ctx context.Context, posting lease.Posting, decided func()) (models.Verdict, error)
+	SettleCart(ctx context.Context, cart models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error)
 }
 
 // Desk books what gives units back. It is safe for concurrent use.
@@ -73,7 +73,7 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 			return models.Verdict{}, err
 		}
 		offer = d.newest(offer) // a pool brings the offer as it was when the pool was there
-		verdict, err := d.settler.Settle(ctx, pool, offer, entry, nil)
+		verdict, err := d.settler.Settle(ctx, lease.Posting{Block: pool, Offer: offer, Entry: entry}, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
@@ -87,14 +87,14 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 //
 // A *models.CartError is a refusal of the whole, for what Book refuses an entry for. All else is as for Book.
 func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.Offer, entries []models.Entry) ([]models.Verdict, error) {
-	items := make([]lease.CartItem, len(entries))
+	items := make([]lease.Posting, len(entries))
 	for {
 		for i, offer := range offers {
 			pool, err := d.pool(ctx, offer)
 			if err != nil {
 				return nil, err
 			}
-			items[i] = lease.CartItem{Block: pool, Entry: entries[i]}
+			items[i] = lease.Posting{Block: pool, Entry: entries[i]}
 		}
 		for i, offer := range offers {
 			items[i].Offer = d.newest(offer) // see Book; and the last pool may have taken a while

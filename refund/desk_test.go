@@ -113,7 +113,7 @@ func (b *bench) take(key string, units int64, holdFor time.Duration) {
 		ends := e.CreatedAt.Add(holdFor)
 		e.Kind, e.HoldExpiresAt = models.KindHold, &ends
 	}
-	if _, err := b.settler.Settle(b.t.Context(), block, b.offer, e, nil); err != nil {
+	if _, err := b.settler.Settle(b.t.Context(), lease.Posting{Block: block, Offer: b.offer, Entry: e}, nil); err != nil {
 		b.t.Fatal(err)
 	}
 }

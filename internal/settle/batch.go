@@ -125,7 +125,7 @@ func (q *queue) attempt(ctx context.Context, b *batch) ([]models.Verdict, error)
 	now := q.settler.now()
 	wanted := make([]models.Wanted, len(b.items))
 	for i, it := range b.items {
-		wanted[i] = models.Wanted{Entry: *it.entry, CheckOnly: it.late(now), Acknowledged: it.acknowledged}
+		wanted[i] = models.Wanted{Entry: it.Entry, CheckOnly: it.late(now), Acknowledged: it.acknowledged}
 	}
 	verdicts, err := q.settler.ledger.Settle(ctx, models.Batch{
 		Offer: b.offer, LeaseID: q.block.LeaseID, Number: q.settled + 1, Wanted: wanted,
@@ -155,10 +155,9 @@ func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 		if errors.Is(v.Err, models.ErrLeaseClosed) || v.Err == nil && v.Entry.Late {
 			q.block.Seal()
 		}
-		it.resolve(q.block, v)
+		it.resolve(v)
 		if it.acknowledged {
 			q.settler.owed.Add(-1)
-			it.entry, it.requester = nil, nil // they need not stay as long as what was allocated with it
 		}
 	}
 	q.requeue(append(again, owed...))
@@ -172,7 +171,7 @@ func (q *queue) refuse(items []*item, err error) (well bool) {
 		if it.acknowledged {
 			owed = append(owed, it)
 		} else {
-			it.resolve(q.block, models.Verdict{Err: err})
+			it.resolve(models.Verdict{Err: err})
 		}
 	}
 	if len(owed) > 0 {

@@ -15,7 +15,7 @@ const maxCartsWaiting = 1024
 // cart is a transaction over several leases, with its requester.
 type cart struct {
 	models.Cart
-	items    []lease.CartItem
+	items    []lease.Posting
 	deadline time.Time // zero: none
 	decided  func()
 
@@ -29,7 +29,7 @@ type cart struct {
 //
 // A *models.CartError is a refusal of the whole; ErrLeaseClosed is one, and then that lease's block is sealed. All else is as for Settle:
 // errors, deadlines, and decided, which may be nil.
-func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.CartItem, decided func()) ([]models.Verdict, error) {
+func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error) {
 	c := &cart{Cart: of, items: items, decided: decided, ended: make(chan struct{})}
 	c.deadline, _ = ctx.Deadline()
 	if err := s.admit(ctx); err != nil {
@@ -119,15 +119,15 @@ func (s *Settler) attemptCart(ctx context.Context, c *cart) ([]models.Verdict, e
 // end gives the units of all items their place, and tells the requester.
 func (c *cart) end(verdicts []models.Verdict, err error) {
 	refused, _ := errors.AsType[*models.CartError](err)
-	for i, it := range c.items {
-		v := models.Verdict{Err: err}
+	for i := range c.items {
+		it, v := &c.items[i], models.Verdict{Err: err}
 		if err == nil {
 			v = verdicts[i]
 		}
 		if refused != nil && refused.OfferID == it.Offer.ID && errors.Is(err, models.ErrLeaseClosed) {
 			it.Block.Seal()
 		}
-		account(it.Block, &it.Entry, &v)
+		account(it, &v)
 	}
 	if c.decided != nil {
 		c.decided()

@@ -43,17 +43,17 @@ func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *cartBe
 }
 
 // items spends a unit of each offer for a cart.
-func (b *cartBench) items(key string) (models.Cart, []lease.CartItem) {
+func (b *cartBench) items(key string) (models.Cart, []lease.Posting) {
 	b.t.Helper()
 	c := models.Cart{ID: models.CartIDOf(key), IdempotencyKey: key, OfferIDs: models.OfferIDs{"o", "p"}}
-	items := make([]lease.CartItem, len(b.offers))
+	items := make([]lease.Posting, len(b.offers))
 	for i, o := range b.offers {
 		if !b.blocks[i].Spend(1, time.Now()) {
 			b.t.Fatalf("the block of %s is empty", o.ID)
 		}
 		e := redeem(key)
 		e.OfferID, e.Redemption, e.CartID = o.ID, models.RedemptionIDOf(o.ID, key).Hash, &c.ID
-		items[i] = lease.CartItem{Block: b.blocks[i], Offer: o, Entry: e}
+		items[i] = lease.Posting{Block: b.blocks[i], Offer: o, Entry: e}
 	}
 	return c, items
 }
@@ -100,7 +100,7 @@ func TestARefusedCartGivesAllItsUnitsBack(t *testing.T) {
 		other := redeem("k")
 		other.OfferID, other.Redemption = "p", models.RedemptionIDOf("p", "k").Hash
 		b.blocks[1].Spend(1, time.Now())
-		if _, err := b.settler.Settle(t.Context(), b.blocks[1], b.offers[1], other, nil); err != nil {
+		if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.blocks[1], Offer: b.offers[1], Entry: other}, nil); err != nil {
 			t.Fatal(err)
 		}
 		_, err := b.buy("k", time.Second, nil)

@@ -20,7 +20,7 @@ func (b *bench) redeemWith(key string, timeout time.Duration, decided func()) (m
 	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)
 	defer cancel()
 	b.block.Spend(1, time.Now())
-	return b.settler.Settle(ctx, b.block, b.offer, redeem(key), decided)
+	return b.settler.Settle(ctx, lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem(key)}, decided)
 }
 
 // attempts is how many were made, the one under way included.
@@ -177,7 +177,7 @@ func TestWhatWasAcknowledgedIsAskedForWithPauses(t *testing.T) {
 				arrange(b)
 				var booked atomic.Int64
 				b.block.Spend(1, time.Now())
-				b.settler.Book(b.block, b.offer, new(redeem("a")), hearing(func(v models.Verdict) {
+				b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem("a")}, hearing(func(v models.Verdict) {
 					booked.Add(1)
 					if v.Err != nil {
 						t.Error(v.Err)
@@ -207,7 +207,7 @@ func TestARequestIsNotHeldUpByWhatWasAcknowledged(t *testing.T) {
 	inBubble(t, 10, func(t *testing.T, b *bench) {
 		b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
 		b.block.Spend(1, time.Now())
-		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), hearing(func(models.Verdict) {}))
+		b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem("acknowledged")}, hearing(func(models.Verdict) {}))
 		time.Sleep(10 * time.Second)
 		start := time.Now()
 		if _, err := b.redeem("a", 5*time.Second); !errors.Is(err, models.ErrLedgerUnavailable) || time.Since(start) > 2*time.Second {
@@ -235,7 +235,7 @@ func TestTheOfferOfABatchIsTheNewestKnown(t *testing.T) {
 			offer.Version = version
 			wg.Go(func() {
 				b.block.Spend(1, time.Now())
-				if _, err := b.settler.Settle(t.Context(), b.block, &offer, redeem(fmt.Sprint(i)), nil); err != nil {
+				if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.block, Offer: &offer, Entry: redeem(fmt.Sprint(i))}, nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -260,7 +260,7 @@ func TestWhoHasGoneTakesNoRoomInABatch(t *testing.T) {
 				b.block.Spend(1, time.Now())
 				e := redeem(fmt.Sprint(i))
 				e.Metadata = &text
-				_, _ = b.settler.Settle(ctx, b.block, b.offer, e, nil)
+				_, _ = b.settler.Settle(ctx, lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, nil)
 			})
 			synctest.Wait()
 		}
@@ -294,7 +294,7 @@ func TestAForfeitedRefundFillsNoPool(t *testing.T) {
 		refund := models.Entry{
 			OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", "a").Hash, Kind: models.KindRefund, IdempotencyKey: "r",
 		}
-		v, err := b.settler.Settle(t.Context(), pool, b.offer, refund, nil)
+		v, err := b.settler.Settle(t.Context(), lease.Posting{Block: pool, Offer: b.offer, Entry: refund}, nil)
 		if err != nil || v.Entry.Units != 1 || pool.Left() != 0 {
 			t.Errorf("%+v %v: the pool has %d", v.Entry, err, pool.Left())
 		}

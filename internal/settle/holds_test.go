@@ -38,7 +38,7 @@ func (b *bench) hold(key string, units int64) {
 	if !b.block.Spend(units, time.Now()) {
 		b.t.Fatal("the block is empty")
 	}
-	if _, err := b.settler.Settle(b.t.Context(), b.block, b.offer, hold(key, units), nil); err != nil {
+	if _, err := b.settler.Settle(b.t.Context(), lease.Posting{Block: b.block, Offer: b.offer, Entry: hold(key, units)}, nil); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -60,14 +60,14 @@ func TestWhatAHoldGivesBackFillsThePoolOnce(t *testing.T) {
 					}
 					return nil
 				}
-				if v, err := b.settler.Settle(t.Context(), pool, b.offer, end("a", kind, units), nil); err != nil {
+				if v, err := b.settler.Settle(t.Context(), lease.Posting{Block: pool, Offer: b.offer, Entry: end("a", kind, units)}, nil); err != nil {
 					t.Error(kind, v, err)
 				}
 			}
 			if pool.Left() != want {
 				t.Errorf("%s: the pool has %d, want %d", kind, pool.Left(), want)
 			}
-			if _, err := b.settler.Settle(t.Context(), pool, b.offer, end("a", "cancel", 0), nil); kind != "cancel" && !errors.Is(err, models.ErrHoldResolved) {
+			if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: pool, Offer: b.offer, Entry: end("a", "cancel", 0)}, nil); kind != "cancel" && !errors.Is(err, models.ErrHoldResolved) {
 				t.Errorf("cancelled after %s: %v", kind, err)
 			}
 		})
@@ -83,7 +83,7 @@ func TestTheUnitsOfARefusedHoldGoBack(t *testing.T) {
 			if !b.block.Spend(2, time.Now()) {
 				t.Fatal("the block is empty")
 			}
-			v, err := b.settler.Settle(t.Context(), b.block, b.offer, e, nil)
+			v, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, nil)
 			if e.UserID == other.UserID && !errors.Is(err, models.ErrKeyReused) || e.UserID != other.UserID && !v.Replayed {
 				t.Error(v, err)
 			}

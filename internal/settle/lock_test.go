@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tranche/lease"
 	"tranche/models"
 )
 
@@ -76,7 +77,7 @@ func TestAStuckUserIsOnePartyWhereUsersAreLimited(t *testing.T) {
 			b.block.Spend(1, time.Now())
 			e := redeem(key)
 			e.UserID = user
-			_, err := b.settler.Settle(t.Context(), b.block, b.offer, e, nil)
+			_, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, nil)
 			return err
 		}
 		var wg sync.WaitGroup
@@ -167,7 +168,7 @@ func TestWhatWasAcknowledgedOutlastsALock(t *testing.T) {
 		var booked atomic.Int64
 		for i := range 20 {
 			b.block.Spend(1, time.Now())
-			b.settler.Book(b.block, b.offer, new(redeem(fmt.Sprint(i))), hearing(func(v models.Verdict) {
+			b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem(fmt.Sprint(i))}, hearing(func(v models.Verdict) {
 				booked.Add(1)
 				if v.Err != nil {
 					t.Error(i, v.Err)

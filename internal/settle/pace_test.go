@@ -23,7 +23,7 @@ func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time
 			b.t.Error("the block is empty")
 			return
 		}
-		b.settler.Book(block, b.offer, new(redeem(fmt.Sprint(name, i))), hearing(func(v models.Verdict) {
+		b.settler.Book(&lease.Posting{Block: block, Offer: b.offer, Entry: redeem(fmt.Sprint(name, i))}, hearing(func(v models.Verdict) {
 			if v.Err != nil {
 				b.t.Error(v.Err)
 			}
@@ -49,7 +49,7 @@ func (b *bench) bookHold(key string) {
 	e := redeem(key)
 	ends := models.MicrosOf(time.Now().Add(time.Hour))
 	e.Kind, e.HoldExpiresAt = models.KindHold, &ends
-	b.settler.Book(b.block, b.offer, &e, hearing(func(models.Verdict) {}))
+	b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, hearing(func(models.Verdict) {}))
 }
 
 // booked is how many entries the ledger has.

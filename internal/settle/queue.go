@@ -47,27 +47,27 @@ func newQueue(s *Settler, block *lease.Block, settled int64) *queue {
 func newBackoff() run.Backoff { return run.Backoff{Min: 20 * time.Millisecond, Max: time.Second} }
 
 // add appends an item unless the queue is full.
-func (q *queue) add(offer *models.Offer, it *item) error {
+func (q *queue) add(it *item) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.waiting+len(q.apart) >= maxQueued:
 		return models.ErrOverloaded
-	case spent(it.entry) == 0 && q.block.Sealed(): // what gives units back must not find its pool closed; there will be another
+	case spent(&it.Entry) == 0 && q.block.Sealed(): // what gives units back must not find its pool closed; there will be another
 		return models.ErrLeaseClosed
 	}
-	return q.push(offer, it)
+	return q.push(it)
 }
 
 // append adds an item that is not refused.
-func (q *queue) append(offer *models.Offer, it *item) {
+func (q *queue) append(it *item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	_ = q.push(offer, it) // while the Settler stops, the journal keeps it
+	_ = q.push(it) // while the Settler stops, the journal keeps it
 }
 
 // push adds an item and sees to it that the queue runs. mu is held.
-func (q *queue) push(offer *models.Offer, it *item) error {
+func (q *queue) push(it *item) error {
 	if !q.running {
 		if !q.settler.start() {
 			return models.ErrDraining
@@ -75,8 +75,8 @@ func (q *queue) push(offer *models.Offer, it *item) error {
 		q.running = true
 		go q.run()
 	}
-	if q.offer == nil || q.offer.Version <= offer.Version {
-		q.offer = offer
+	if q.offer == nil || q.offer.Version <= it.Offer.Version {
+		q.offer = it.Offer
 	}
 	if it.isWanted() {
 		q.wanted = append(q.wanted, it)
@@ -116,7 +116,7 @@ func (q *queue) end() {
 	q.mu.Unlock()
 	for _, it := range left {
 		if !it.acknowledged && it.state.CompareAndSwap(queued, withdrawn) {
-			it.resolve(q.block, models.Verdict{Err: models.ErrDraining})
+			it.resolve(models.Verdict{Err: models.ErrDraining})
 		}
 	}
 }
@@ -125,7 +125,7 @@ func (q *queue) end() {
 func (q *queue) take() *batch {
 	b := q.claim()
 	for _, it := range b.late {
-		it.resolve(q.block, models.Verdict{Err: models.ErrLedgerUnavailable})
+		it.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
 	}
 	if len(b.items) == 0 {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tranche/lease"
 	"tranche/models"
 )
 
@@ -11,7 +12,7 @@ import (
 func TestABatchLeavesTheBacklogWhereItIs(t *testing.T) {
 	backlog := make([]*item, 3*maxBatchEntries)
 	for i := range backlog {
-		backlog[i] = &item{entry: &models.Entry{}, acknowledged: true}
+		backlog[i] = &item{Posting: &lease.Posting{}, acknowledged: true}
 	}
 	q := &queue{settler: &Settler{now: time.Now}, offer: &models.Offer{}, items: backlog, running: true}
 	b := q.claim()

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
-	"tranche/internal/slab"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -28,9 +27,8 @@ type Settler struct {
 	logger  zerolog.Logger
 	metrics *metrics
 
-	owed  atomic.Int64    // entries that were acknowledged and are not booked
-	items slab.Slab[item] // theirs: in a burst there are hundreds of thousands
-	burst burst           // of those that come
+	owed  atomic.Int64 // entries that were acknowledged and are not booked
+	burst burst        // of those that come
 
 	bookings     turns // of batches that nobody waits for, and of those that run once more
 	backlogs     turns
@@ -87,7 +85,7 @@ func (s *Settler) start() bool {
 	return !s.stopping
 }
 
-// Settle books one wanted entry on block's lease and waits for the verdict; for a redeem or hold entry, the block owes its units.
+// Settle books one wanted entry and waits for the verdict; for a redeem or hold entry, the block owes its units.
 //
 // The error is nil, a verdict's (see models.Verdict), or says that there is none: models.ErrLeaseClosed (try another lease),
 // ErrLedgerUnavailable, ErrBusy, ErrOverloaded or ErrDraining (nothing was booked), or ErrOutcomeUnknown. When ctx ends, the answer
@@ -95,14 +93,12 @@ func (s *Settler) start() bool {
 //
 // decided, unless it is nil, is called once, as soon as nothing of the entry is on its way any more: before Settle returns, or after
 // an ErrOutcomeUnknown when its batch comes to an end, or the Settler stops. It is called from any goroutine, and must not wait.
-func (s *Settler) Settle(
-	ctx context.Context, block *lease.Block, offer *models.Offer, entry models.Entry, decided func(),
-) (models.Verdict, error) {
+func (s *Settler) Settle(ctx context.Context, posting lease.Posting, decided func()) (models.Verdict, error) {
 	waits := waiter{decided, make(chan models.Verdict, 1)} // buffered: whoever decides never waits
-	it := &item{entry: &entry, requester: waits}
+	it := &item{Posting: &posting, requester: waits}
 	it.deadline, _ = ctx.Deadline()
-	if err := s.queue(block).add(offer, it); err != nil {
-		it.resolve(block, models.Verdict{Err: err})
+	if err := s.queue(posting.Block).add(it); err != nil {
+		it.resolve(models.Verdict{Err: err})
 		return models.Verdict{}, err
 	}
 	select {
@@ -111,7 +107,7 @@ func (s *Settler) Settle(
 	case <-ctx.Done():
 	}
 	if it.state.CompareAndSwap(queued, withdrawn) { // give its units back now: the queue may be busy for a while
-		it.resolve(block, models.Verdict{Err: models.ErrLedgerUnavailable})
+		it.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
 	}
 	select {
 	case v := <-waits.verdict: // perhaps it came at the same moment
@@ -138,13 +134,11 @@ func (w waiter) Decided(v models.Verdict) {
 // Book books a redeem or hold entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
 // closed, when the entry becomes a late one. The requester, which has had its answer, hears the verdict; not when the Settler stops first.
 //
-// The entry must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
-func (s *Settler) Book(block *lease.Block, offer *models.Offer, entry *models.Entry, requester models.Requester) {
+// The posting must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
+func (s *Settler) Book(posting *lease.Posting, requester models.Requester) {
 	s.owed.Add(1)
 	s.burst.arrived.Add(1)
-	it := s.items.New()
-	it.entry, it.acknowledged, it.requester = entry, true, requester
-	s.queue(block).append(offer, it)
+	s.queue(posting.Block).append(&item{Posting: posting, acknowledged: true, requester: requester})
 }
 
 // Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.

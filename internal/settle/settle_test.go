@@ -144,7 +144,7 @@ func (b *bench) redeem(key string, timeout time.Duration) (models.Verdict, error
 		b.t.Error("the block is empty")
 		return models.Verdict{}, lease.ErrShort
 	}
-	return b.settler.Settle(ctx, b.block, b.offer, redeem(key), nil)
+	return b.settler.Settle(ctx, lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem(key)}, nil)
 }
 
 // check holds the ledger against what was acknowledged and against the block.
@@ -204,7 +204,7 @@ func TestABatchIsCappedInBytes(t *testing.T) {
 				b.block.Spend(1, time.Now())
 				e := redeem(fmt.Sprint(i))
 				e.Metadata = &text
-				if _, err := b.settler.Settle(t.Context(), b.block, b.offer, e, nil); err != nil {
+				if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -371,7 +371,7 @@ func TestARefundFillsItsPoolOnce(t *testing.T) {
 			OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", "a").Hash, Kind: models.KindRefund, IdempotencyKey: "r",
 		}
 		for range 2 {
-			v, err := b.settler.Settle(t.Context(), pool, b.offer, refund, nil)
+			v, err := b.settler.Settle(t.Context(), lease.Posting{Block: pool, Offer: b.offer, Entry: refund}, nil)
 			if err != nil || v.Entry.Units != 1 {
 				t.Error(v, err)
 			}
@@ -381,7 +381,7 @@ func TestARefundFillsItsPoolOnce(t *testing.T) {
 			t.Errorf("the pool has %d", pool.Left())
 		}
 		pool.Seal()
-		if _, err := b.settler.Settle(t.Context(), pool, b.offer, refund, nil); !errors.Is(err, models.ErrLeaseClosed) {
+		if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: pool, Offer: b.offer, Entry: refund}, nil); !errors.Is(err, models.ErrLeaseClosed) {
 			t.Errorf("into a sealed pool: %v", err)
 		}
 	})

@@ -55,7 +55,7 @@ func TestStopGivesUpInTheEnd(t *testing.T) {
 			synctest.Wait()
 		}
 		b.block.Spend(1, time.Now())
-		b.settler.Book(b.block, b.offer, new(redeem("acknowledged")), hearing(func(models.Verdict) { t.Error("it was not booked") }))
+		b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem("acknowledged")}, hearing(func(models.Verdict) { t.Error("it was not booked") }))
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		start := time.Now()
@@ -111,7 +111,7 @@ func TestStopAgainstSubmissions(t *testing.T) {
 				now := time.Now()
 				block := lease.NewBlock(&models.Lease{ID: models.NewID(), Granted: 1, TTLSeconds: 60}, now.Add(time.Minute))
 				block.Spend(1, now)
-				if _, err := s.Settle(t.Context(), block, &models.Offer{}, redeem("a"), nil); err == nil {
+				if _, err := s.Settle(t.Context(), lease.Posting{Block: block, Offer: &models.Offer{}, Entry: redeem("a")}, nil); err == nil {
 					t.Error("settled by a database that never answers")
 				}
 				if block.Pending() != 0 {
