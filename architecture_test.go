@@ -43,7 +43,7 @@ var house = map[string]room{
 	"models":             {nil, "the vocabulary"},
 
 	"internal/storetest":  {[]string{"internal/ledger", "models"}, "tests only: what every store must do, and the one fake"},
-	"loadtest/floor":      {[]string{"internal/journal", "internal/sysmon"}, "measuring only: what Gin alone costs, and Gin with a journal, in a program of its own"},
+	"loadtest/floor":      {[]string{"internal/journal"}, "measuring only: what Gin alone costs, and Gin with a journal, in a program of its own"},
 	"loadtest/fleet":      {[]string{"server/node"}, "measuring only: many nodes in one process, as many as a database is to be asked by"},
 	"server/systemtest":   {nil, "tests only: real processes on a real database, told apart from the code by being outside of it"},
 	"internal/faultproxy": {nil, "tests only: a database that is away, slow, or cut off in COMMIT"},

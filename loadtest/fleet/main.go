@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -52,8 +51,6 @@ func main() {
 
 // run serves until ctx ends, or a node does.
 func (f *fleet) run(ctx context.Context) error {
-	ballast := make([]byte, node.Ballast) // one for the process, as one node alone has
-	defer runtime.KeepAlive(ballast)
 	nodes, err := f.assemble()
 	if err != nil {
 		return err

@@ -22,7 +22,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/internal/journal"
-	"tranche/internal/sysmon"
 )
 
 type request struct {
@@ -63,9 +62,6 @@ func main() {
 	flag.Parse()
 	var f floor
 	if *dir != "" {
-		if err := sysmon.Calm(); err != nil { // as a node does; without a journal it makes no difference
-			log.Print(err)
-		}
 		var err error
 		f.journal, err = journal.Open(journal.Config{Dir: *dir, Now: time.Now, Logger: zerolog.Nop()})
 		if err != nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
 
-	"tranche/internal/sysmon"
 	"tranche/loadtest/rivals/contract"
 	"tranche/loadtest/rivals/rival"
 )
@@ -33,9 +32,6 @@ type settings struct {
 }
 
 func main() {
-	if err := sysmon.Calm(); err != nil { // as a node does: what makes Go itself cheaper is for all who are compared
-		log.Println("rivals:", err)
-	}
 	var s settings
 	kong.Parse(&s, kong.Name("rivals"), kong.Description("Serves one of the usual ways to keep a promotion's budget."))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
