@@ -38,29 +38,42 @@ type Ledger interface {
 	Available() bool
 }
 
+// Config of an Allocator. It needs all of it.
+type Config struct {
+	NodeID  models.ID
+	Offers  *catalogue.Catalogue
+	Ledger  Ledger
+	Blocks  Blocks
+	Settler Settler
+	Desk    Desk
+	Journal Journal
+	Now     func() time.Time // with a monotonic reading
+}
+
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
 type Allocator struct {
 	nodeID  models.ID
 	offers  *catalogue.Catalogue
+	ledger  Ledger
 	blocks  Blocks
 	settler Settler
 	desk    Desk
 	journal Journal
-	ledger  Ledger
 	now     func() time.Time
 
-	flights  flights
+	inFlight inFlight
 	memory   memory
 	lookups  lookups
 	balances balances
 }
 
-// New makes an Allocator; now needs a monotonic reading.
-func New(nodeID models.ID, offers *catalogue.Catalogue, ledger Ledger, blocks Blocks, settler Settler, desk Desk, journal Journal, now func() time.Time) *Allocator {
+// New makes an Allocator.
+func New(cfg Config) *Allocator {
 	return &Allocator{
-		nodeID: nodeID, offers: offers, blocks: blocks, settler: settler, desk: desk, journal: journal, ledger: ledger, now: now,
-		lookups:  lookups{source: ledger},
-		balances: balances{source: ledger, now: now},
+		nodeID: cfg.NodeID, offers: cfg.Offers, ledger: cfg.Ledger, blocks: cfg.Blocks,
+		settler: cfg.Settler, desk: cfg.Desk, journal: cfg.Journal, now: cfg.Now,
+		lookups:  lookups{source: cfg.Ledger},
+		balances: balances{source: cfg.Ledger, now: cfg.Now},
 	}
 }
 

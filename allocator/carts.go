@@ -31,7 +31,7 @@ func (a *Allocator) RedeemCart(ctx context.Context, req CartRequest) (Carted, er
 	if err != nil {
 		return Carted{}, err
 	}
-	defer f.done()
+	defer f.leave()
 	if err := a.remembersOther(c); err != nil {
 		return Carted{}, err
 	}
@@ -76,11 +76,11 @@ func (a *Allocator) newCart(req *CartRequest) *cart {
 
 // beginCart starts the flights of all its redemptions, so that neither the same cart nor a redemption by itself that has its key is under
 // way on this node.
-func (a *Allocator) beginCart(ctx context.Context, c *cart) (all flying, err error) {
+func (a *Allocator) beginCart(ctx context.Context, c *cart) (all flights, err error) {
 	for _, i := range c.order {
-		f, err := a.flights.begin(ctx, c.entries[i].RedemptionID())
+		f, err := a.inFlight.await(ctx, c.entries[i].RedemptionID())
 		if err != nil {
-			all.done()
+			all.leave()
 			return nil, err
 		}
 		all = append(all, f)
@@ -100,16 +100,16 @@ func (a *Allocator) remembersOther(c *cart) error {
 }
 
 // buy takes the units of all items from blocks, and books them.
-func (a *Allocator) buy(ctx context.Context, f flying, c *cart) ([]models.Verdict, error) {
+func (a *Allocator) buy(ctx context.Context, f flights, c *cart) ([]models.Verdict, error) {
 	items, err := a.spendAll(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	f.hold()
-	verdicts, err := a.settler.SettleCart(ctx, c.Cart, items, f.done)
+	f.join()
+	verdicts, err := a.settler.SettleCart(ctx, c.Cart, items, f.leave)
 	for i, v := range verdicts {
 		if !v.Replayed && items[i].Offer.Mode.Outlives() {
-			a.remember(items[i].Offer, v.Entry)
+			a.memory.settle(v.Entry, items[i].Offer.LimitsUsers()) // for an outage
 		}
 	}
 	return verdicts, err
@@ -179,15 +179,14 @@ func (a *Allocator) refuseCart(ctx context.Context, c *cart, reason error) (Cart
 	redemptions := make([]models.Redemption, len(c.entries))
 	there := false
 	for i := range c.entries {
-		e := &c.entries[i]
-		history, r, found, err := a.lookups.find(ctx, e.RedemptionID())
+		r, found, err := a.lookups.request(ctx, &c.entries[i])
 		switch {
+		case found && err != nil:
+			return Carted{}, &models.CartError{OfferID: c.entries[i].OfferID, Err: err}
 		case err != nil:
 			return Carted{}, err
-		case found && !ledger.SameRequest(&history[0], e):
-			return Carted{}, &models.CartError{OfferID: e.OfferID, Err: models.ErrKeyReused}
 		case found:
-			redemptions[i], there = r, true
+			redemptions[i], there = r.Redemption, true
 		}
 	}
 	if !there {

@@ -98,7 +98,9 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	}
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, s)
 	desk := refund.NewDesk(id, s, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
-	n = allocator.New(id, offers, s, keeper, settler, desk, &testJournal{}, time.Now)
+	n = allocator.New(allocator.Config{
+		NodeID: id, Offers: offers, Ledger: s, Blocks: keeper, Settler: settler, Desk: desk, Journal: &testJournal{}, Now: time.Now,
+	})
 	keeper.Begin(epoch)
 	loops.Go(func() { keeper.Run(ctx) })
 	loops.Go(func() { offers.Run(ctx, keeper.InTail) })

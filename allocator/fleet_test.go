@@ -202,7 +202,9 @@ func (f *fleet) newNode() *testNode {
 	desk := refund.NewDesk(id, f.fake, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
 	sweeper := refund.NewSweeper(id, link, offers, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}
-	n := &testNode{allocator.New(id, offers, f.fake, keeper, settler, desk, journal, time.Now), id, keeper, settler, sweeper, offers, journal, link}
+	n := &testNode{allocator.New(allocator.Config{
+		NodeID: id, Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Now: time.Now,
+	}), id, keeper, settler, sweeper, offers, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

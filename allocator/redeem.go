@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"tranche/internal/ledger"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -17,30 +16,22 @@ import (
 // ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemRequest) (Redeemed, error) {
 	e := a.entry(models.RedemptionIDOf(offerID, req.Key), &req)
-	f := a.flights.start(e.RedemptionID())
-	if f == nil {
-		if r, known, err := a.remembered(ctx, &e); known { // an earlier request with this key has succeeded: no need to wait for the one under way
+	for {
+		f, other := a.inFlight.begin(e.RedemptionID())
+		if f != nil {
+			defer f.leave()
+		}
+		if r, known, err := a.remembered(ctx, &e); known {
 			return r, err
 		}
-		var err error
-		if f, err = a.flights.begin(ctx, e.RedemptionID()); err != nil {
-			return Redeemed{}, err
+		if f != nil {
+			return a.redeemNew(ctx, f, e)
 		}
-	}
-	defer f.done()
-	if r, known, err := a.remembered(ctx, &e); known {
-		return r, err
-	}
-	offer, err := a.offers.Offer(ctx, offerID)
-	if err != nil {
-		return Redeemed{}, err
-	}
-	e.OfferID = offer.ID // equal, but the request's is a part of its URL, which would stay in memory as long as the entry
-	switch {
-	case offer.Mode == models.ModeAvailable:
-		return a.redeemOrOutlast(ctx, f, offer, e)
-	default:
-		return a.redeem(ctx, f, offer, e)
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return Redeemed{}, models.ErrRequestInFlight
+		}
 	}
 }
 
@@ -58,137 +49,69 @@ func (a *Allocator) entry(id models.RedemptionID, req *RedeemRequest) models.Ent
 	return e
 }
 
-// patience is how long an offer in mode available waits for the ledger before it takes it for away.
-const patience = time.Second
-
-// redeemOrOutlast redeems as strict does, and while the database is away, as fast.
-func (a *Allocator) redeemOrOutlast(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
-	if !a.ledger.Available() {
-		return a.outage(ctx, offer, e)
+// redeemNew serves a request whose key this node does not remember, and that has no duplicate under way.
+func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (Redeemed, error) {
+	offer, err := a.offers.Offer(ctx, e.OfferID)
+	if err != nil {
+		return Redeemed{}, err
 	}
-	strict, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	r, err := a.redeem(strict, f, offer, e)
-	switch {
-	case err == nil && !r.Replayed:
-		e.LeaseID = r.Redemption.LeaseID
-		a.remember(offer, e)
-	case errors.Is(err, models.ErrLedgerUnavailable):
-		return a.outage(ctx, offer, e)
-	case errors.Is(err, models.ErrOutcomeUnknown):
-		if r, refused := a.outage(ctx, offer, e); refused == nil {
-			return r, nil
-		} // else what was tried first may still come true, so this is no answer
+	e.OfferID = offer.ID // equal, but the request's is a part of its URL, which would stay in memory as long as the entry
+	r, err := a.redeem(ctx, f, offer, e)
+	if offer.Mode == models.ModeAvailable && undecided(err) {
+		r, err = a.outage(ctx, offer, e, err)
+	}
+	if refusal, ok := errors.AsType[refusal](err); ok {
+		return a.refuse(ctx, &e, refusal.reason)
 	}
 	return r, err
 }
 
+// patience is how long an offer in mode available waits for the ledger before it takes it for away.
+const patience = time.Second
+
+// redeem takes units of an offer as it is by now, and makes the redemption durable. It tries again where only the state of this node
+// was in the way.
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
-	now := a.now()
-	for {
-		if err := a.active(offer, now); err != nil {
-			return a.refuse(ctx, &e, err)
+	if offer.Mode == models.ModeAvailable {
+		if !a.ledger.Available() {
+			return Redeemed{}, models.ErrLedgerUnavailable
 		}
-		r, err := a.spend(ctx, f, offer, e, now)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
+	for {
+		r, err := a.redeemOnce(ctx, f, offer, e)
 		switch {
 		case err == nil:
 			return r, nil
 		case errors.Is(err, errTermsChanged): // while it waited
+		case errors.Is(err, models.ErrLeaseClosed): // this node was taken for dead; its next lease is as good
 		case errors.Is(err, lease.ErrShort):
 			if short := a.short(ctx, offer, e.Units); short != nil {
-				return a.refuse(ctx, &e, short)
+				return Redeemed{}, refusal{short}
 			}
-		case errors.Is(err, models.ErrLeaseClosed): // this node was taken for dead; its next lease is as good
 		case errors.Is(err, models.ErrUserLimitReached), errors.Is(err, models.ErrOfferNotActive):
-			return a.refuse(ctx, &e, err)
+			return Redeemed{}, refusal{err}
 		default:
 			return Redeemed{}, err
 		}
 		if ctx.Err() != nil {
 			return Redeemed{}, models.ErrLedgerUnavailable
 		}
-		now, offer = a.now(), a.offers.Newer(offer)
+		offer = a.offers.Newer(offer)
 	}
 }
 
-// active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
-func (a *Allocator) active(offer *models.Offer, now time.Time) error {
-	if status := offer.StatusAt(a.offers.LedgerNow(now)); status != models.StatusActive {
-		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
-	}
-	return nil
-}
-
-// errTermsChanged: the offer is not as it was when the request was admitted.
-var errTermsChanged = errors.New("the offer was changed meanwhile")
-
-// spend takes the units from a block and makes the redemption durable: in the journal, if both the offer and the block's lease
-// are fast, else in the ledger.
-//
-// The offer is looked at again once the block is there. A grant brings the offer as it was then; and since a lease is on record from
-// then on, nobody can have added a limit behind this node's back.
-func (a *Allocator) spend(ctx context.Context, f *flight, offer *models.Offer, e models.Entry, now time.Time) (Redeemed, error) {
-	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
-	if err != nil {
-		return Redeemed{}, err
-	}
-	if err := a.agree(offer, block); err != nil {
-		block.Unspend(e.Units)
-		return Redeemed{}, err
-	}
-	if offer.Mode == models.ModeFast && block.Mode.Outlives() {
-		return a.acknowledge(ctx, block, offer, e, false)
-	}
-	f.hold()
-	verdict, err := a.settler.Settle(ctx, lease.Posting{Block: block, Offer: offer, Entry: e}, f.done)
-	if err != nil {
-		return Redeemed{}, err
-	}
-	return Redeemed{Redemption: verdict.Redemption, Replayed: verdict.Replayed}, nil
-}
-
-// agree says whether the terms that a request was admitted under may be acted on with a block. A block brings the offer as it was at its
-// grant or later, so it is never spent from on terms from before.
-func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
-	switch newest := a.offers.Newer(offer); {
-	case newest.Version != offer.Version:
-		return errTermsChanged
-	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over
-		return models.ErrLedgerUnavailable
-	default:
-		return nil
-	}
-}
-
-// short says why there is not enough, from the offer's books. It is nil when they have enough after all: then it is worth
-// another try. A balance of late will do for a refusal, but only a fresh one to contradict the keeper.
-func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64) error {
-	now := a.now()
-	for _, after := range []time.Time{now.Add(-balanceFor), now} {
-		books, err := a.balances.get(ctx, offer.ID, after)
-		if err != nil {
-			return err
-		}
-		if books.balance.Unallocated() < units {
-			return &models.ShortError{Wanted: units, Balance: books.balance, Holders: books.holders, NextReleaseAt: books.release}
-		}
-	}
-	a.blocks.Reconsider(offer.ID)
-	return nil
-}
-
-// refuse says no for a reason, unless the request had succeeded before. It looks after the reason was found, so a success that
-// caused the reason is seen.
-func (a *Allocator) refuse(ctx context.Context, e *models.Entry, reason error) (Redeemed, error) {
-	history, redemption, found, err := a.lookups.find(ctx, e.RedemptionID())
+// redeemOnce makes the redemption durable in the journal, if both the offer and the block's lease are fast, else in the ledger.
+func (a *Allocator) redeemOnce(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
+	posting, err := a.spend(ctx, offer, e)
 	switch {
 	case err != nil:
 		return Redeemed{}, err
-	case !found:
-		return Redeemed{}, reason
-	case !ledger.SameRequest(&history[0], e):
-		return Redeemed{}, models.ErrKeyReused
+	case offer.Mode == models.ModeFast && posting.Block.Mode.Outlives():
+		return a.acknowledge(ctx, posting)
 	default:
-		return Redeemed{Redemption: redemption, Replayed: true}, nil
+		return a.settle(ctx, f, posting)
 	}
 }

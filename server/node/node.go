@@ -101,7 +101,10 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 	n.reaper = lease.NewReaper(n.pulse, now, n.log, registry)
 	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, n.catalogue.Newer, now, n.log)
 	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.pulse, n.catalogue, desk, now, n.log, registry)
-	alloc := allocator.New(n.dir.NodeID, n.catalogue, n.store, n.keeper, n.settler, desk, acknowledgements{n.journal}, now)
+	alloc := allocator.New(allocator.Config{
+		NodeID: n.dir.NodeID, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
+		Journal: acknowledgements{n.journal}, Now: now,
+	})
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},
 		RequestTimeout: n.config.RequestTimeout, Now: now, Logger: n.log, Registerer: registry, Gatherer: registry,

@@ -23,12 +23,12 @@ func entryOf(user string) *models.Entry {
 func TestTheMemoryOfWhatIsSettledIsBounded(t *testing.T) {
 	var m memory
 	owed := entryOf("owed")
-	m.acknowledge(owed, new(lease.Block), false)
+	m.acknowledge(&lease.Posting{Entry: *owed, Block: new(lease.Block), Offer: new(models.Offer)})
 	const most = memoryShards * rememberedPerShard
 	for i := range 2 * most {
 		e := entryOf(strconv.Itoa(i))
-		m.settle(e, true)
-		m.settle(e, true) // as a node does that hears of it twice
+		m.settle(*e, true)
+		m.settle(*e, true) // as a node does that hears of it twice
 		if _, settled, known := m.find(e.Redemption); !known || !settled {
 			t.Fatalf("the latest, %d, is not remembered", i)
 		}
@@ -103,9 +103,9 @@ func TestWhatWasSettledLongAgoIsAnsweredFromTheLedger(t *testing.T) {
 	refund := models.Entry{OfferID: "o", Redemption: first.Redemption, Seq: 1, Kind: models.KindRefund, IdempotencyKey: "r", Units: 1}
 	books := &ledgerOf{history: []models.Entry{*first, refund}}
 	a := &Allocator{lookups: lookups{source: books}}
-	a.memory.settle(first, false)
+	a.memory.settle(*first, false)
 	for i := range 2 * memoryShards * rememberedPerShard {
-		a.memory.settle(entryOf(strconv.Itoa(i)), false)
+		a.memory.settle(*entryOf(strconv.Itoa(i)), false)
 	}
 	if _, settled, known := a.memory.find(first.Redemption); !settled || known {
 		t.Fatalf("settled %v, known %v", settled, known)

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"context"
 	"encoding/binary"
 	"sync"
 
@@ -8,6 +9,25 @@ import (
 	"tranche/lease"
 	"tranche/models"
 )
+
+// remembered answers a request that this node remembers from before; known is false where it does not.
+func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed, known bool, err error) {
+	earlier, settled, known := a.memory.find(e.Redemption)
+	if known && !ledger.SameRequest(earlier, e) {
+		return Redeemed{}, true, models.ErrKeyReused
+	}
+	if settled { // it may be refunded by now
+		if r, found, err := a.lookups.request(ctx, e); found {
+			return r, true, err
+		}
+	}
+	if !known { // a request that was settled long ago is taken for new while the ledger is away, as on any other node
+		return Redeemed{}, false, nil
+	}
+	r = Redeemed{Redemption: ledger.Begin(earlier), Replayed: true}
+	r.Redemption.Journaled = !settled
+	return r, true, nil
+}
 
 // memory is what this node knows of redemptions without asking the ledger: those it has acknowledged from its journal and not
 // settled yet, and the latest of those that are settled. It answers repeated requests, and tells how much of a user's limit is used
@@ -18,7 +38,7 @@ import (
 // new one; settling it then finds the first, and its unit comes back.
 type memory struct {
 	shards [memoryShards]memoryShard
-	users  users
+	users  userCounts
 }
 
 const (
@@ -97,22 +117,21 @@ func (m *memory) hurry(hash models.ID) bool {
 	return found && !r.settled
 }
 
-// acknowledge remembers an entry that was spent from a block, and is in the journal and not in the ledger. counted says that it was reserved
-// in users.
-func (m *memory) acknowledge(e *models.Entry, block *lease.Block, counted bool) {
-	s := m.shard(e.Redemption)
+// acknowledge remembers an entry that is in the journal and not in the ledger. Where its offer limits users, it was counted before.
+func (m *memory) acknowledge(p *lease.Posting) {
+	s := m.shard(p.Entry.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(e.Redemption, remembered{entry: e, block: block, counted: counted})
+	s.set(p.Entry.Redemption, remembered{entry: &p.Entry, block: p.Block, counted: p.Offer.LimitsUsers()})
 }
 
 // settle notes that the ledger has a redemption, as this entry; count says whether to count it in users, unless it is counted already. Of the
 // settled ones the oldest is forgotten.
-func (m *memory) settle(e *models.Entry, count bool) {
+func (m *memory) settle(e models.Entry, count bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.settleIn(s, e, count)
+	m.settleIn(s, &e, count) // a copy of its own, so that neither a block nor a verdict stays in memory with it
 }
 
 // settleIn, set and drop are called with the shard's mu held.
@@ -174,7 +193,7 @@ func (s *memoryShard) set(hash models.ID, r remembered) {
 
 func (m *memory) drop(s *memoryShard, hash models.ID) {
 	if r := s.known[hash]; r.counted {
-		m.users.release(r.entry)
+		m.users.remove(r.entry)
 	}
 	delete(s.known, hash)
 }

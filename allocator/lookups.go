@@ -66,6 +66,20 @@ func (l *lookups) find(ctx context.Context, id models.RedemptionID) (history []m
 	}
 }
 
+// request looks up whether a request has succeeded before, and as what. Where another request has its key, found is true and the error
+// is ErrKeyReused.
+func (l *lookups) request(ctx context.Context, e *models.Entry) (r Redeemed, found bool, err error) {
+	history, redemption, found, err := l.find(ctx, e.RedemptionID())
+	switch {
+	case err != nil || !found:
+		return Redeemed{}, false, err
+	case !ledger.SameRequest(&history[0], e):
+		return Redeemed{}, true, models.ErrKeyReused
+	default:
+		return Redeemed{Redemption: redemption, Replayed: true}, true, nil
+	}
+}
+
 // ask queues a look-up, and sees to it that somebody reads. It gives false when too many wait already.
 func (l *lookups) ask(offerID string, p *pendingLookup) bool {
 	l.mu.Lock()

@@ -1,0 +1,57 @@
+package allocator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"tranche/lease"
+	"tranche/models"
+)
+
+// errTermsChanged: the offer is not as it was when the request was admitted.
+var errTermsChanged = errors.New("the offer was changed meanwhile")
+
+// spend takes the units of an entry from a block. Whoever gets the posting owes the block a Settled or an Unspend of them.
+//
+// The offer is looked at again once the block is there. A grant brings the offer as it was then; and since a lease is on record from
+// then on, nobody can have added a limit behind this node's back.
+//
+// Errors: models.ErrOfferNotActive, lease.ErrShort, errTermsChanged, and those of the keeper.
+func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Entry) (lease.Posting, error) {
+	now := a.now()
+	if err := a.active(offer, now); err != nil {
+		return lease.Posting{}, err
+	}
+	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
+	if err != nil {
+		return lease.Posting{}, err
+	}
+	if err := a.agree(offer, block); err != nil {
+		block.Unspend(e.Units)
+		return lease.Posting{}, err
+	}
+	e.LeaseID = block.LeaseID
+	return lease.Posting{Block: block, Offer: offer, Entry: e}, nil
+}
+
+// active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
+func (a *Allocator) active(offer *models.Offer, now time.Time) error {
+	if status := offer.StatusAt(a.offers.LedgerNow(now)); status != models.StatusActive {
+		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
+	}
+	return nil
+}
+
+// agree says whether the terms that a request was admitted under may be acted on with a block. A block brings the offer as it was at its
+// grant or later, so it is never spent from on terms from before.
+func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
+	switch newest := a.offers.Newer(offer); {
+	case newest.Version != offer.Version:
+		return errTermsChanged
+	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over
+		return models.ErrLedgerUnavailable
+	default:
+		return nil
+	}
+}
