@@ -215,6 +215,11 @@ func (f *fleet) fail(fault func(call string) error) { f.fault.Store(&fault) }
 // lose loses the answers of calls that have succeeded.
 func (f *fleet) lose(loss func(call string) error) { f.loss.Store(&loss) }
 
+func (f *fleet) unallocated() int64 {
+	b := f.balance()
+	return b.Unallocated()
+}
+
 func (f *fleet) balance() models.Balance {
 	f.t.Helper()
 	return f.balanceOf("o")

@@ -169,11 +169,6 @@ func (f *plannedFleet) counter(call string) *atomic.Int64 {
 
 func (f *plannedFleet) count(call string) int64 { return f.counter(call).Load() }
 
-func (f *plannedFleet) unallocated() int64 {
-	b := f.balance()
-	return b.Unallocated()
-}
-
 // beat lets every node that is not cut off be seen.
 func (f *plannedFleet) beat(ctx context.Context) {
 	for _, n := range f.nodes {

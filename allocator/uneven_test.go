@@ -37,7 +37,7 @@ func TestTwentyNodesWithUnevenTrafficSellAll(t *testing.T) {
 						node = 1 + i/10%(nodes-1)
 					}
 					shop.visit(f.nodes[node], fmt.Sprint(i))
-					if b := f.balance(); i%rate == 0 && b.Unallocated() > tailAt {
+					if i%rate == 0 && f.unallocated() > tailAt {
 						if most := learning + nodes*time.Since(start).Seconds()/perNode.Seconds(); float64(hot.Load()) > most {
 							t.Fatalf("after %s: %d transactions on the offer's row, more than %.0f", time.Since(start), hot.Load(), most)
 						}

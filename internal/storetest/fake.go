@@ -31,6 +31,7 @@ type Fake struct {
 type shelf struct {
 	offer     models.Offer
 	leases    map[models.ID]*models.Lease
+	active    map[models.ID]*models.Lease  // those of leases that are active: tests run for hours of their time and close thousands
 	histories map[models.ID][]models.Entry // by redemption, ordered by seq
 	entries   []models.Entry               // in the order of their commits
 	usages    map[string]models.Usage      // by user, while the offer limits users
@@ -108,6 +109,9 @@ func (s *shelf) check() {
 	var sum models.Totals
 	var exposed int64
 	for id, l := range s.leases {
+		if (l.State == models.LeaseActive) != (s.active[id] == l) {
+			panic(fmt.Sprintf("offer %q: lease %s, %s, is listed as active: %t", o.ID, id, l.State, s.active[id] == l))
+		}
 		exposed += l.Exposed
 		if l.Exposed < 0 || l.Exposed > l.Granted-l.Spent || l.Exposed > 0 && l.State != models.LeaseReclaimed {
 			panic(fmt.Sprintf("offer %q: lease %s, %s with %d of %d spent, exposes %d", o.ID, id, l.State, l.Spent, l.Granted, l.Exposed))
@@ -139,10 +143,7 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		Recall: o.Recall, ChangedAt: o.UpdatedAt, AsOf: now,
 	}
 	nodes := map[models.ID]bool{}
-	for _, l := range s.leases {
-		if l.State != models.LeaseActive {
-			continue
-		}
+	for _, l := range s.active {
 		b.Outstanding += l.Outstanding()
 		b.Totals = b.Totals.Add(l.Totals)
 		if l.Recall < o.Recall {

@@ -25,7 +25,7 @@ func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (opened models.
 			return models.Lease{}, err
 		}
 		l := ledger.NewPool(lease, &s.offer, now)
-		s.leases[l.ID] = &l
+		s.open(&l)
 		s.check()
 		return l, nil
 	})
@@ -103,9 +103,18 @@ func (f *Fake) ReturnLeases(ctx context.Context, offerID string, ids []models.ID
 	})
 }
 
+// open adds a lease, or a pool, which may be closed from the beginning.
+func (s *shelf) open(l *models.Lease) {
+	s.leases[l.ID] = l
+	if l.State == models.LeaseActive {
+		s.active[l.ID] = l
+	}
+}
+
 func (s *shelf) close(l *models.Lease, to models.LeaseState, now models.Micros) {
 	s.fold(l)
 	ledger.Close(l, to, now)
+	delete(s.active, l.ID)
 	s.offer.Exposed += l.Exposed
 }
 
@@ -122,9 +131,14 @@ func (s *shelf) fold(l *models.Lease) {
 // ExpiringLeases lists active leases near or past their end, oldest first.
 func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
 	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.ExpiringLeases, error) {
-		list := f.selectLeases(func(l *models.Lease) bool {
-			return l.State == models.LeaseActive && l.ExpiresAt.Add(-l.TTL()/4) <= now
-		})
+		var list []models.Lease
+		for _, s := range f.offers {
+			for _, l := range s.active {
+				if l.ExpiresAt.Add(-l.TTL()/4) <= now {
+					list = append(list, *l)
+				}
+			}
+		}
 		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
 		if len(list) == 0 {
 			return models.ExpiringLeases{}, nil
@@ -136,23 +150,16 @@ func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLe
 // LeasesOfNode lists active leases of a node's earlier epochs.
 func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error) {
 	return do(ctx, f, "LeasesOfNode", func(models.Micros) ([]models.Lease, error) {
-		list := f.selectLeases(func(l *models.Lease) bool {
-			return l.NodeID == nodeID && l.Epoch < beforeEpoch && (l.State == models.LeaseActive || l.Exposed > 0)
-		})
-		return head(list, limit), nil
-	})
-}
-
-// selectLeases copies the leases that are wanted.
-func (f *Fake) selectLeases(wanted func(*models.Lease) bool) (list []models.Lease) {
-	for _, s := range f.offers {
-		for _, l := range s.leases {
-			if wanted(l) {
-				list = append(list, *l)
+		var list []models.Lease
+		for _, s := range f.offers {
+			for _, l := range s.leases {
+				if l.NodeID == nodeID && l.Epoch < beforeEpoch && (l.State == models.LeaseActive || l.Exposed > 0) {
+					list = append(list, *l)
+				}
 			}
 		}
-	}
-	return list
+		return head(list, limit), nil
+	})
 }
 
 // Leases lists an offer's leases in any state, newest first.

@@ -55,8 +55,8 @@ func (f *Fake) Nodes(ctx context.Context, limit int, mark models.ID) ([]models.N
 func (f *Fake) activity(n *models.Node) models.NodeActivity {
 	a := models.NodeActivity{Node: *n}
 	for _, s := range f.offers {
-		for _, l := range s.leases {
-			if l.NodeID == n.ID && l.State == models.LeaseActive {
+		for _, l := range s.active {
+			if l.NodeID == n.ID {
 				a.LeasesActive++
 				a.Outstanding += l.Outstanding()
 			}
@@ -84,7 +84,7 @@ func (f *Fake) CreateOffer(ctx context.Context, terms models.Offer, by models.Au
 			return models.Offer{}, err
 		}
 		f.offers[o.ID] = &shelf{
-			offer: o, leases: map[models.ID]*models.Lease{}, audits: []models.Audit{record},
+			offer: o, leases: map[models.ID]*models.Lease{}, active: map[models.ID]*models.Lease{}, audits: []models.Audit{record},
 			histories: map[models.ID][]models.Entry{}, usages: map[string]models.Usage{}, holds: map[models.Hold]bool{},
 		}
 		isNew = true
@@ -242,7 +242,7 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 		}
 		s.offer.Allocated += units
 		l := ledger.NewLease(&req, &s.offer, units, now)
-		s.leases[l.ID] = &l
+		s.open(&l)
 		s.check()
 		return models.Grant{Offer: s.offer, Now: now, Lease: new(l)}, nil
 	})
