@@ -20,7 +20,7 @@ if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
 fi
 
 go test -c -o "$profiles/node.test" ./server/node
-(cd server/node && "$profiles/node.test" -test.run '^$' -test.bench "^BenchmarkRedeem/$mode\$" -test.benchtime "${requests}x" -test.benchmem \
+(cd server/node && GOGC=300 "$profiles/node.test" -test.run '^$' -test.bench "^BenchmarkRedeem/$mode\$" -test.benchtime "${requests}x" -test.benchmem \
   -test.cpuprofile "$profiles/cpu.out" -test.memprofile "$profiles/mem.out" -test.memprofilerate 4096) >"$profiles/bench"
 grep '^Benchmark' "$profiles/bench"
 

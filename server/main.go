@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -16,7 +16,6 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 
-	"tranche/internal/sysmon"
 	"tranche/server/node"
 )
 
@@ -37,8 +36,6 @@ type settings struct {
 
 	LogLevel  string `env:"TRANCHE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level to log: ${enum}."`
 	LogFormat string `env:"TRANCHE_LOG_FORMAT" default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal."`
-
-	notCalm error // why sysmon.Calm failed
 }
 
 // program is the settings, which all commands share, and the commands.
@@ -61,7 +58,6 @@ func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error
 }
 
 func main() {
-	notCalm := sysmon.Calm() // before anything is read that can be read only once
 	hostname, err := os.Hostname()
 	if err != nil || hostname == "" {
 		hostname = "node"
@@ -69,7 +65,7 @@ func main() {
 	// The first SIGINT or SIGTERM ends a command in an orderly way, a second one at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	p := program{settings: settings{notCalm: notCalm}}
+	var p program
 	k, err := parser(&p, hostname, kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.Bind(&p.settings))
 	if err != nil {
 		panic(errors.Join(errors.New("the tags of the flags are wrong"), err))
@@ -88,11 +84,9 @@ type serve struct{}
 // Run implements the command.
 func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	logger := s.logger()
-	if s.notCalm != nil {
-		logger.Debug().Err(s.notCalm).Msg("the runtime's monitor thread stays as busy as it is")
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300) // a node keeps a few megabytes and makes 80 MB of garbage a second: the default collects thirty times a second
 	}
-	ballast := make([]byte, node.Ballast)
-	defer runtime.KeepAlive(ballast)
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,
 		AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,

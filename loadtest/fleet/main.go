@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -51,6 +52,7 @@ func main() {
 
 // run serves until ctx ends, or a node does.
 func (f *fleet) run(ctx context.Context) error {
+	debug.SetGCPercent(300) // as the server does
 	nodes, err := f.assemble()
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -31,8 +30,6 @@ func BenchmarkRedeem(b *testing.B) {
 			if status, v := n.call("POST", "/v1/offers", offer); status != 201 {
 				b.Fatal(status, v)
 			}
-			ballast := make([]byte, Ballast)
-			defer runtime.KeepAlive(ballast)
 			const connections = 64
 			var left atomic.Int64
 			left.Store(int64(b.N))

@@ -54,12 +54,6 @@ const (
 	maxHeader     = 16 << 10
 )
 
-// Ballast is how many bytes the process of a node should allocate before anything else, and never touch. They take no memory, but count in
-// the heap, so the garbage collector waits for as much garbage more: a node in mode strict keeps 5 MB and makes 80 MB of garbage a second
-// under load, and would be collected thirty times a second, for a seventh of its processor time. GOGC would do that, too, but in proportion
-// to what is kept, which after a burst is hundreds of megabytes.
-const Ballast = 8 << 20
-
 // New locks the data directory, reads the journal, binds the address and puts the parts together. It doesn't touch the database,
 // and starts nothing.
 func New(config Config) (_ *Node, err error) {

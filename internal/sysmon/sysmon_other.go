@@ -1,5 +1,0 @@
-//go:build !linux
-
-package sysmon
-
-func calm() error { return nil }
