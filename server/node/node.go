@@ -34,7 +34,7 @@ type Node struct {
 	sweeping  sync.WaitGroup // the sweeper's run
 	handlers  handlers
 	http      *http.Server
-	listener  *listener
+	listener  net.Listener
 	state     atomic.Int32
 }
 
@@ -80,7 +80,7 @@ func New(config Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.listener, err = listen(config.Listen); err != nil {
+	if n.listener, err = net.Listen("tcp", config.Listen); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	n.http = n.server(handler)
@@ -108,8 +108,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 // server gives a request the time to arrive, to be decided, and to be answered, one after the other.
 func (n *Node) server(handler http.Handler) *http.Server {
 	return &http.Server{
-		ConnContext: withAbandon,
-		Handler:     n.handlers.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
+		Handler: n.handlers.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 		WriteTimeout: bodyTimeout + n.config.RequestTimeout + answerTimeout,
 		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(n.log.With().Str("from", "http").Logger(), "", 0),
@@ -168,7 +167,6 @@ func (n *Node) Run(ctx context.Context) error {
 			fail(fmt.Errorf("serve: %w", err))
 		}
 	})
-	running.Go(func() { n.listener.watch(loops) })
 	begun := make(chan struct{})
 	running.Go(func() {
 		defer close(begun)
