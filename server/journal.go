@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tranche/internal/datadir"
 	"tranche/internal/journal"
@@ -36,17 +38,16 @@ type dumped struct {
 
 // Run implements the command.
 func (dump) Run(ctx context.Context, s *settings, out io.Writer) error {
-	lines := json.NewEncoder(out)
-	lines.SetEscapeHTML(false)
+	lines := jsontext.NewEncoder(out)
 	_, err := scan(s.DataDir, func(r journal.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		line := dumped{Seq: r.Seq, Segment: r.Segment, Offset: r.Offset, Type: r.Kind, Record: r.Payload}
-		if json.Valid(r.Payload) {
-			line.Record = json.RawMessage(r.Payload)
+		if record := jsontext.Value(r.Payload); record.IsValid() {
+			line.Record = record
 		}
-		return lines.Encode(line)
+		return json.MarshalEncode(lines, line)
 	})
 	return err
 }

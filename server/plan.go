@@ -1,10 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tranche/internal/plan"
 	"tranche/models"
@@ -47,9 +49,7 @@ func (p planning) Run(out io.Writer) error {
 	}
 	what := plan.Of(fleet)
 	if p.JSON {
-		lines := json.NewEncoder(out)
-		lines.SetIndent("", "  ")
-		return lines.Encode(what)
+		return json.MarshalEncode(jsontext.NewEncoder(out, jsontext.WithIndent("  ")), what)
 	}
 	return what.Print(out, fleet)
 }

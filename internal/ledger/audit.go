@@ -1,9 +1,10 @@
 package ledger
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"tranche/models"
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -94,8 +93,7 @@ type server struct {
 	sampled zerolog.Logger
 
 	deadlines     deadlines
-	buffers       sync.Pool // of *buffers
-	requestPrefix string    // of the request ids made here
+	requestPrefix string // of the request ids made here
 	requests      atomic.Uint64
 }
 
@@ -116,7 +114,6 @@ func New(config Config, services Services) (http.Handler, error) {
 		scrape:        scrapeHandler(config.Gatherer),
 		sampled:       config.Logger.Sample(&zerolog.BasicSampler{N: successesPerLogLine}),
 		deadlines:     deadlines{now: config.Now},
-		buffers:       sync.Pool{New: func() any { return newBuffers() }},
 		requestPrefix: models.NewID().String()[24:] + "-",
 	}
 	return s.router(), nil

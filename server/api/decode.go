@@ -21,12 +21,9 @@ const (
 
 // object is a request body: a JSON object of which no member is given twice. Read it with its methods, one call per member the
 // request may have; close then refuses what was not asked for. What is wrong is collected on the way.
-//
-// Members alias the exchange's input buffer: nothing that is read from them may.
 type object struct {
 	faults
 	members []member
-	space   [16]member // room for the usual number of members, so that they need no allocation
 }
 
 type member struct {
@@ -41,7 +38,6 @@ func (x *exchange) readObject(o *object, optional bool) error {
 	if err != nil {
 		return err
 	}
-	o.members = o.space[:0]
 	if len(body) == 0 && optional {
 		return nil
 	}
@@ -52,26 +48,25 @@ func (x *exchange) readObject(o *object, optional bool) error {
 		o.add(fieldBody, ruleDepth, "at most %d objects and arrays within each other", maxDepth)
 		return o.err()
 	}
-	if err := o.parse(&x.buffers.tokens, body); err != nil {
+	if err := o.parse(body); err != nil {
 		o.add(fieldBody, ruleJSON, "%s", explainJSON(err))
 		return o.err()
 	}
 	return nil
 }
 
-// readBody gives the whole body, in a buffer that the exchange keeps.
+// readBody gives the whole body.
 func (x *exchange) readBody() ([]byte, error) {
 	r := x.http
 	if r.ContentLength > maxBodyBytes {
 		return nil, errBodyTooLarge
 	}
-	in := &x.buffers.in
-	in.Reset()
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
 	// No writer is given: net/http could not see through gin's. writeProblem closes the connection after too large a body.
-	if _, err := in.ReadFrom(http.MaxBytesReader(nil, r.Body, maxBodyBytes)); err != nil {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBodyBytes))
+	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			return nil, errBodyTooLarge
@@ -81,7 +76,7 @@ func (x *exchange) readBody() ([]byte, error) {
 		f.add(fieldBody, ruleLength, "the body ended, or its time did, before it was complete")
 		return nil, f.err()
 	}
-	return in.Bytes(), nil
+	return body, nil
 }
 
 // isJSON reports whether the body is declared to be JSON, in UTF-8 and not compressed.
@@ -124,8 +119,8 @@ func isTooDeep(body []byte) bool {
 }
 
 // parse splits an object into its members. The tokenizer refuses duplicate names and invalid UTF-8, at any depth.
-func (o *object) parse(tokens *jsontext.Decoder, body []byte) error {
-	tokens.Reset(bytes.NewBuffer(body))
+func (o *object) parse(body []byte) error {
+	tokens := jsontext.NewDecoder(bytes.NewBuffer(body))
 	start, err := tokens.ReadToken()
 	if err != nil {
 		return err

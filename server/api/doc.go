@@ -40,6 +40,6 @@
 // # Concurrency
 //
 // The handler is safe for concurrent use and starts no goroutines. An exchange belongs to the goroutine that serves it.
-// All other state is read-only after New, except the pool of buffers, the request counter and the deadlines, which are safe by themselves.
+// All other state is read-only after New, except the request counter and the deadlines, which are safe by themselves.
 // A timer ticks while requests wait.
 package api

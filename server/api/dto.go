@@ -4,13 +4,12 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
 	"tranche/allocator"
 	"tranche/models"
 )
 
-// The JSON shapes. Absent values are null, never left out.
+// The JSON shapes. Absent values are null, never left out. Ids are written by their own text.
 
 type offerJSON struct {
 	ID                      string       `json:"id"`
@@ -71,8 +70,8 @@ type redemptionJSON struct {
 	Recorded       string         `json:"recorded"`
 	Late           bool           `json:"late"`
 	CartID         *string        `json:"cart_id"`
-	NodeID         idJSON         `json:"node_id"`
-	LeaseID        idJSON         `json:"lease_id"`
+	NodeID         models.ID      `json:"node_id"`
+	LeaseID        models.ID      `json:"lease_id"`
 	CreatedAt      instantJSON    `json:"created_at"`
 	ResolvedAt     *instantJSON   `json:"resolved_at"`
 	Metadata       jsontext.Value `json:"metadata"` // null when nil
@@ -109,8 +108,8 @@ func toRedemption(r *models.Redemption) redemptionJSON {
 		Recorded:       recorded(r),
 		Late:           r.Late,
 		CartID:         cartIDOf(r),
-		NodeID:         idJSON(r.NodeID),
-		LeaseID:        idJSON(r.LeaseID),
+		NodeID:         r.NodeID,
+		LeaseID:        r.LeaseID,
 		CreatedAt:      instantJSON(r.CreatedAt),
 		ResolvedAt:     (*instantJSON)(r.ResolvedAt),
 		Metadata:       toRaw(r.Metadata),
@@ -118,7 +117,7 @@ func toRedemption(r *models.Redemption) redemptionJSON {
 }
 
 type refundJSON struct {
-	ID             idJSON       `json:"id"`
+	ID             models.ID    `json:"id"`
 	RedemptionID   string       `json:"redemption_id"`
 	IdempotencyKey string       `json:"idempotency_key"`
 	Units          int64        `json:"units"`
@@ -134,7 +133,7 @@ type restoredJSON struct {
 
 func toRefund(e *models.Entry) refundJSON {
 	return refundJSON{
-		ID:             idJSON(e.ID),
+		ID:             e.ID,
 		RedemptionID:   e.RedemptionID().String(),
 		IdempotencyKey: e.IdempotencyKey,
 		Units:          e.Units,
@@ -171,7 +170,7 @@ func toCartRefund(c *allocator.CartRefunded) cartRefundJSON {
 }
 
 type entryJSON struct {
-	ID           idJSON      `json:"id"`
+	ID           models.ID   `json:"id"`
 	Seq          int64       `json:"seq"`
 	Kind         string      `json:"kind"`
 	OfferID      string      `json:"offer_id"`
@@ -179,15 +178,15 @@ type entryJSON struct {
 	UserID       string      `json:"user_id"`
 	OrderID      *string     `json:"order_id"`
 	Units        int64       `json:"units"`
-	LeaseID      idJSON      `json:"lease_id"`
-	NodeID       idJSON      `json:"node_id"`
+	LeaseID      models.ID   `json:"lease_id"`
+	NodeID       models.ID   `json:"node_id"`
 	Late         bool        `json:"late"`
 	CreatedAt    instantJSON `json:"created_at"`
 }
 
 func toEntry(e *models.Entry) entryJSON {
 	return entryJSON{
-		ID:           idJSON(e.ID),
+		ID:           e.ID,
 		Seq:          e.Seq,
 		Kind:         string(e.Kind),
 		OfferID:      e.OfferID,
@@ -195,47 +194,47 @@ func toEntry(e *models.Entry) entryJSON {
 		UserID:       e.UserID,
 		OrderID:      e.OrderID,
 		Units:        e.Units,
-		LeaseID:      idJSON(e.LeaseID),
-		NodeID:       idJSON(e.NodeID),
+		LeaseID:      e.LeaseID,
+		NodeID:       e.NodeID,
 		Late:         e.Late,
 		CreatedAt:    instantJSON(e.CreatedAt),
 	}
 }
 
 type exceptionJSON struct {
-	ID             idJSON      `json:"id"`
+	ID             models.ID   `json:"id"`
 	Reason         string      `json:"reason"`
 	RedemptionID   string      `json:"redemption_id"`
 	UserID         string      `json:"user_id"`
 	OrderID        *string     `json:"order_id"`
 	IdempotencyKey string      `json:"idempotency_key"`
 	Units          int64       `json:"units"`
-	LeaseID        idJSON      `json:"lease_id"`
-	NodeID         idJSON      `json:"node_id"`
-	EntryID        idJSON      `json:"entry_id"`
+	LeaseID        models.ID   `json:"lease_id"`
+	NodeID         models.ID   `json:"node_id"`
+	EntryID        models.ID   `json:"entry_id"`
 	CreatedAt      instantJSON `json:"created_at"`
 }
 
 func toException(e *models.Exception) exceptionJSON {
 	return exceptionJSON{
-		ID:             idJSON(e.ID),
+		ID:             e.ID,
 		Reason:         string(e.Reason),
 		RedemptionID:   e.RedemptionID().String(),
 		UserID:         e.UserID,
 		OrderID:        e.OrderID,
 		IdempotencyKey: e.IdempotencyKey,
 		Units:          e.Units,
-		LeaseID:        idJSON(e.LeaseID),
-		NodeID:         idJSON(e.NodeID),
-		EntryID:        idJSON(e.EntryID),
+		LeaseID:        e.LeaseID,
+		NodeID:         e.NodeID,
+		EntryID:        e.EntryID,
 		CreatedAt:      instantJSON(e.CreatedAt),
 	}
 }
 
 type leaseJSON struct {
-	ID        idJSON       `json:"id"`
+	ID        models.ID    `json:"id"`
 	OfferID   string       `json:"offer_id"`
-	NodeID    idJSON       `json:"node_id"`
+	NodeID    models.ID    `json:"node_id"`
 	NodeName  string       `json:"node_name"`
 	Epoch     int64        `json:"epoch"`
 	Kind      string       `json:"kind"`
@@ -250,9 +249,9 @@ type leaseJSON struct {
 
 func toLease(l *models.ListedLease) leaseJSON {
 	return leaseJSON{
-		ID:        idJSON(l.ID),
+		ID:        l.ID,
 		OfferID:   l.OfferID,
-		NodeID:    idJSON(l.NodeID),
+		NodeID:    l.NodeID,
 		NodeName:  l.NodeName,
 		Epoch:     l.Epoch,
 		Kind:      string(l.Kind),
@@ -326,7 +325,7 @@ func remaining(limit *int64, used int64) *int64 {
 }
 
 type nodeJSON struct {
-	ID           idJSON      `json:"id"`
+	ID           models.ID   `json:"id"`
 	Name         string      `json:"name"`
 	Epoch        int64       `json:"epoch"`
 	Active       bool        `json:"active"`
@@ -338,7 +337,7 @@ type nodeJSON struct {
 
 func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
 	return nodeJSON{
-		ID:           idJSON(n.ID),
+		ID:           n.ID,
 		Name:         n.Name,
 		Epoch:        n.Epoch,
 		Active:       now.Sub(n.SeenAt) < models.NodeSilence,
@@ -351,34 +350,31 @@ func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
 
 type appliedJSON struct {
 	Offer   offerJSON     `json:"offer"`
-	Applied []idJSON      `json:"applied"`
+	Applied []models.ID   `json:"applied"`
 	Pending []pendingJSON `json:"pending"`
 }
 
 func toApplied(a *allocator.Applied, now models.Micros) appliedJSON {
 	shown := appliedJSON{
 		Offer:   toOffer(&a.Offer, now),
-		Applied: make([]idJSON, 0, len(a.Applied)),
+		Applied: a.Applied,
 		Pending: make([]pendingJSON, 0, len(a.Pending)),
 	}
-	for _, id := range a.Applied {
-		shown.Applied = append(shown.Applied, idJSON(id))
-	}
 	for _, p := range a.Pending {
-		shown.Pending = append(shown.Pending, pendingJSON{Node: idJSON(p.NodeID), Until: instantJSON(p.Until)})
+		shown.Pending = append(shown.Pending, pendingJSON{Node: p.NodeID, Until: instantJSON(p.Until)})
 	}
 	return shown
 }
 
 type pendingJSON struct {
-	Node  idJSON      `json:"node"`
+	Node  models.ID   `json:"node"`
 	Until instantJSON `json:"until"`
 }
 
 // changedOfferJSON is the offer itself, and what appliedJSON has beside it.
 type changedOfferJSON struct {
 	offerJSON
-	Applied []idJSON      `json:"applied"`
+	Applied []models.ID   `json:"applied"`
 	Pending []pendingJSON `json:"pending"`
 }
 
@@ -388,10 +384,10 @@ func toChangedOffer(a *allocator.Applied, now models.Micros) changedOfferJSON {
 }
 
 type auditJSON struct {
-	ID        idJSON         `json:"id"`
+	ID        models.ID      `json:"id"`
 	At        instantJSON    `json:"at"`
 	Actor     string         `json:"actor"`
-	NodeID    idJSON         `json:"node_id"`
+	NodeID    models.ID      `json:"node_id"`
 	Action    string         `json:"action"`
 	OfferID   string         `json:"offer_id"`
 	Before    jsontext.Value `json:"before"` // null when nil
@@ -402,10 +398,10 @@ type auditJSON struct {
 
 func toAudit(a *models.Audit) auditJSON {
 	return auditJSON{
-		ID:        idJSON(a.ID),
+		ID:        a.ID,
 		At:        instantJSON(a.At),
 		Actor:     string(a.Actor),
-		NodeID:    idJSON(a.NodeID),
+		NodeID:    a.NodeID,
 		Action:    string(a.Action),
 		OfferID:   a.OfferID,
 		Before:    toRaw(a.TermsBefore),
@@ -439,15 +435,5 @@ type instantJSON models.Micros
 func (i instantJSON) MarshalJSONTo(enc *jsontext.Encoder) error {
 	b := append(enc.AvailableBuffer(), '"')
 	b = models.Micros(i).Time().AppendFormat(b, time.RFC3339Nano)
-	return enc.WriteValue(append(b, '"'))
-}
-
-// idJSON is written as the text of a UUID.
-type idJSON models.ID
-
-// MarshalJSONTo implements json.MarshalerTo.
-func (i idJSON) MarshalJSONTo(enc *jsontext.Encoder) error {
-	b := append(enc.AvailableBuffer(), '"')
-	b = append(b, uuid.UUID(i).String()...)
 	return enc.WriteValue(append(b, '"'))
 }

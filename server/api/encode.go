@@ -18,61 +18,49 @@ const (
 	typeProblem = "application/problem+json"
 )
 
-// encodeJSON appends a value. Angle brackets are escaped: an answer that somebody puts into a page cannot end a script.
-func encodeJSON(out *bytes.Buffer, v any) error {
-	return json.MarshalWrite(out, v, jsontext.EscapeForHTML(true))
-}
-
-// encodeBody is encodeJSON, but for bodies that do it themselves.
-func encodeBody(out *bytes.Buffer, v any) error {
-	if own, ok := v.(appender); ok {
-		text, err := own.appendJSON(out.AvailableBuffer())
-		out.Write(text)
-		return err
-	}
-	return encodeJSON(out, v)
+// encodeJSON escapes angle brackets: an answer that somebody puts into a page cannot end a script.
+func encodeJSON(v any) ([]byte, error) {
+	return json.Marshal(v, jsontext.EscapeForHTML(true))
 }
 
 // lister is a page of any list.
 type lister interface {
-	encodeLines(out *bytes.Buffer) error
-	encodeTable(out *bytes.Buffer) error
+	encodeLines() ([]byte, error)
+	encodeTable() ([]byte, error)
 }
 
 // encodeLines writes one JSON object per line.
-func (p page[T]) encodeLines(out *bytes.Buffer) error {
+func (p page[T]) encodeLines() (lines []byte, err error) {
 	for i := range p.Items {
-		if err := encodeJSON(out, &p.Items[i]); err != nil {
-			return err
+		line, err := encodeJSON(&p.Items[i])
+		if err != nil {
+			return nil, err
 		}
-		out.WriteByte('\n')
+		lines = append(append(lines, line...), '\n')
 	}
-	return nil
+	return lines, nil
 }
 
 // encodeTable writes CSV as in RFC 4180, one line of names and one per item. The columns are the members of the JSON, in their order.
-func (p page[T]) encodeTable(out *bytes.Buffer) error {
-	table := csv.NewWriter(out)
-	table.UseCRLF = true
+func (p page[T]) encodeTable() ([]byte, error) {
 	var empty T
 	names, _, err := cells(&empty)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := table.Write(names); err != nil {
-		return err
-	}
+	rows := [][]string{names}
 	for i := range p.Items {
 		_, values, err := cells(&p.Items[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := table.Write(values); err != nil {
-			return err
-		}
+		rows = append(rows, values)
 	}
-	table.Flush()
-	return table.Error()
+	var out bytes.Buffer
+	table := csv.NewWriter(&out)
+	table.UseCRLF = true
+	err = table.WriteAll(rows)
+	return out.Bytes(), err
 }
 
 // cells gives the names and the values of an item's members: null as nothing, texts as they are, all else as JSON.

@@ -1,14 +1,12 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"tranche/models"
 )
@@ -19,13 +17,9 @@ type exchange struct {
 	http    *http.Request
 	gin     *gin.Context
 	route   *route
-	buffers *buffers
 	arrived time.Time
 	id      string // the request id
 	slow    bool   // the body was not there in time
-
-	headers [8]string // values of the answer's header fields, so that they need no allocations
-	set     int       // how many of them
 
 	offerID string // for problems that name the offer; empty when the path names none
 	reason  string // an admin's, for the log
@@ -33,31 +27,12 @@ type exchange struct {
 	cause   error  // of a 5xx, for the log
 }
 
-// buffers are what one request needs to read its body and to write its reply.
-type buffers struct {
-	in     bytes.Buffer
-	out    bytes.Buffer
-	tokens jsontext.Decoder
-
-	// Of the busiest route.
-	redemption struct {
-		asked object
-		shown redemptionJSON
-	}
-}
-
-func newBuffers() *buffers { return new(buffers) }
-
-// keptBuffer is the size in bytes from which a buffer goes to the garbage collector instead of back to the pool:
-// one page of 1000 items must not stay in memory for good.
-const keptBuffer = 64 << 10
-
 // reply is what a handler answers with. The zero status is 200.
 type reply struct {
 	status   int
 	body     any    // encoded as JSON
 	list     lister // encoded as JSON, NDJSON or CSV, whichever the client prefers; body is nil then
-	raw      []byte // JSON as it is
+	encoded  []byte // what is sent; body and list are nil where a handler fills it
 	stream   http.Handler
 	location string
 	etag     string
@@ -65,16 +40,8 @@ type reply struct {
 	replayed bool
 }
 
-// header sets a field of the answer's header, by its canonical name.
-func (x *exchange) header(name, value string) {
-	if x.set == len(x.headers) {
-		x.gin.Writer.Header().Set(name, value)
-		return
-	}
-	x.headers[x.set] = value
-	x.set++
-	x.gin.Writer.Header()[name] = x.headers[x.set-1 : x.set : x.set]
-}
+// header is that of the answer.
+func (x *exchange) header() http.Header { return x.gin.Writer.Header() }
 
 // segment gives a path segment, unescaped.
 //

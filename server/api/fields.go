@@ -218,7 +218,7 @@ func (o *object) objects(name string, most int, read func(item *object)) {
 	if raw == nil {
 		return
 	}
-	values, tokens := elements(raw), new(jsontext.Decoder)
+	values := elements(raw)
 	if len(values) < 1 || len(values) > most {
 		o.add(name, ruleLength, "1 to %d items, not %d", most, len(values))
 		return
@@ -230,8 +230,7 @@ func (o *object) objects(name string, most int, read func(item *object)) {
 			continue
 		}
 		var item object
-		item.members = item.space[:0]
-		if err := item.parse(tokens, value); err != nil {
+		if err := item.parse(value); err != nil {
 			o.add(place, ruleJSON, "%s", explainJSON(err))
 			continue
 		}

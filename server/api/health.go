@@ -25,4 +25,4 @@ func (s *server) readiness(*exchange) (reply, error) {
 
 func (s *server) showMetrics(*exchange) (reply, error) { return reply{stream: s.scrape}, nil }
 
-func (s *server) document(*exchange) (reply, error) { return reply{raw: openAPI}, nil }
+func (s *server) document(*exchange) (reply, error) { return reply{encoded: openAPI}, nil }

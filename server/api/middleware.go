@@ -28,8 +28,6 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 		decided := &deadline{Context: c.Request.Context(), at: x.arrived.Add(s.config.RequestTimeout), shared: &s.deadlines}
 		defer decided.stop()
 		x.ctx = decided
-		x.buffers = s.buffers.Get().(*buffers)
-		defer s.recycle(x.buffers)
 
 		s.metrics.inFlight.Inc()
 		defer s.metrics.inFlight.Dec()
@@ -44,21 +42,16 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 	}
 }
 
-func (s *server) recycle(b *buffers) {
-	if b.in.Cap() <= keptBuffer && b.out.Cap() <= keptBuffer {
-		s.buffers.Put(b)
-	}
-}
-
 // identify takes the client's request id, or makes one, and sets the headers that every answer has.
 func (s *server) identify(x *exchange) {
 	x.id = x.http.Header.Get("X-Request-Id")
 	if !isVisibleASCII(x.id, maxRequestIDBytes) {
 		x.id = s.requestPrefix + strconv.FormatUint(s.requests.Add(1), 36)
 	}
-	x.header("X-Request-Id", x.id)
-	x.header("X-Content-Type-Options", "nosniff")
-	x.header("Cache-Control", "no-store")
+	h := x.header()
+	h.Set("X-Request-Id", x.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
 }
 
 // answer decides on a request and encodes the reply. It changes nothing about the response yet, so whatever goes wrong can
@@ -85,7 +78,7 @@ func (s *server) answer(x *exchange) (answer reply, err error) {
 	}
 	answer, err = x.route.handle(s, x)
 	if err == nil {
-		err = x.encode(&answer)
+		answer.encoded, err = x.encode(&answer)
 	}
 	return answer, err
 }
@@ -98,27 +91,26 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// encode fills the output buffer and says what is in it. Streams and prepared documents pass it by.
-func (x *exchange) encode(r *reply) error {
-	out := &x.buffers.out
-	out.Reset()
-	h := x.gin.Writer.Header()
+// encode gives the bytes of an answer and says in the header what they are. Streams and prepared documents pass it by.
+func (x *exchange) encode(r *reply) ([]byte, error) {
+	h := x.header()
+	h.Set("Content-Type", typeJSON)
 	switch {
-	case r.stream != nil, r.raw != nil:
-		return nil
+	case r.stream != nil, r.encoded != nil:
+		return r.encoded, nil
 	case r.list == nil:
-		return encodeBody(out, r.body)
+		return encodeJSON(r.body)
 	}
 	h.Add("Vary", "Accept")
 	switch preferred(x.http.Header.Get("Accept")) {
 	case typeNDJSON:
 		h.Set("Content-Type", typeNDJSON)
-		return r.list.encodeLines(out)
+		return r.list.encodeLines()
 	case typeCSV:
 		h.Set("Content-Type", typeCSV+"; charset=utf-8; header=present")
-		return r.list.encodeTable(out)
+		return r.list.encodeTable()
 	default:
-		return encodeJSON(out, r.list)
+		return encodeJSON(r.list)
 	}
 }
 
@@ -127,33 +119,27 @@ func (s *server) write(x *exchange, r reply, err error) int {
 	if err != nil {
 		return s.writeProblem(x, err)
 	}
-	if r.location != "" {
-		x.header("Location", r.location)
-	}
-	if r.etag != "" {
-		x.header("Etag", r.etag)
-	}
-	if r.next != "" {
-		x.header("Link", "<"+r.next+`>; rel="next"`)
-	}
-	if r.replayed {
-		x.header("Idempotent-Replayed", "true")
-	}
 	if r.stream != nil {
 		r.stream.ServeHTTP(x.gin.Writer, x.http)
 		return x.gin.Writer.Status()
 	}
-	body := r.raw
-	if body == nil {
-		body = x.buffers.out.Bytes()
+	h := x.header()
+	if r.location != "" {
+		h.Set("Location", r.location)
 	}
-	if len(x.gin.Writer.Header()["Content-Type"]) == 0 {
-		x.header("Content-Type", typeJSON)
+	if r.etag != "" {
+		h.Set("Etag", r.etag)
+	}
+	if r.next != "" {
+		h.Set("Link", "<"+r.next+`>; rel="next"`)
+	}
+	if r.replayed {
+		h.Set("Idempotent-Replayed", "true")
 	}
 	if r.status == 0 {
 		r.status = http.StatusOK
 	}
-	x.send(r.status, body)
+	x.send(r.status, r.encoded)
 	return r.status
 }
 
@@ -167,7 +153,7 @@ func (s *server) writeProblem(x *exchange, err error) int {
 		x.gin.Writer.WriteHeader(statusClientGone)
 		return statusClientGone
 	}
-	h := x.gin.Writer.Header()
+	h := x.header()
 	h.Set("Content-Type", typeProblem)
 	switch {
 	case p.retryAfter > 0:
@@ -179,20 +165,19 @@ func (s *server) writeProblem(x *exchange, err error) int {
 	case errors.Is(err, errBodyTooLarge):
 		h.Set("Connection", "close") // what is left of the body is not worth reading
 	}
-	x.buffers.out.Reset()
-	if err := encodeJSON(&x.buffers.out, p); err != nil {
+	body, err := encodeJSON(p)
+	if err != nil {
 		x.cause = err // of our own making, and there is nothing better to say
 	}
-	x.send(p.Status, x.buffers.out.Bytes())
+	x.send(p.Status, body)
 	return p.Status
 }
 
 // send writes status and body. An error means that the client has gone, which its retry will find out about.
 func (x *exchange) send(status int, body []byte) {
-	w := x.gin.Writer
-	x.header("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	x.header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.gin.Writer.WriteHeader(status)
+	_, _ = x.gin.Writer.Write(body)
 }
 
 // log writes the access line. Paths stay out of it: they hold user ids. So do headers: they hold keys.

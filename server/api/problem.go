@@ -38,7 +38,7 @@ type shortage struct {
 }
 
 type holderJSON struct {
-	Node  idJSON      `json:"node"`
+	Node  models.ID   `json:"node"`
 	Units int64       `json:"units"`
 	Until instantJSON `json:"until"`
 }
@@ -50,7 +50,7 @@ func toHolders(holders []models.Holder) []holderJSON {
 	shown := make([]holderJSON, min(len(holders), maxHolders))
 	for i := range shown {
 		h := &holders[i]
-		shown[i] = holderJSON{Node: idJSON(h.NodeID), Units: h.Units, Until: instantJSON(h.Until)}
+		shown[i] = holderJSON{Node: h.NodeID, Units: h.Units, Until: instantJSON(h.Until)}
 	}
 	return shown
 }

@@ -13,13 +13,12 @@ func (s *server) redeem(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	body, shown := &x.buffers.redemption.asked, &x.buffers.redemption.shown
-	*body = object{}
-	key, err := x.idempotencyKey(body)
+	var body object
+	key, err := x.idempotencyKey(&body)
 	if err != nil {
 		return reply{}, err
 	}
-	if err := x.readObject(body, false); err != nil {
+	if err := x.readObject(&body, false); err != nil {
 		return reply{}, err
 	}
 	body.require("user_id")
@@ -38,13 +37,8 @@ func (s *server) redeem(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	*shown = toRedemption(&done.Redemption)
-	return reply{
-		status:   http.StatusCreated,
-		body:     shown,
-		location: "/v1/redemptions/" + shown.ID,
-		replayed: done.Replayed,
-	}, nil
+	shown := toRedemption(&done.Redemption)
+	return reply{status: http.StatusCreated, body: shown, location: "/v1/redemptions/" + shown.ID, replayed: done.Replayed}, nil
 }
 
 // idempotencyKey reads the header. A key that is there and wrong is told together with what is wrong with the body.
