@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -32,14 +33,24 @@ func TestPlanPrintsTheSameAsTextAndJSON(t *testing.T) {
 	}
 }
 
-func TestTheReadmeShowsWhatPlanPrints(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// A document that shows this call shows what it prints.
+func TestDocumentsShowWhatPlanPrints(t *testing.T) {
+	printed, err := run(t, "plan", "--rate", "300", "--nodes", "3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed, err := run(t, "plan", "--rate", "300", "--nodes", "3")
-	if err != nil || !strings.Contains(string(readme), "```\n"+printed+"```\n") {
-		t.Errorf("%v, not in README.md:\n%s", err, printed)
+	documents, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatalf("%d documents, %v", len(documents), err)
+	}
+	for _, path := range append(documents, "../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "plan --rate 300 --nodes 3") && !strings.Contains(string(text), "```\n"+printed+"```\n") {
+			t.Errorf("not in %s:\n%s", path, printed)
+		}
 	}
 }
 
