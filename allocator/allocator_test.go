@@ -265,7 +265,7 @@ func TestRefunds(t *testing.T) {
 	})
 }
 
-// What an offer's policy says comes back with a refund does, and nothing else.
+// A refund gives back exactly what the offer's policy says.
 func TestTheRefundPolicyIsKept(t *testing.T) {
 	for _, policy := range []struct{ budget, limit bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 		setUp := func(o *models.Offer) {

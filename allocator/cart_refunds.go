@@ -52,8 +52,8 @@ func (a *Allocator) endCart(ctx context.Context, id models.CartID, kind models.K
 	return carted(id, verdicts), nil
 }
 
-// RefundCart gives back all that is left of each item, under a key that names the refund within each. An item of which nothing is left
-// is left out. When it gives no error, the refunds are committed in the database.
+// RefundCart gives back all that is left of each item, under a key that names the refund within each. It passes over an item of which
+// nothing is left. When it gives no error, the refunds are committed in the database.
 //
 // Refusals: models.ErrCartNotFound; around a models.CartError, ErrRefundExceeds (nothing is left of any), ErrNotConfirmed and ErrKeyReused.
 func (a *Allocator) RefundCart(ctx context.Context, id models.CartID, key string, reason *string) (CartRefunded, error) {
@@ -71,7 +71,7 @@ func (a *Allocator) RefundCart(ctx context.Context, id models.CartID, key string
 	return r, nil
 }
 
-// bookCart books an entry like e for each redemption of a cart. They are in the ledger, so there is none to wait for.
+// bookCart books an entry like e for each redemption of a cart. All of them are in the ledger, so it waits for none.
 func (a *Allocator) bookCart(ctx context.Context, id models.CartID, e models.Entry) ([]models.Verdict, error) {
 	c, err := a.ledger.Cart(ctx, id)
 	if err != nil {

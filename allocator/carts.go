@@ -16,11 +16,11 @@ type cart struct {
 	models.Cart
 	entries []models.Entry  // in the order asked for
 	offers  []*models.Offer // of the entries, as they were at the last try
-	order   []int           // the places of the entries, by their offers: whoever waits for several things does it in this order
+	order   []int           // the places of the entries, by their offers: a cart waits for its items in this order
 }
 
-// RedeemCart takes, or holds, units of several offers for a user: of all of them or of none. When it gives no error, that is committed in
-// the database, whatever the offers' modes.
+// RedeemCart takes, or holds, units of several offers for a user: of all of them or of none. When it gives no error, they are committed in
+// the ledger, whatever the offers' modes.
 //
 // Refusals are a models.CartError with the item's offer, around what Redeem refuses a request for; or, because of the cart itself,
 // models.ErrKeyReused and ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key,
@@ -40,7 +40,7 @@ func (a *Allocator) RedeemCart(ctx context.Context, req CartRequest) (Carted, er
 		switch {
 		case err == nil:
 			return carted(c.ID, verdicts), nil
-		case errors.Is(err, errTermsChanged), errors.Is(err, models.ErrLeaseClosed): // as for a redemption by itself
+		case errors.Is(err, errTermsChanged), errors.Is(err, models.ErrLeaseClosed): // as for a single redemption
 		case errors.Is(err, lease.ErrShort):
 			if short := a.shortOf(ctx, c, err); short != nil {
 				return a.refuseCart(ctx, c, short)
@@ -61,7 +61,7 @@ func (a *Allocator) newCart(req *CartRequest) *cart {
 		Cart:    models.Cart{ID: models.CartIDOf(req.Key), IdempotencyKey: req.Key, CreatedAt: a.LedgerNow()},
 		entries: make([]models.Entry, len(req.Items)), offers: make([]*models.Offer, len(req.Items)), order: make([]int, len(req.Items)),
 	}
-	id := c.ID // what remembers an entry must not keep the whole cart in memory
+	id := c.ID // a copy: a remembered entry must not keep the whole cart in memory
 	for i, item := range req.Items {
 		c.OfferIDs = append(c.OfferIDs, item.OfferID)
 		c.entries[i] = a.entry(models.RedemptionIDOf(item.OfferID, req.Key), &RedeemRequest{
@@ -74,8 +74,8 @@ func (a *Allocator) newCart(req *CartRequest) *cart {
 	return c
 }
 
-// beginCart starts the flights of all its redemptions, so that neither the same cart nor a redemption by itself that has its key is under
-// way on this node.
+// beginCart starts the flights of all its redemptions. Then neither the same cart nor a single redemption with its key is under way on this
+// node.
 func (a *Allocator) beginCart(ctx context.Context, c *cart) (all flights, err error) {
 	for _, i := range c.order {
 		f, err := a.inFlight.await(ctx, c.entries[i].RedemptionID())
@@ -88,7 +88,7 @@ func (a *Allocator) beginCart(ctx context.Context, c *cart) (all flights, err er
 	return all, nil
 }
 
-// remembersOther refuses a cart whose key this node knows from a redemption by itself: one that may be in its journal only.
+// remembersOther refuses a cart whose key this node remembers from a single redemption, which may be in its journal only.
 func (a *Allocator) remembersOther(c *cart) error {
 	for i := range c.entries {
 		e := &c.entries[i]
@@ -203,7 +203,7 @@ func (a *Allocator) refuseCart(ctx context.Context, c *cart, reason error) (Cart
 	}
 }
 
-// carted is what became of a cart's redemptions. They share a transaction, so one that was made before tells of all.
+// carted is the cart that the verdicts make. They are of one transaction, so if one redemption was made before, all were.
 func carted(id models.CartID, verdicts []models.Verdict) Carted {
 	r := Carted{ID: id, Replayed: verdicts[0].Replayed}
 	for _, v := range verdicts {

@@ -154,7 +154,7 @@ func TestABudgetLoweredUnderLoadComesDownAsLeasesReturn(t *testing.T) {
 	}
 }
 
-// Whatever is changed, all nodes act on it when it is answered, although they hold leases from before.
+// All nodes act on a change when it is answered, although they hold leases from before.
 func TestAChangeReachesAllNodes(t *testing.T) {
 	inFleet(t, 3, func(o *models.Offer) { o.Budget, o.BudgetTarget, o.Mode = 1000, 1000, models.ModeAvailable }, func(t *testing.T, f *fleet) {
 		two := int64(2)

@@ -167,7 +167,7 @@ func TestWhatFollowedOnAnothersRedemptionIsNotForgotten(t *testing.T) {
 	}
 }
 
-// Whoever is second hears how the hold ended, whether others ask on three nodes or it runs out meanwhile.
+// The second request hears how the hold ended, whether three nodes are asked or it runs out meanwhile.
 func TestConfirmAgainstCancelAgainstExpiry(t *testing.T) {
 	const holds = 3000
 	setUp := func(o *models.Offer) {

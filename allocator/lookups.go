@@ -15,8 +15,8 @@ type Histories interface {
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
 }
 
-// lookups reads redemptions in batches, one batch per offer at a time: what is asked for while one is under way makes up the next.
-// A look-up always begins after it was asked for, so it sees everything that was committed by then.
+// lookups reads redemptions in batches, one batch per offer at a time. Look-ups that come while a batch is under way make up the next one.
+// So the read of a look-up begins after it was asked for, and sees all that was committed by then.
 type lookups struct {
 	source Histories
 
@@ -118,8 +118,8 @@ func (l *lookups) read(offerID string, q *lookupQueue) {
 	}
 }
 
-// next cuts off a batch. When there are more than it holds, the newest go first: the oldest will have given up by the time that
-// they are answered, and a queue in their order would end up answering nobody.
+// next cuts off a batch. Where it can't take all, the newest go first. The oldest will have given up before they are answered, so a queue in
+// their order would end up answering nobody.
 func (l *lookups) next(offerID string, q *lookupQueue) []*pendingLookup {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -60,7 +60,7 @@ func (a *Allocator) ChangeOffer(
 
 // untilApplied looks at the leases of an offer until none is recalled any more, or it has waited long enough.
 func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Applied, error) {
-	owners := map[models.ID]bool{a.nodeID: true} // who had a lease at some look
+	owners := map[models.ID]bool{a.nodeID: true} // the nodes that had a lease at some look
 	for deadline := a.now().Add(appliedWithin); ; {
 		leases, err := a.ledger.ActiveLeases(ctx, offer.ID)
 		if err != nil {
@@ -76,7 +76,7 @@ func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Appl
 	}
 }
 
-// recalled finds the owners of leases that were granted before a number was raised to this one.
+// recalled finds the owners of leases that were granted before the offer's recall number was raised to this one.
 func recalled(leases []models.ListedLease, number int64) (pending []Pending) {
 	for _, l := range leases {
 		if l.Recall >= number {

@@ -16,8 +16,8 @@ func undecided(err error) bool {
 // outage redeems while the ledger is away, from what this node has leased, as fast does. The offer's status, its window and its users'
 // limits hold as far as this node knows. tried is how the ledger failed.
 //
-// It takes the entry that was tried before. If that comes to be committed after all, it is still one redemption. So after an unknown
-// outcome no is no answer: what was tried may still come true.
+// It takes the entry that was tried before. If that comes to be committed after all, it is still one redemption. Since it may, an unknown
+// outcome stays unknown where the outage would refuse.
 func (a *Allocator) outage(ctx context.Context, offer *models.Offer, e models.Entry, tried error) (Redeemed, error) {
 	r, err := a.redeemLeased(ctx, offer, e)
 	if err != nil && errors.Is(tried, models.ErrOutcomeUnknown) {
@@ -52,7 +52,7 @@ func (a *Allocator) spendLeased(ctx context.Context, offer *models.Offer, e mode
 	case err != nil:
 		return lease.Posting{}, err
 	case !posting.Block.Mode.Outlives():
-		posting.Block.Unspend(e.Units)
+		posting.Block.Unspend(posting.Entry.Units)
 		return lease.Posting{}, models.ErrLedgerUnavailable
 	default:
 		return posting, nil

@@ -97,7 +97,7 @@ func TestFastGoesOnWithinItsLeasesWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
-// What an offer's window or an admin has closed stays closed when the database goes away, though the node has units of it.
+// An offer that its window or an admin has closed stays closed when the database goes away, though the node has units of it.
 func TestAnOutageOpensNoOfferThatIsNotActive(t *testing.T) {
 	ending := func(o *models.Offer) {
 		ends := models.MicrosOf(time.Now().Add(10 * time.Second))
@@ -178,7 +178,7 @@ func TestAvailableIsAsStrictWhileTheDatabaseIsThere(t *testing.T) {
 	})
 }
 
-// In an outage a node can only know what it has seen itself. What goes over the limit is booked, and listed.
+// In an outage a node can only know what it has seen itself. A redemption over the limit is booked, and listed.
 func TestAvailableKeepsUserLimitsAsFarAsItKnows(t *testing.T) {
 	limits := func(o *models.Offer) { limitOne(o); fixedBlocks(models.ModeAvailable, 25)(o) }
 	inFleet(t, 2, limits, func(t *testing.T, f *fleet) {

@@ -37,7 +37,7 @@ func (f *fleet) owe(n *testNode, count int) {
 	}
 }
 
-// What the process before had acknowledged is in the ledger before the next one serves: once, however often the start is repeated.
+// The redemptions that a process had acknowledged are in the ledger before the next process serves: once, however often it starts.
 func TestRecoveryIsSettlement(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]

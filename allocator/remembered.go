@@ -29,13 +29,13 @@ func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed
 	return r, true, nil
 }
 
-// memory is what this node knows of redemptions without asking the ledger: those it has acknowledged from its journal and not
-// settled yet, and the latest of those that are settled. It answers repeated requests, and tells how much of a user's limit is used
-// up as far as this node has seen, while the ledger is away.
+// memory is what this node knows of redemptions without asking the ledger: those that it has acknowledged in its journal and not settled
+// yet, and the latest of those that are settled. It answers repeated requests. While the ledger is away, it says how much of a user's limit
+// is used up, as far as this node has seen.
 //
-// It is bounded by what is unsettled, which the journal bounds, and remembered of what is settled. Of what was settled longer ago it keeps
-// a quarter of the hash: when such a request is repeated, the ledger is asked. When that is forgotten, too, a repeated request is taken for a
-// new one; settling it then finds the first, and its unit comes back.
+// The journal bounds the unsettled redemptions; rememberedPerShard bounds the settled ones. Of older ones the memory keeps a quarter of the
+// hash: if such a request is repeated, the ledger is asked. When that is forgotten, too, a repeated request is taken for a new one. Settling
+// it then finds the first, and its unit comes back.
 type memory struct {
 	shards [memoryShards]memoryShard
 	users  userCounts
@@ -69,8 +69,8 @@ func (m *memory) shard(hash models.ID) *memoryShard {
 	return &m.shards[binary.LittleEndian.Uint64(hash[:])%memoryShards]
 }
 
-// past is what else was settled, by a quarter of its hash: one in a million is taken for one of these and is none, and costs a look-up. It
-// has two generations of at most pastPerShard, the elder of which is dropped when the younger is full.
+// past is the older settled redemptions, each by a quarter of its hash. One new request in a million looks like one of them, and costs a
+// look-up. It has two generations of at most pastPerShard. When the younger is full, the elder is dropped.
 type past struct{ younger, elder map[uint32]struct{} }
 
 func quarter(hash models.ID) uint32 { return binary.LittleEndian.Uint32(hash[8:]) } // the shard is chosen by others
@@ -91,8 +91,8 @@ func (p *past) has(hash models.ID) bool {
 	return younger || elder
 }
 
-// find gives the entry that this node remembers for a redemption, which does not change, and whether that is in the ledger already. What
-// was settled long ago is settled and not known.
+// find gives the entry that this node remembers for a redemption, which does not change, and whether it is in the ledger already. A
+// redemption that was settled long ago is settled and not known.
 func (m *memory) find(hash models.ID) (e *models.Entry, settled, known bool) {
 	r, known := m.look(hash)
 	return r.entry, r.settled, known
@@ -125,8 +125,8 @@ func (m *memory) acknowledge(p *lease.Posting) {
 	s.set(p.Entry.Redemption, remembered{entry: &p.Entry, block: p.Block, counted: p.Offer.LimitsUsers()})
 }
 
-// settle notes that the ledger has a redemption, as this entry; count says whether to count it in users, unless it is counted already. Of the
-// settled ones the oldest is forgotten.
+// settle notes that the ledger has a redemption, as this entry. count says whether to count it in users, unless it is counted already. The
+// oldest settled one is forgotten.
 func (m *memory) settle(e models.Entry, count bool) {
 	s := m.shard(e.Redemption)
 	s.mu.Lock()
@@ -157,8 +157,8 @@ func (m *memory) settleIn(s *memoryShard, e *models.Entry, count bool) {
 	s.oldest = (s.oldest + 1) % rememberedPerShard
 }
 
-// follow notes a redemption that the ledger was seen to have, by what follows on it. The settler may not have heard of that yet, or may have
-// another request's entry on its way; whoever asks from now on must be answered from the ledger.
+// follow notes a redemption that was seen in the ledger, with what follows on it. The settler may not have heard of it yet, or may have
+// another request's entry on its way. From now on requests must be answered from the ledger.
 func (m *memory) follow(seen *models.Redemption) {
 	s := m.shard(seen.Hash)
 	s.mu.Lock()
@@ -174,7 +174,7 @@ func (m *memory) follow(seen *models.Redemption) {
 	m.settleIn(s, &first, false)
 }
 
-// forget drops a redemption that turned out not to be one: another request had its key.
+// forget drops an entry that did not become a redemption: another request had its key.
 func (m *memory) forget(hash models.ID) {
 	s := m.shard(hash)
 	s.mu.Lock()

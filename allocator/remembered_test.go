@@ -19,7 +19,7 @@ func entryOf(user string) *models.Entry {
 	return &models.Entry{OfferID: "o", Redemption: models.RedemptionIDOf("o", user).Hash, Kind: models.KindRedeem, UserID: user, IdempotencyKey: user, Units: 1}
 }
 
-// Of what is settled the oldest is forgotten, and its user's count with it. What is not settled stays, however much comes after it.
+// The oldest settled redemption is forgotten, and its user's count with it. One that is not settled stays, however many come after it.
 func TestTheMemoryOfWhatIsSettledIsBounded(t *testing.T) {
 	var m memory
 	owed := entryOf("owed")
@@ -65,7 +65,7 @@ func TestTheMemoryOfWhatIsSettledIsBounded(t *testing.T) {
 	}
 }
 
-// Of what is settled and forgotten it is known for a while that the ledger has it.
+// Of a settled redemption that is forgotten, the node knows for a while that the ledger has it.
 func TestThePastIsBounded(t *testing.T) {
 	var p past
 	const last = 10*pastPerShard + 1
@@ -131,7 +131,7 @@ func TestWhatWasSettledLongAgoIsAnsweredFromTheLedger(t *testing.T) {
 	}
 }
 
-// What remembers an item of a cart must not keep the whole cart in memory.
+// A remembered item of a cart must not keep the whole cart in memory.
 func TestAnEntryKeepsNoCartInMemory(t *testing.T) {
 	a := &Allocator{offers: catalogue.New(nil, time.Now), now: time.Now}
 	c := a.newCart(&CartRequest{Key: "k", UserID: "u", Items: []CartItem{{OfferID: "o", Units: 1}, {OfferID: "p", Units: 1}}})

@@ -12,10 +12,10 @@ import (
 // errTermsChanged: the offer is not as it was when the request was admitted.
 var errTermsChanged = errors.New("the offer was changed meanwhile")
 
-// spend takes the units of an entry from a block. Whoever gets the posting owes the block a Settled or an Unspend of them.
+// spend takes the units of an entry from a block. The caller owes the block a Settled or an Unspend of them.
 //
-// The offer is looked at again once the block is there. A grant brings the offer as it was then; and since a lease is on record from
-// then on, nobody can have added a limit behind this node's back.
+// It looks at the offer again when it has the block. A grant brings the offer as it was then. From then on the ledger has the lease, so
+// nobody can have added a limit behind this node's back.
 //
 // Errors: models.ErrOfferNotActive, lease.ErrShort, errTermsChanged, and those of the keeper.
 func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Entry) (lease.Posting, error) {
@@ -43,8 +43,8 @@ func (a *Allocator) active(offer *models.Offer, now time.Time) error {
 	return nil
 }
 
-// agree says whether the terms that a request was admitted under may be acted on with a block. A block brings the offer as it was at its
-// grant or later, so it is never spent from on terms from before.
+// agree gives an error unless a request may act with a block on the terms that it was admitted under. A block brings the offer as it was
+// at its grant or later, so no request spends from it on older terms.
 func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
 	switch newest := a.offers.Newer(offer); {
 	case newest.Version != offer.Version:

@@ -118,7 +118,7 @@ func TestNobodyJumpsTheQueue(t *testing.T) {
 		block.Unspend(5)
 		h := b.keeper.holding("o")
 		w := &waiter{offer: b.offer, units: 5, outcome: make(chan served, 1)}
-		if _, _, done := h.enqueue(w); done {
+		if _, done, _ := h.enqueue(w); done {
 			t.Fatal("served before one that waits")
 		}
 		g.open()
@@ -143,7 +143,7 @@ func TestTheQueueOfWaitersIsBounded(t *testing.T) {
 		})
 		h := b.keeper.holding("o")
 		for range maxWaiting {
-			if _, err, done := h.enqueue(&waiter{offer: b.offer, units: 1, outcome: make(chan served, 1)}); done {
+			if _, done, err := h.enqueue(&waiter{offer: b.offer, units: 1, outcome: make(chan served, 1)}); done {
 				t.Fatal(err)
 			}
 		}

@@ -90,7 +90,7 @@ func (h *holding) spend(n int64, now time.Time) *Block {
 // wait queues for a grant.
 func (h *holding) wait(ctx context.Context, offer *models.Offer, n int64) (*Block, error) {
 	w := &waiter{offer: offer, units: n, outcome: make(chan served, 1)}
-	if block, err, done := h.enqueue(w); done {
+	if block, done, err := h.enqueue(w); done {
 		return block, err
 	}
 	select {
@@ -107,29 +107,29 @@ const maxWaiting = 16384
 
 // enqueue adds a waiter and sees to it that a grant is under way. It looks for units once more first, for a grant may have
 // come in since the caller looked.
-func (h *holding) enqueue(w *waiter) (block *Block, err error, done bool) {
+func (h *holding) enqueue(w *waiter) (block *Block, done bool, err error) {
 	now := h.keeper.cfg.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.waiting) == 0 { // else those are first
 		if b := h.spendAny(w.units, now); b != nil {
-			return b, nil, true
+			return b, true, nil
 		}
 	}
 	switch {
 	case h.retired:
-		return nil, errRetired, true
+		return nil, true, errRetired
 	case h.keeper.draining.Load():
-		return nil, models.ErrDraining, true
+		return nil, true, models.ErrDraining
 	case now.Before(h.short.until) && w.units > h.short.enough:
-		return nil, ErrShort, true
+		return nil, true, ErrShort
 	case len(h.waiting) >= maxWaiting:
-		return nil, models.ErrOverloaded, true
+		return nil, true, models.ErrOverloaded
 	case !h.ensureGrant():
-		return nil, models.ErrDraining, true
+		return nil, true, models.ErrDraining
 	}
 	h.waiting = append(h.waiting, w)
-	return nil, nil, false
+	return nil, false, nil
 }
 
 // spendAny takes n units from whichever block has them.

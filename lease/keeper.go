@@ -208,9 +208,9 @@ const (
 
 // Run renews and returns leases until ctx ends. It is to run until after Drain.
 //
-// Looking at a lease costs next to nothing and waits for nobody. What there is to do for an offer is done in a goroutine of its own,
-// which takes its turn: one for renewals and one for returns, since the latter may have to wait for a locked row, and the former
-// must not wait for them. So an offer in trouble holds up no other.
+// Looking at a lease costs next to nothing and waits for nobody. A renewal or a return runs in a goroutine of its own, which waits for its
+// turn. Renewals and returns have turns apart: a return may wait for a locked row, and a renewal must not wait for returns. So an offer in
+// trouble delays no other.
 func (k *Keeper) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	run.Every(ctx, maintainEvery, func(ctx context.Context) { k.maintain(ctx, &group) })

@@ -134,7 +134,7 @@ func TestTheDatabaseClockGoesOnBetweenSyncs(t *testing.T) {
 	})
 }
 
-// What was read together is not kept together: one offer that changes now and then would keep the thousands that did not.
+// Offers that were read together are not kept together: one that changes now and then would keep the thousands that did not.
 func TestTheCatalogueKeepsWhatIsNewsOnly(t *testing.T) {
 	const offers, syncs = 10_000, 50
 	var all []models.Offer
