@@ -8,7 +8,7 @@
 # TRANCHE_TEST_LONG=1                               the long versions of the system tests too
 # CI=1                                              a missing Debian package is a failure, not a warning
 #
-# A C compiler, MariaDB and Redis are installed by apt where they are missing. No system service is left running.
+# A C compiler, MariaDB, Galera and Redis are installed by apt where they are missing. No system service is left running.
 #
 # "make test" is the short way: what SQLite and the fake can show, with nothing installed.
 set -eu
@@ -50,6 +50,13 @@ if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
     echo 'test.sh: MariaDB did not start' >&2
     exit 1
   fi
+fi
+
+# A test of the store starts two members of a cluster by itself; it needs MariaDB and this library.
+if mariadb_install && galera_install; then
+  export TRANCHE_TEST_GALERA="$galera_library"
+else
+  without Galera 'A cluster of several members that write is NOT tested.'
 fi
 
 if [ -n "${TRANCHE_TEST_LONG:-}" ]; then

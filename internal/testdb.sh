@@ -2,6 +2,7 @@
 #
 #   apt_install PACKAGE...  installs Debian packages, as root or through sudo; fails where neither is to be had
 #   mariadb_install         sees to it that mariadbd is there, by apt if need be
+#   galera_install          sees to it that Galera's library is there, at $galera_library, by apt if need be
 #   mariadb_start OPTION... starts one in a temporary folder on a free loopback port, and sets MARIADB_DSN
 #   mariadb_stop            stops it by its process id and removes the folder; does nothing when none was started
 #
@@ -29,6 +30,12 @@ apt_install() {
 mariadb_install() {
   has mariadbd && has mariadb-install-db && has my_print_defaults && return 0
   apt_install mariadb-server-core mariadb-client-core && has mariadbd
+}
+
+galera_library=/usr/lib/galera/libgalera_smm.so
+
+galera_install() {
+  [ -e "$galera_library" ] || apt_install galera-4 && [ -e "$galera_library" ]
 }
 
 mariadb_start() {

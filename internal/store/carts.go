@@ -55,7 +55,7 @@ func (q *query) settleCart(cart *models.Cart, items []models.Batch) ([]models.Ve
 		appends = append(appends, p.Appends...)
 		held, ended = append(held, p.Held...), append(ended, p.Ended...)
 	}
-	if err := q.append(appends, readAll); err != nil {
+	if err := q.append(appends); err != nil {
 		return nil, err
 	}
 	if err := q.hold(held, ended); err != nil {
@@ -102,7 +102,7 @@ func (q *query) lockCart(cart *models.Cart, isNew bool) error {
 
 // planItem decides on one item, and counts it for its user.
 func (q *query) planItem(item *models.Batch) (*ledger.Planned, error) {
-	histories, err := q.histories(item.Offer.ID, redemptionsOf(item, readAll))
+	histories, err := q.histories(item.Offer.ID, redemptionsOf(item, true))
 	if err != nil {
 		return nil, err
 	}

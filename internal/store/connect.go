@@ -40,7 +40,6 @@ func mysqlConfig(dsn string) (*mysql.Config, error) {
 	cfg.Loc = time.UTC
 	cfg.InterpolateParams = true
 	cfg.ClientFoundRows = false
-	cfg.MultiStatements = true // see pipe; all values are arguments
 	cfg.RejectReadOnly = true
 	cfg.CheckConnLiveness = true
 	cfg.Timeout = dialTimeout

@@ -27,8 +27,6 @@ type dialect struct {
 	lower func(column string) string
 	// begin starts a transaction that may write.
 	begin string
-	// statementsTogether says that the database takes several statements in one round trip.
-	statementsTogether bool
 	// columnDefaults says that columns of the entries which are mostly zero are so by default.
 	columnDefaults bool
 	// oneWriter says that transactions run one after the other in this process, instead of polling the file for its lock.
@@ -61,8 +59,7 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
 
-		statementsTogether: true,
-		columnDefaults:     true,
+		columnDefaults: true,
 
 		open:  func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
 		goose: goose.DialectMySQL,

@@ -7,38 +7,30 @@ import (
 	"tranche/models"
 )
 
-// append inserts the entries. That a redemption's next seq is taken shows as a duplicate key, at the next flush.
+// append inserts the entries. If the next seq of a redemption is taken, that is a duplicate key.
 //
-// They go in the order of their ids, in which they are stored: so each goes to the end of the table. Where keys have come twice of late,
-// they go in the order of their redemptions, so that of two transactions with the same ones the second waits for the first, instead of a
-// deadlock.
-func (q *query) append(appends []models.Entry, sight foresight) error {
+// They go in the order of their redemptions. So of two transactions with the same ones the second waits for the first, instead of a deadlock.
+func (q *query) append(appends []models.Entry) error {
 	entries := make([]*models.Entry, len(appends))
 	for i := range appends {
 		entries[i] = &appends[i]
 	}
-	order := byID
-	if sight == readAll {
-		order = byRedemption
-	}
-	slices.SortFunc(entries, order)
+	slices.SortFunc(entries, byRedemption)
 	for chunk := range slices.Chunk(entries, chunkSize) {
-		if err := q.insert(chunk); err != nil {
+		if err := q.insertEntries(chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func byID(a, b *models.Entry) int { return compareIDs(a.ID, b.ID) }
-
 func byRedemption(a, b *models.Entry) int {
 	return cmp.Or(cmp.Compare(a.OfferID, b.OfferID), compareIDs(a.Redemption, b.Redemption), cmp.Compare(a.Seq, b.Seq))
 }
 
-// insert writes entries in one statement. What it costs grows with the columns that it names, for the database and for this process: it
+// insertEntries writes entries in one statement. What it costs grows with the columns that it names, for the database and for this process: it
 // names those only in which some entry has more than a row has by default.
-func (q *query) insert(entries []*models.Entry) error {
+func (q *query) insertEntries(entries []*models.Entry) error {
 	names := make([]string, 0, len(entryColumns))
 	columns := make([]*entryColumn, 0, len(entryColumns))
 	for i := range entryColumns {
@@ -57,7 +49,8 @@ func (q *query) insert(entries []*models.Entry) error {
 		}
 		rows.endRow()
 	}
-	return q.insertLater(rows)
+	_, err := q.insert(rows, "")
+	return err
 }
 
 // entryColumn is a column of the table, and the id or other value that an entry has in it. Where has is set, the others are NULL, or if zero

@@ -31,15 +31,13 @@ func (q *query) hold(held, ended []models.Hold) error {
 			rows.value(int64(h.ExpiresAt))
 			rows.endRow()
 		}
-		if err := q.insertLater(rows); err != nil {
+		if _, err := q.insert(rows, ""); err != nil {
 			return err
 		}
 	}
 	for _, h := range inOrder(ended) {
-		err := q.later("DELETE FROM holds WHERE offer_id = ? AND redemption = ?", []any{h.OfferID, h.Redemption[:]}, func(rows int64) error {
-			return one(rows, nil, "end hold")
-		})
-		if err != nil {
+		rows, err := q.exec("DELETE FROM holds WHERE offer_id = ? AND redemption = ?", h.OfferID, h.Redemption)
+		if err := one(rows, err, "end hold"); err != nil {
 			return err
 		}
 	}

@@ -11,8 +11,8 @@ import (
 
 // settleLate books the acknowledged entries of a batch on its closed lease, whose fold into the offer it corrects. It locks in the
 // order of all transactions: user counters, entries, the lease, the offer.
-func (q *query) settleLate(batch *models.Batch, sight foresight) ([]models.Verdict, error) {
-	plan, err := q.write(batch, sight, ledger.PlanLate)
+func (q *query) settleLate(batch *models.Batch, lookFirst bool) ([]models.Verdict, error) {
+	plan, err := q.write(batch, lookFirst, ledger.PlanLate)
 	if err != nil {
 		return nil, err
 	}

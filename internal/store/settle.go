@@ -43,14 +43,14 @@ var (
 )
 
 // book runs the transaction that settles a batch, and if it was fenced, the one that says why.
-func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*query, *models.Batch, foresight) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
-	sight := s.collisions.foresight()
+//
+// Nearly all entries begin a redemption that is new. So the first run does not look for them: the unique key finds those that are
+// there already. The next run looks first.
+func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *query, batch *models.Batch, lookFirst bool) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
+	lookFirst := false
 	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
-		verdicts, err = settle(q, batch, sight)
-		if k := classify(err); k == duplicate || k == conflict { // new entries are in no order that keeps deadlocks away
-			s.collisions.note()
-		}
-		sight = readAll
+		verdicts, err = settle(q, batch, lookFirst)
+		lookFirst = true
 		return err
 	})
 	if errors.Is(err, errFenced) {
@@ -63,20 +63,17 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(*quer
 }
 
 // settle books a batch on its active lease. It locks in the order of all transactions: user counters, entries, the lease.
-func (q *query) settle(batch *models.Batch, sight foresight) ([]models.Verdict, error) {
-	plan, err := q.write(batch, sight, ledger.Plan)
+func (q *query) settle(batch *models.Batch, lookFirst bool) ([]models.Verdict, error) {
+	plan, err := q.write(batch, lookFirst, ledger.Plan)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.move(batch, &plan.Lease); err != nil {
-		return nil, err
-	}
-	return plan.Verdicts, q.flush()
+	return plan.Verdicts, q.move(batch, &plan.Lease)
 }
 
 // write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
-func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
-	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, sight))
+func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
+	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst))
 	if err != nil {
 		return nil, err
 	}
@@ -84,14 +81,13 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 	if err != nil {
 		return nil, err
 	}
-	count := q.count
-	if sight == readNeeded {
-		count = q.countLater // a refusal may come of the very redemption that is refused: then it is no news, and not over the limit
-	}
-	if err := count(batch.Offer.ID, plan); err != nil {
+	if err := q.count(batch.Offer.ID, plan); err != nil {
 		return nil, err
 	}
-	if err := q.append(plan.Appends, sight); err != nil {
+	if plan.OverLimit() && !lookFirst {
+		return nil, errOvertaken // the redemption that goes over the limit may be there already: then it is repeated, not refused
+	}
+	if err := q.append(plan.Appends); err != nil {
 		return nil, err
 	}
 	if err := q.hold(plan.Held, plan.Ended); err != nil {
@@ -101,12 +97,12 @@ func (q *query) write(batch *models.Batch, sight foresight, decide func(*models.
 }
 
 // redemptionsOf gives the redemptions of a batch whose entries have to be read before it can be decided.
-func redemptionsOf(batch *models.Batch, sight foresight) []models.ID {
+func redemptionsOf(batch *models.Batch, all bool) []models.ID {
 	ids := make([]models.ID, 0, len(batch.Wanted))
 	for i := range batch.Wanted {
 		w := &batch.Wanted[i]
 		begins := w.Kind.Spends() && !w.CheckOnly
-		if sight == readAll || !begins {
+		if all || !begins {
 			ids = append(ids, w.Redemption)
 		}
 	}
@@ -118,21 +114,15 @@ func compareIDs(a, b models.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // move takes the lease on to this batch. It runs with nothing to add as well: it keeps earlier attempts of this number out.
 func (q *query) move(batch *models.Batch, d *ledger.Delta) error {
-	args := []any{
-		d.Granted, d.Spent, d.Redeemed, d.Held, d.Refunded, d.Forfeited, batch.Number,
-		batch.Offer.ID, batch.LeaseID, batch.Number - 1, d.Spent, d.Granted,
-	}
-	return q.later(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
+	rows, err := q.exec(`UPDATE leases SET granted = granted + ?, spent = spent + ?,
 			redeemed = redeemed + ?, held = held + ?, refunded = refunded + ?, forfeited = forfeited + ?, batch = ?
-		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`, args, fenced)
-}
-
-// fenced fails unless the lease's row has taken the batch.
-func fenced(rows int64) error {
-	if rows != 1 {
+		WHERE offer_id = ? AND id = ? AND state = 'active' AND batch = ? AND spent + ? <= granted + ?`,
+		d.Granted, d.Spent, d.Redeemed, d.Held, d.Refunded, d.Forfeited, batch.Number,
+		batch.Offer.ID, batch.LeaseID, batch.Number-1, d.Spent, d.Granted)
+	if err == nil && rows != 1 {
 		return errFenced
 	}
-	return nil
+	return err
 }
 
 // settled says why the lease's row did not take a batch. The locking read waits for a commit that is still on its way.
@@ -142,7 +132,7 @@ func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 	case err != nil:
 		return nil, err
 	case l.Batch >= batch.Number:
-		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, readAll))
+		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true))
 		if err != nil {
 			return nil, err
 		}

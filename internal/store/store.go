@@ -39,8 +39,6 @@ type Store struct {
 	max     int           // connections in the pool
 	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
 
-	collisions collisions
-
 	breaker     *gobreaker.CircuitBreaker[struct{}]
 	transitions chan transition // of the breaker, on their way into the log
 	metrics     *metrics

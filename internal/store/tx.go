@@ -155,16 +155,10 @@ func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
 		}
 		_ = conn.Close()
 	}()
-	p := &pipe{Conn: conn, together: s.dialect.statementsTogether}
-	if err := p.later(ctx, statement{sql: s.dialect.begin}); err != nil {
+	if _, err := conn.ExecContext(ctx, s.dialect.begin); err != nil {
 		return err
 	}
-	q := s.query(ctx, p)
-	q.pipe = p
-	if err := work(q); err != nil {
-		return err
-	}
-	if err := p.flush(ctx); err != nil {
+	if err := work(s.query(ctx, conn)); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, conn); err != nil {
@@ -240,13 +234,12 @@ func (s *Store) stopWriting() {
 type query struct {
 	*gorm.DB
 	dialect *dialect
-	pipe    *pipe // of its transaction; nil: it only reads
 }
 
 func (s *Store) query(ctx context.Context, conn gorm.ConnPool) *query {
 	db := s.orm.Session(&gorm.Session{NewDB: true, Context: ctx})
 	db.Statement.ConnPool = conn
-	return &query{DB: db, dialect: s.dialect}
+	return &query{db, s.dialect}
 }
 
 // locking makes a SELECT wait for, and keep, the rows it reads. SQLite's transactions have the whole file anyway.
@@ -265,20 +258,15 @@ func (q *query) exec(sql string, args ...any) (int64, error) {
 	return result.RowsAffected, result.Error
 }
 
-// later is exec for a statement whose answer can wait: then gets the number of rows that it changed. It is for statements of many rows,
-// too, nearly all that a node has to say to the database: gorm would read each of their placeholders.
-func (q *query) later(sql string, args []any, then func(rows int64) error) error {
-	return q.pipe.later(q.Statement.Context, statement{sql, args, then})
-}
-
-// insertLater is later for an insertion.
-func (q *query) insertLater(rows *insertion) error {
+// insert runs an INSERT of many rows and gives the number of rows that it changed. It goes past gorm, which would read each placeholder.
+func (q *query) insert(rows *insertion, suffix string) (int64, error) {
 	sql, args := rows.statement()
-	return q.later(sql, args, nil)
+	result, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, sql+suffix, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
-
-// flush brings the answers to all statements until now.
-func (q *query) flush() error { return q.pipe.flush(q.Statement.Context) }
 
 // one fails unless a guarded statement has changed exactly one row.
 func one(rows int64, err error, what string) error {

@@ -12,15 +12,22 @@ import (
 // count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
 // transactions that see the same new user one waits and then counts on top of the other.
 func (q *query) count(offerID string, plan *ledger.Planned) error {
-	var corrections map[string]ledger.UserDelta
 	users := plan.UserIDs()
-	err := q.addUsages(offerID, users, plan.Users, func(allNew bool) (err error) {
-		corrections, err = q.limit(offerID, plan, users, allNew)
-		return err
-	})
-	if err == nil {
-		err = q.flush()
+	if len(users) == 0 {
+		return nil
 	}
+	added := plan.Users
+	allNew, err := q.addUsages(offerID, users, added)
+	if err != nil {
+		return err
+	}
+	var after map[string]models.Usage
+	if allNew {
+		after = firstUsages(offerID, added)
+	} else if after, err = q.lockUsages(offerID, users); err != nil {
+		return err
+	}
+	corrections, err := plan.Limit(after)
 	if err != nil {
 		return err
 	}
@@ -34,36 +41,12 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 	return nil
 }
 
-// countLater is count where nobody is expected to be over a limit: the counters may wait for the rest of the batch. If somebody is,
-// the next flush gives errOvertaken.
-func (q *query) countLater(offerID string, plan *ledger.Planned) error {
-	users := plan.UserIDs()
-	return q.addUsages(offerID, users, plan.Users, func(allNew bool) error {
-		_, err := q.limit(offerID, plan, users, allNew)
-		if err == nil && plan.OverLimit() {
-			err = errOvertaken
-		}
-		return err
-	})
-}
-
-// limit holds the users' counters, with the plan already added, against their limits.
-func (q *query) limit(offerID string, plan *ledger.Planned, users []string, allNew bool) (corrections map[string]ledger.UserDelta, err error) {
-	var after map[string]models.Usage
-	if allNew {
-		after = firstUsages(offerID, plan.Users)
-	} else if after, err = q.lockUsages(offerID, users); err != nil {
-		return nil, err
-	}
-	return plan.Limit(after)
-}
-
 // addUsages counts all users up by upserts, and those with something to take off one by one: MySQL holds the row that an upsert
 // would have inserted against the CHECKs, and negative counters are none.
 //
-// Once that is done, then is told whether none of the users had a row before, so that their counters are what was added, and need not be
-// read back. It is told false where that can't be known, and not called if there is nobody to count.
-func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta, then func(allNew bool) error) error {
+// allNew says that no user had a row before: then the counters are what was added, and need not be read back. It is false where
+// that can't be known.
+func (q *query) addUsages(offerID string, users []string, deltas map[string]ledger.UserDelta) (allNew bool, err error) {
 	up := make([]string, 0, len(users))
 	var down []string
 	for _, user := range users {
@@ -73,7 +56,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 			up = append(up, user)
 		}
 	}
-	allNew := q.dialect.upsertsTellNew && len(down) == 0
+	allNew = q.dialect.upsertsTellNew && len(down) == 0
 	for chunk := range slices.Chunk(up, chunkSize) {
 		upsert := insertInto("usages", usageColumns, len(chunk))
 		for _, user := range chunk {
@@ -84,24 +67,18 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 			upsert.endRow()
 			allNew = allNew && d != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		text, args := upsert.statement()
-		err := q.later(text+q.dialect.addToUsage(), args, func(rows int64) error {
-			allNew = allNew && rows == int64(len(chunk))
-			return nil
-		})
+		rows, err := q.insert(upsert, q.dialect.addToUsage())
 		if err != nil {
-			return err
+			return false, err
 		}
+		allNew = allNew && rows == int64(len(chunk))
 	}
 	for _, user := range down {
 		if err := q.addUsage(offerID, user, deltas[user]); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if len(users) == 0 {
-		return nil
-	}
-	return q.pipe.after(func() error { return then(allNew) })
+	return allNew, nil
 }
 
 var (
@@ -131,14 +108,13 @@ func firstUsages(offerID string, deltas map[string]ledger.UserDelta) map[string]
 
 // addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
 func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
-	args := []any{d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits}
-	return q.later(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
-		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`, args, func(rows int64) error {
-		if rows != 1 {
-			return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
-		}
-		return nil
-	})
+	rows, err := q.exec(`UPDATE usages SET redemptions = redemptions + ?, units = units + ?, held_units = held_units + ?
+		WHERE offer_id = ? AND user_id = ? AND redemptions + ? >= 0 AND units + ? >= 0 AND held_units + ? >= 0`,
+		d.Redemptions, d.Units, d.HeldUnits, offerID, userID, d.Redemptions, d.Units, d.HeldUnits)
+	if err == nil && rows != 1 {
+		return fmt.Errorf("%w: user %q has less than %+v", errOvertaken, userID, d.Negated())
+	}
+	return err
 }
 
 func (q *query) lockUsages(offerID string, users []string) (map[string]models.Usage, error) {
