@@ -69,10 +69,8 @@ if [ $# -eq 0 ]; then
   # The rivals are a module of their own.
   has redis-server || has redis-check-rdb || apt_install redis-tools || without Redis 'The rivals that Tranche is compared with are NOT tested.'
   (cd loadtest/rivals && go vet ./... && go test -timeout "$timeout" ./...)
-  # The system tests mostly wait. They start first, beside the others.
-  set -- ./server/systemtest ./...
+  set -- ./...
 fi
 go vet ./...
-# One package and a few tests more at a time than there are processors, because some wait.
-processors=$(getconf _NPROCESSORS_ONLN)
-go test $race -p $((processors + 1)) -parallel $((processors + 2)) -timeout "$timeout" "$@"
+# More tests at a time than there are processors: those that may run beside others mostly wait.
+go test $race -parallel $(($(getconf _NPROCESSORS_ONLN) + 2)) -timeout "$timeout" "$@"

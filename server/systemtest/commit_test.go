@@ -138,6 +138,7 @@ func (s *shop) refundUntilDone(ctx context.Context, id string) {
 // TestAnswersAfterALostReplyAreFinal looks at one kind of fault at a time: the very next COMMITs all fail in the same way, and the
 // client that retries under its key gets its one redemption.
 func TestAnswersAfterALostReplyAreFinal(t *testing.T) {
+	t.Parallel()
 	f, p := proxiedFleet(t, 1)
 	offerID := f.createOffer(offer{ID: "single", Budget: 1000, LeaseSize: 100})
 	n := f.nodes[0]
@@ -184,6 +185,7 @@ func TestAnswersAfterALostReplyAreFinal(t *testing.T) {
 // TestStrandedGrant: a client of the database that stops in mid-transaction keeps its row locks until the database throws it out.
 // Here it holds the offer. Others get their grants after at most ten seconds.
 func TestStrandedGrant(t *testing.T) {
+	t.Parallel()
 	f, p := halfProxiedFleet(t)
 	offerID := f.createOffer(offer{ID: "strand-grant", Budget: 1000, LeaseSize: 100})
 	f.strand(p, f.nodes[0], offerID, "SELECT 1 FROM offers WHERE id = ? FOR UPDATE NOWAIT")
@@ -192,6 +194,7 @@ func TestStrandedGrant(t *testing.T) {
 
 // TestStrandedSettlement: the same with a user's counter, which another node wants to settle on.
 func TestStrandedSettlement(t *testing.T) {
+	t.Parallel()
 	f, p := halfProxiedFleet(t)
 	two := int64(2)
 	offerID := f.createOffer(offer{ID: "strand-settle", Budget: 1000, LeaseSize: 100, UserLimitRedemptions: &two})

@@ -34,6 +34,7 @@ func TestKilledNodeComesBack(t *testing.T) {
 
 // TestKilledNodeNeverComesBack: its rest is back in the offer within ttl + grace, and not before.
 func TestKilledNodeNeverComesBack(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, 3)
 	s := newShop(f, f.createOffer(offer{ID: "gone", Budget: 1_000_000, LeaseSize: 500, LeaseTTLSeconds: 5}))
 	stopWatching := f.watchBalance(s.offer)
@@ -55,6 +56,7 @@ func TestKilledNodeNeverComesBack(t *testing.T) {
 // Its way to the database is slow, so that a lot is spent and not settled at any time, and its requests live longer than the freeze,
 // so that it still tries to settle all of that when it wakes.
 func TestFrozenNode(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t)
 	p, dsn := f.proxy()
 	victim := f.add(dsn, "--request-timeout", "10s")

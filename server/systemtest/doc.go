@@ -29,6 +29,6 @@
 // # Time
 //
 // Nothing sleeps for a guess: tests wait for a condition, with a deadline. Deadlines that check a promise say so; the others are
-// only there to end a test that hangs. The scenarios of the modes fast and available mostly wait, and so run two at a time, each on a
-// database of its own. Scenarios come in a short version, and in a long one when TRANCHE_TEST_LONG is set.
+// only there to end a test that hangs. Scenarios that mostly wait run beside each other, each on a database of its own. Scenarios come
+// in a short version, and in a long one when TRANCHE_TEST_LONG is set.
 package systemtest

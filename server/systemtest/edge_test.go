@@ -70,6 +70,7 @@ func TestBadInputSpendsNothing(t *testing.T) {
 
 // TestSlowClients: who sends a byte a second is cut off, within the time that the server gives a request, and spends nothing.
 func TestSlowClients(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, 1)
 	offerID := f.createOffer(offer{ID: "slow", Budget: 100, LeaseSize: 10})
 	body := `{"user_id": "slow"}`

@@ -12,6 +12,7 @@ import (
 // TestHoldsEndOnce: holds are taken, confirmed, cancelled and run out on three nodes at the same time, one of which is killed. Each ends
 // once, and whoever was told of an end was told the truth.
 func TestHoldsEndOnce(t *testing.T) {
+	t.Parallel()
 	holds := pick(300, 5000)
 	f := startFleet(t, 3)
 	limit := int64(holds)
@@ -82,6 +83,7 @@ func TestHoldsEndOnce(t *testing.T) {
 
 // TestTheLastUnitIsHeld: while it is held, the others hear that it may come back; when it is cancelled, or the hold runs out, it does.
 func TestTheLastUnitIsHeld(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, 1)
 	n := f.nodes[0]
 	offerID := f.createOffer(offer{ID: "last", Budget: 1})

@@ -12,6 +12,7 @@ import (
 
 // TestDatabaseRefusesConnections: the server process is gone, as far as the nodes can tell.
 func TestDatabaseRefusesConnections(t *testing.T) {
+	t.Parallel()
 	f, p := proxiedFleet(t, 2)
 	surviveOutage(t, f, func() { p.SetWeather(faultproxy.Refuse) }, func() { p.SetWeather(faultproxy.Pass) }, pick(6*time.Second, 15*time.Second))
 }
@@ -19,6 +20,7 @@ func TestDatabaseRefusesConnections(t *testing.T) {
 // TestDatabaseAnswersNothing: the network is gone, and connections hang instead of failing. What was held back arrives afterwards.
 // It lasts longer than the other one because it takes a call's whole deadline to notice.
 func TestDatabaseAnswersNothing(t *testing.T) {
+	t.Parallel()
 	f, p := proxiedFleet(t, 2)
 	surviveOutage(t, f, func() { p.SetWeather(faultproxy.Blackhole) }, func() { p.SetWeather(faultproxy.Pass) }, pick(9*time.Second, 15*time.Second))
 }
