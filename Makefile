@@ -25,7 +25,7 @@ lint: ## go vet, staticcheck and gofumpt; changes nothing
 	go run $(staticcheck) ./...
 	@unformatted=$$(go run $(gofumpt) -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:" $$unformatted; exit 1; fi
 
-bench: ## Side by side with the rivals, into docs/bench; 45 minutes, loadtest/bench.sh says how to shorten it
+bench: ## Side by side with the rivals, into docs/bench; half an hour, loadtest/bench.sh says how to change that
 	./loadtest/bench.sh
 
 growth: ## How cost grows with offers, users, entries, nodes and lease sizes, into docs/bench; half an hour, loadtest/growth.sh says how to shorten it

@@ -1,17 +1,22 @@
 #!/bin/sh
-# Measures Tranche side by side with its rivals and the floor, tries their books, and writes the report into docs/bench.
+# Measures Tranche side by side with its rivals and with the floor, checks their books, and writes the report into docs/bench.
 # TRANCHE_TEST_DSN names a database server; else a private MariaDB is started, with the durability that MySQL has by default.
-# wrk, Redis and MariaDB are installed by apt where they are missing. No service is left running.
+# apt installs wrk, Redis and MariaDB where they are missing. No service is left running.
 #
-#   ROUNDS=3 SECONDS_EACH=10 SECONDS_SUSTAINED=60   how often and how long; all of it takes about an hour
-#   CONNECTIONS=1,64,256,1024 RATES=300,2000,5000   of the closed loops, and of the runs at a fixed rate
+# In the end it prints the table of what Tranche has to show. All of it takes about half an hour, and nobody has to watch.
+#
+#   ROUNDS=3 SECONDS_EACH=10 SECONDS_SUSTAINED=40   how often and how long
+#   CONNECTIONS=64,256 RATES=300,2000               of the closed loops, and of the runs at a fixed rate
 #   ORDERS=6000 PERIOD=10s                          of each sale, and how often the rivals roll their logs up
 #   ONLY=fast,redis OUT=docs/bench                  some contestants only; another folder
 #
-# A look at whether all of it works, in under two minutes:
-#   ROUNDS=1 SECONDS_EACH=1 SECONDS_SUSTAINED=2 CONNECTIONS=64 RATES=300 ORDERS=1000 PERIOD=1s OUT=/tmp/bench ./loadtest/bench.sh
+# Longer, an hour and a half, with the knees of the curves and narrower spreads:
+#   ROUNDS=5 SECONDS_SUSTAINED=60 CONNECTIONS=1,64,256,1024 RATES=300,2000,5000 ./loadtest/bench.sh
 #
-# Arguments are handed to the program: --from docs/bench/results.json writes the report again without measuring.
+# A look at whether all of it works, in two minutes:
+#   ROUNDS=1 SECONDS_EACH=1 SECONDS_SUSTAINED=2 RATES=300 ORDERS=1000 PERIOD=1s OUT=/tmp/bench ./loadtest/bench.sh
+#
+# The program gets the arguments: --from docs/bench/results.json writes the report again without measuring.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh

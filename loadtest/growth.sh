@@ -1,7 +1,7 @@
 #!/bin/sh
-# Measures how what a redemption costs grows with offers, users, entries, nodes and the size of leases, and writes the report into docs/bench.
+# Measures how the cost of a redemption grows with offers, users, entries, nodes and lease sizes. The report goes into docs/bench.
 # TRANCHE_TEST_DSN names a database server; else a private MariaDB is started, with the durability that MySQL has by default.
-# wrk and MariaDB are installed by apt where they are missing. No service is left running. 10 GB of disk are needed under TMPDIR.
+# apt installs wrk and MariaDB where they are missing. No service is left running. It needs 10 GB of disk under TMPDIR.
 #
 #   SECONDS_EACH=10 RATE=300       of each run, and redemptions a second where the rate is fixed; all of it takes less than half an hour
 #   OFFERS=1,10,100,1000,10000     sizes, from few to many
@@ -14,7 +14,7 @@
 # A look at whether all of it works, in a minute and a half:
 #   SECONDS_EACH=1 OFFERS=1,1000 USERS=1000,100000 LEDGER=1000,100000 NODES=1,20 LEASES=1,1000 OUT=/tmp/growth ./loadtest/growth.sh
 #
-# Arguments are handed to the program: --from docs/bench/growth.json writes the report again without measuring.
+# The program gets the arguments: --from docs/bench/growth.json writes the report again without measuring.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh

@@ -1,7 +1,11 @@
 #!/bin/sh
-# What a redemption costs, part by part: runs a whole node under load, profiles it, and prints a table. MODE is fast, strict or
-# strict-limited; REQUESTS is how many. The profiles stay in PROFILES (a temporary folder if not given), for `go tool pprof`.
-# A private MariaDB is started unless TRANCHE_TEST_DSN names a server.
+# Prints what each part of a redemption costs. It runs a whole node under load and profiles it.
+#
+#   MODE=fast          or strict, or strict-limited
+#   REQUESTS=100000    how many redemptions
+#   PROFILES=FOLDER    keeps the profiles there, for `go tool pprof`; by default in a temporary folder
+#
+# TRANCHE_TEST_DSN names a database server; else it starts a private MariaDB.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh
@@ -24,7 +28,7 @@ go test -c -o "$profiles/node.test" ./server/node
   -test.cpuprofile "$profiles/cpu.out" -test.memprofile "$profiles/mem.out" -test.memprofilerate 4096) >"$profiles/bench"
 grep '^Benchmark' "$profiles/bench"
 
-# top PROFILE INDEX OPTION... lists all functions with what they and what they call has cost.
+# top PROFILE INDEX OPTION... lists all functions with their cost, callees included.
 top() {
   profile=$1 index=$2
   shift 2
@@ -56,11 +60,11 @@ awk -v requests="$((requests + 1))" '
     a = "tranche/server/api."; h = "net/http."; j = "tranche/internal/journal."; s = "tranche/internal/settle."
     printf "%-62s %8s %8s %8s\n", "a redemption", "us CPU", "bytes", "objects"
     row("net/http reads the request", h "(*conn).readRequest")
-    row("net/http listens meanwhile for the client to hang up", h "(*connReader).backgroundRead|" h "(*connReader).startBackgroundRead|" h "(*connReader).abortPendingRead")
+    row("net/http watches for the client to hang up", h "(*connReader).backgroundRead|" h "(*connReader).startBackgroundRead|" h "(*connReader).abortPendingRead")
     row("gin, and all below", "github.com/gin-gonic/gin.(*Engine).ServeHTTP")
     row("  the JSON of the request", a "(*exchange).readObject")
     row("  the allocator", "tranche/allocator.(*Allocator).Redeem")
-    row("    the journal record", "tranche/allocator.appendRecord")
+    row("    the journal record", "tranche/allocator.encodeRecord")
     row("    joins a group of the journal and waits", j "(*Journal).Append")
     row("    hands the entry to the settler", s "(*Settler).Book")
     row("    waits for its settling", s "(*Settler).Settle")

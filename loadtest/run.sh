@@ -1,11 +1,15 @@
 #!/bin/sh
 # Runs one of the load scripts against nodes on one private MariaDB, and stops all of them afterwards.
 #
-#   loadtest/run.sh [NAME] [argument of k6 ...]     NAME is that of a script here without .js; by default, steady
+#   loadtest/run.sh [NAME] [argument of k6 ...]     NAME is a script of this folder without .js: steady by default
 #
-# The settings of the scripts are taken from the environment, and NODES (3; 5 for tail). In outage the database stands still for OUTAGE
-# from OUTAGE_AT (10) seconds on, and in nodeloss the last node is killed after KILL_AT (8) seconds and started again BACK_AFTER (8) seconds
-# later. The report is left in loadtest/reports. k6 is installed into .bin the first time.
+# Settings come from the environment. Each script says which it has; these are run.sh's own:
+#
+#   NODES=3                  how many nodes; 5 for tail
+#   OUTAGE_AT=10 OUTAGE=15s  outage stops the database so many seconds after the start, for so long
+#   KILL_AT=8 BACK_AFTER=8   nodeloss kills the last node after so many seconds, and starts it again so many seconds later
+#
+# The report goes into loadtest/reports. The first run installs k6 into .bin.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh
@@ -34,7 +38,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# stop_node FILE ends the node whose process id is in the file: politely, and after fifteen seconds not.
+# stop_node FILE ends the node whose process id is in the file. After fifteen seconds it kills the node.
 stop_node() {
   pid=$(cat "$1")
   kill "$pid" 2>/dev/null || return 0
@@ -70,7 +74,7 @@ start_node() {
   return 1
 }
 
-# stall stops the database for a while. What is not finished then is finished afterwards.
+# stall stops the database for a while. Statements under way then finish afterwards.
 stall() {
   sleep "${OUTAGE_AT:-10}"
   echo 'run.sh: the database stands still'
@@ -98,7 +102,7 @@ mariadb_install
 mariadb_start
 mariadb --no-defaults --host=127.0.0.1 --port="$mariadb_port" --user=root --execute='CREATE DATABASE tranche'
 
-# The nodes are this run's own: nothing of a fleet in the environment may leak into them.
+# Settings of another fleet in the environment must not reach these nodes.
 unset TRANCHE_ADMIN_KEY TRANCHE_CHECKOUT_KEY TRANCHE_CONFIG ADMIN_KEY CHECKOUT_KEY
 TARGETS=
 [ "$name" = tail ] && nodes=${NODES:-5} || nodes=${NODES:-3}
@@ -119,7 +123,7 @@ nodeloss)
   lose & disturber=$!
   ;;
 esac
-# Not in this shell's place: it still has to stop what it started.
+# No exec: this shell still has to stop the nodes and the database.
 export K6_NO_USAGE_REPORT=true
 status=0
 "$bin/k6" run --quiet "$@" "loadtest/$name.js" || status=$?

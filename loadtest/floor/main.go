@@ -1,8 +1,8 @@
-// Command floor is what any service in Go with Gin costs: it parses a redemption's request and writes a redemption's reply, headers
-// and all, and does nothing in between. Tranche's throughput is told as a share of it.
+// Command floor shows what any service in Go with Gin costs. It reads a redemption's request and writes a redemption's reply,
+// headers included, and does nothing in between. The benchmarks give Tranche's throughput as a share of the floor's.
 //
-// With --journal it makes each request durable before it replies, as a record in Tranche's journal, and still does nothing else: that
-// is the most that any service can reach which answers only for what is on its disk.
+// With --journal it appends a record to Tranche's journal before it replies, and waits for the fsync.
+// A service that answers only for durable records can hardly be faster.
 package main
 
 import (
@@ -50,7 +50,7 @@ type reply struct {
 	Metadata       *string   `json:"metadata"`
 }
 
-// floor answers requests; its journal is nil where nothing is to be durable.
+// floor answers requests. Without --journal its journal is nil.
 type floor struct {
 	journal *journal.Journal
 	count   atomic.Uint64

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"time"
 
 	"tranche/loadtest/rivals/bench/load"
 	"tranche/loadtest/rivals/bench/machine"
 	"tranche/loadtest/rivals/bench/meter"
+	"tranche/loadtest/rivals/bench/network"
 	"tranche/loadtest/rivals/bench/report"
 	"tranche/loadtest/rivals/bench/stats"
 	"tranche/loadtest/rivals/bench/trial"
@@ -23,10 +23,6 @@ const (
 	plenty    = 1_000_000_000
 	leaseSize = 100_000
 )
-
-// turns is how often contestants whose throughput is held against each other's meet at a step. A neighbour of this machine that takes a part
-// of it for some seconds moves a ratio by a third, and the median of three rounds with it.
-const turns = 3
 
 // bench is one run of the program.
 //
@@ -86,12 +82,33 @@ func checkConnections(ctx context.Context, db *meter.Database, contestants []con
 func (b *bench) close() { _ = b.database.Close() }
 
 func (b *bench) run(ctx context.Context) error {
+	if err := b.measureNetwork(ctx); err != nil {
+		return err
+	}
 	for round := range b.Rounds {
 		if err := b.round(ctx, round); err != nil {
 			return err
 		}
 	}
 	return b.sales(ctx)
+}
+
+// measureNetwork notes how long a statement takes that does nothing, directly and through the relay.
+func (b *bench) measureNetwork(ctx context.Context) (err error) {
+	relay, err := network.Listen(b.database.Addr(), networkDelay)
+	if err != nil {
+		return err
+	}
+	defer relay.Close()
+	var direct, distant time.Duration
+	if direct, err = b.database.RoundTrip(ctx, b.database.Addr()); err != nil {
+		return err
+	}
+	if distant, err = b.database.RoundTrip(ctx, relay.Addr()); err != nil {
+		return err
+	}
+	b.results.Direct, b.results.Distant = inMilliseconds(direct), inMilliseconds(distant)
+	return nil
 }
 
 // round measures everything once.
@@ -110,9 +127,9 @@ func (b *bench) round(ctx context.Context, round int) error {
 		}
 		servers = append(servers, v)
 	}
-	for _, step := range b.steps(round) {
-		for _, v := range step.order(servers) {
-			if err := step.measure(ctx, v); err != nil {
+	for _, measure := range b.steps(round) {
+		for _, v := range servers {
+			if err := measure(ctx, v); err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 		}
@@ -120,68 +137,53 @@ func (b *bench) round(ctx context.Context, round int) error {
 	return nil
 }
 
-// step is one thing that is measured of each contestant.
-type step struct {
-	measure func(context.Context, *server) error
-	turn    int // over the same connections
-	matched int // if it is not the first turn: only those that a target is about over so many connections
-}
-
-// order is who takes part, one after the other. In a further turn those that are compared are neighbours, the other way round every second time.
-func (s *step) order(servers []*server) []*server {
-	if s.turn == 0 {
-		return servers
-	}
-	var some []*server
-	for _, c := range field {
-		for _, v := range servers {
-			if v.name == c.name && report.Matched(v.name, s.matched) {
-				some = append(some, v)
-			}
-		}
-	}
-	if s.turn%2 == 0 {
-		slices.Reverse(some)
-	}
-	return some
-}
+// step measures one thing of a contestant, or nothing if the contestant has no part in it.
+type step func(context.Context, *server) error
 
 // steps are what is measured in a round.
 func (b *bench) steps(round int) (steps []step) {
 	each := seconds(b.SecondsEach)
-	add := func(measure func(context.Context, *server) error) { steps = append(steps, step{measure: measure}) }
-	add(func(ctx context.Context, v *server) error { // pools fill, leases grow
+	steps = append(steps, func(ctx context.Context, v *server) error { // pools fill, leases grow
 		_, err := b.closed(ctx, v, round, 64, min(each, time.Second))
 		return err
 	})
 	for _, connections := range b.Connections {
-		for turn := range turns {
-			steps = append(steps, step{turn: turn, matched: connections, measure: func(ctx context.Context, v *server) error {
-				c, err := b.closed(ctx, v, round, connections, each)
-				if err != nil {
-					return err
-				}
-				c.Turn = turn
-				b.results.Closed = append(b.results.Closed, c)
-				b.say("%-20s %4d connections %8.0f/s, p99 %.1f ms, %d refused, %d lost", v.name, connections, c.Rate(), c.P99, c.Requests-c.Acknowledged, c.Lost)
-				return nil
-			}})
-		}
+		steps = append(steps, func(ctx context.Context, v *server) error { return b.loop(ctx, v, round, connections, each) })
 	}
 	for _, rate := range b.Rates {
-		add(func(ctx context.Context, v *server) error {
-			o, err := b.open(ctx, v, round, rate, each)
-			if err != nil {
-				return err
-			}
-			b.results.Open = append(b.results.Open, o)
-			b.say("%-20s %4d a second: held %v, ms %.2f, %d refused", v.name, rate, o.Held, o.Quantiles, o.Refused)
-			return nil
-		})
+		steps = append(steps, func(ctx context.Context, v *server) error { return b.flow(ctx, v, round, rate, each) })
 	}
-	add(func(ctx context.Context, v *server) error { return b.sustain(ctx, v, round) })
-	add(func(_ context.Context, v *server) error { return b.remember(v, round) })
-	return steps
+	return append(steps,
+		func(_ context.Context, v *server) error { return b.remember(v, round) },
+		func(ctx context.Context, v *server) error { return b.sustain(ctx, v, round) })
+}
+
+// loop is a closed loop that is reported.
+func (b *bench) loop(ctx context.Context, v *server, round, connections int, duration time.Duration) error {
+	if !v.takesPart(report.DistantConnections, connections) {
+		return nil
+	}
+	c, err := b.closed(ctx, v, round, connections, duration)
+	if err != nil {
+		return err
+	}
+	b.results.Closed = append(b.results.Closed, c)
+	b.say("%-20s %4d connections %8.0f/s, p99 %.1f ms, %d refused, %d lost", v.name, connections, c.Rate(), c.P99, c.Requests-c.Acknowledged, c.Lost)
+	return nil
+}
+
+// flow is a run at a fixed rate that is reported.
+func (b *bench) flow(ctx context.Context, v *server, round, rate int, duration time.Duration) error {
+	if !v.takesPart(report.SlowRate, rate) {
+		return nil
+	}
+	o, err := b.open(ctx, v, round, rate, duration)
+	if err != nil {
+		return err
+	}
+	b.results.Open = append(b.results.Open, o)
+	b.say("%-20s %4d a second: held %v, ms %.2f, %d refused", v.name, rate, o.Held, o.Quantiles, o.Refused)
+	return nil
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
@@ -216,6 +218,7 @@ func (b *bench) closed(ctx context.Context, v *server, round, connections int, d
 		P50: inMilliseconds(got.P50), P99: inMilliseconds(got.P99), P999: inMilliseconds(got.P999), Settling: settling.Seconds(),
 		ServerCPU: (after.server - before.server).Seconds(), DatabaseCPU: (after.databases - before.databases).Seconds(),
 		Statements: after.Statements - before.Statements, LockWaits: after.LockWaits - before.LockWaits,
+		RelayCPU: (after.relay - before.relay).Seconds(),
 	}, err
 }
 
@@ -240,21 +243,30 @@ func (b *bench) open(ctx context.Context, v *server, round, rate int, duration t
 // openConnections is how many requests can be under way at a fixed rate. A server that is slower than the rate has more of them waiting.
 const openConnections = 256
 
-// sustain is a long closed loop.
+// sustain is a long closed loop. It notes the most memory that the server had, and the most redemptions that were not settled yet.
 func (b *bench) sustain(ctx context.Context, v *server, round int) error {
 	if !v.endures || b.SecondsSustained == 0 {
 		return nil
 	}
+	if err := meter.ForgetPeakMemory(v.process.PID()); err != nil {
+		return err
+	}
+	watch := v.watchBacklog(ctx)
 	c, err := b.closed(ctx, v, round, report.LongConnections, seconds(b.SecondsSustained))
+	unsettled := watch()
 	if err != nil {
 		return err
 	}
-	b.results.Long = append(b.results.Long, c)
-	b.say("%-20s sustained %8.0f/s, settled %.1f s later", v.name, c.Rate(), c.Settling)
+	memory, err := meter.PeakMemory(v.process.PID())
+	if err != nil {
+		return err
+	}
+	b.results.Long = append(b.results.Long, report.Long{Closed: c, Memory: memory, Unsettled: unsettled})
+	b.say("%-20s sustained %8.0f/s, settled %.1f s later; %d MB, %d unsettled at most", v.name, c.Rate(), c.Settling, memory>>20, unsettled)
 	return nil
 }
 
-// remember notes the memory that was used.
+// remember notes the memory that was used by the shorter runs.
 func (b *bench) remember(v *server, round int) (err error) {
 	m := report.Memory{Round: round, Contestant: v.name}
 	if m.Server, err = meter.PeakMemory(v.process.PID()); err != nil {
@@ -273,7 +285,7 @@ func (b *bench) remember(v *server, round int) (err error) {
 func (b *bench) sales(ctx context.Context) error {
 	for _, c := range b.contestants {
 		for _, kill := range []bool{false, true} {
-			if !c.hasBooks() || b.Orders == 0 {
+			if !c.hasBooks() || c.distant || b.Orders == 0 {
 				continue
 			}
 			if err := b.sale(ctx, c, kill); err != nil {
@@ -304,7 +316,7 @@ func (b *bench) sale(ctx context.Context, c contestant, kill bool) error {
 // reading is what a run's cost is the difference of.
 type reading struct {
 	meter.Status
-	server, databases time.Duration
+	server, databases, relay time.Duration
 }
 
 func (v *server) read(ctx context.Context) (r reading, err error) {
@@ -321,6 +333,11 @@ func (v *server) read(ctx context.Context) (r reading, err error) {
 				return r, err
 			}
 			r.databases += redis
+		}
+	}
+	if v.relay != nil { // in this process, which does next to nothing else in a closed loop
+		if r.relay, err = meter.CPU(os.Getpid()); err != nil {
+			return r, err
 		}
 	}
 	r.Status, err = v.database.Status(ctx)

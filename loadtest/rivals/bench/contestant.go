@@ -18,6 +18,16 @@ type contestant struct {
 	redis   bool   // needs one
 	job     bool   // rolls a log up behind its answers
 	endures bool   // has a sustained run, too
+	distant bool   // from its database, by a relay of networkDelay; measured only where an aim is about it
+}
+
+// networkDelay is how long a distant contestant's bytes take to its database, and again to come back. The kernel wakes a sleeper a little late,
+// so a round trip takes somewhat more than a millisecond; the report says how much.
+const networkDelay = 500 * time.Microsecond
+
+// takesPart reports whether the contestant is measured over so many connections, or at such a rate.
+func (c *contestant) takesPart(only, connectionsOrRate int) bool {
+	return !c.distant || connectionsOrRate == only
 }
 
 // field are all contestants, in the order of the report. The rivals count users always, as their tables have it; of Tranche there is one
@@ -28,6 +38,7 @@ var field = []contestant{ // read only
 	{name: "available", mode: "available"},
 	{name: report.Strict, mode: "strict"},
 	{name: report.StrictLimit, mode: "strict", limit: 1},
+	{name: report.Distant, mode: "strict", distant: true},
 	{name: report.Naive, rival: "naive", limit: 1},
 	{name: "slotted", rival: "slotted", limit: 1},
 	{name: "split", rival: "split", limit: 1, redis: true, job: true},

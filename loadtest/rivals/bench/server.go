@@ -17,6 +17,7 @@ import (
 
 	"tranche/loadtest/rivals/bench/load"
 	"tranche/loadtest/rivals/bench/meter"
+	"tranche/loadtest/rivals/bench/network"
 	"tranche/loadtest/rivals/bench/trial"
 	"tranche/loadtest/rivals/child"
 	"tranche/loadtest/rivals/redisserver"
@@ -32,6 +33,7 @@ type server struct {
 	database *meter.Database
 	dir      string
 	dsn      string
+	relay    *network.Relay // to the database, of a distant contestant
 	addr     string
 	client   *load.Client
 	process  *child.Process
@@ -62,6 +64,11 @@ func (v *server) setUp(ctx context.Context, budget, leaseSize int64) (err error)
 	v.client = load.NewClient(v.addr, 4, 10*time.Second)
 	if v.hasBooks() {
 		if v.dsn, err = v.database.Recreate(ctx, v.schema()); err != nil {
+			return err
+		}
+	}
+	if v.distant {
+		if v.relay, err = network.Listen(v.database.Addr(), networkDelay); err != nil {
 			return err
 		}
 	}
@@ -104,7 +111,13 @@ func (v *server) Start(ctx context.Context) (err error) {
 	if v.redis != nil {
 		redis = v.redis.Addr
 	}
-	args := v.command(v.settings.Bin, v.addr, v.dir, v.dsn, redis, v.settings.Period)
+	dsn := v.dsn
+	if v.relay != nil {
+		if dsn, err = meter.At(v.dsn, v.relay.Addr()); err != nil {
+			return err
+		}
+	}
+	args := v.command(v.settings.Bin, v.addr, v.dir, dsn, redis, v.settings.Period)
 	cmd := exec.Command(args[0], args[1:]...)
 	// The contestants are this run's own: nothing of a fleet in the environment may leak into them.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "TRANCHE_") })
@@ -126,6 +139,9 @@ func (v *server) Start(ctx context.Context) (err error) {
 func (v *server) stop(ctx context.Context) {
 	if v.process != nil {
 		v.process.Stop(10 * time.Second)
+	}
+	if v.relay != nil {
+		v.relay.Close()
 	}
 	if v.redis != nil {
 		v.redis.Kill()
@@ -170,6 +186,35 @@ func (v *server) backlog(ctx context.Context) (float64, error) {
 		}
 	}
 	return 0, errors.New("/metrics does not tell the journal's backlog")
+}
+
+// watchBacklog looks at the backlog from time to time. The function that it gives ends that, and tells the most that was seen.
+func (v *server) watchBacklog(ctx context.Context) (stop func() int64) {
+	if v.mode == "" {
+		return func() int64 { return 0 }
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	most := make(chan int64)
+	go func() {
+		seen := 0.0
+		tick := time.NewTicker(250 * time.Millisecond) // seldom: the node makes all its metrics each time
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			backlog, err := v.backlog(ctx)
+			if err == nil {
+				seen = max(seen, backlog)
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+		most <- int64(seen)
+	}()
+	return func() int64 {
+		cancel()
+		return <-most
+	}
 }
 
 // CatchUp implements trial.Server. A job that corrects counters needs two more periods to see that something is wrong.

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -53,6 +55,42 @@ func (d *Database) findPID(ctx context.Context) (int, error) {
 		return 0, nil // in a container, perhaps: then its CPU time is not told
 	}
 	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// Addr is where the server listens.
+func (d *Database) Addr() string { return d.dsn.Addr }
+
+// At gives a DSN with another address.
+func At(dsn, addr string) (string, error) {
+	cfg, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return "", err
+	}
+	cfg.Addr = addr
+	return cfg.FormatDSN(), nil
+}
+
+// RoundTrip gives the median time of a statement that does nothing, over a connection to that address.
+func (d *Database) RoundTrip(ctx context.Context, addr string) (time.Duration, error) {
+	cfg := d.dsn.Clone()
+	cfg.Addr = addr
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return 0, err
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	var times []time.Duration
+	for range 200 {
+		start := time.Now()
+		if _, err := db.ExecContext(ctx, "DO 1"); err != nil {
+			return 0, err
+		}
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
 }
 
 // Recreate makes an empty database, and gives its DSN.

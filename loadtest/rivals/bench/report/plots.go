@@ -120,21 +120,40 @@ func logarithmic(p *plot.Plot) {
 	p.Add(plotter.NewGrid())
 }
 
+// plotThroughput has a group of bars for each contestant, with one bar for each number of connections.
 func (r *Results) plotThroughput(path string) error {
-	p := newPlot("Throughput", "connections", "redemptions per second")
-	logarithmic(p)
+	p := newPlot("Throughput", "", "redemptions per second")
 	connections := r.connections()
-	for i, c := range r.Contestants {
-		var summaries []stats.Summary
-		for _, n := range connections {
-			summaries = append(summaries, r.closed(c, n, (*Closed).Rate))
+	width := 1.6 * vg.Centimeter / vg.Length(len(connections))
+	for i, n := range connections {
+		var rates plotter.Values
+		for _, c := range r.Contestants {
+			rate := r.closed(c, n, (*Closed).Rate).Median
+			if math.IsNaN(rate) {
+				rate = 0
+			}
+			rates = append(rates, rate)
 		}
-		if err := r.line(p, i, summaries); err != nil {
+		bars, err := plotter.NewBarChart(rates, width)
+		if err != nil {
 			return err
 		}
+		bars.Color, bars.LineStyle.Width = plotutil.Color(i), 0
+		bars.Offset = width * (vg.Length(i) - vg.Length(len(connections)-1)/2)
+		p.Add(bars)
+		p.Legend.Add(count(float64(n))+" connections", bars)
 	}
-	nominal(p, labels(connections))
+	categories(p, r.Contestants)
 	return save(p, path)
+}
+
+// categories labels groups of bars at the positions 0, 1, …, and draws horizontal lines to read the bars by.
+func categories(p *plot.Plot, names []string) {
+	grid := plotter.NewGrid()
+	grid.Vertical.Width = 0
+	p.Add(grid)
+	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
 }
 
 // nominal labels the positions 0, 1, … of an axis, and leaves room for the legend beyond the last.
@@ -209,7 +228,6 @@ func (r *Results) plotCPU(path string) error {
 	p.Legend.Add("server", below)
 	p.Legend.Add("databases", above)
 	p.Legend.Left = true // the first bars are the shortest
-	p.NominalX(names...)
-	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
+	categories(p, names)
 	return save(p, path)
 }

@@ -23,9 +23,12 @@ type Results struct {
 	Seconds     int // of each run
 	Sustained   int // seconds of the sustained runs
 
+	// Milliseconds of a statement that does nothing: directly, and as a distant contestant sees it.
+	Direct, Distant float64
+
 	Closed []Closed
 	Open   []Open
-	Long   []Closed // the sustained runs
+	Long   []Long
 	Memory []Memory
 	Trials []Trial
 }
@@ -45,7 +48,6 @@ type Machine struct {
 // Closed is a closed loop.
 type Closed struct {
 	Round        int
-	Turn         int // of the round, over that many connections
 	Contestant   string
 	Connections  int
 	Seconds      float64
@@ -61,6 +63,14 @@ type Closed struct {
 	DatabaseCPU float64 // of MySQL and, where there is one, Redis; zero if the database runs elsewhere
 	Statements  int64
 	LockWaits   int64
+	RelayCPU    float64 // seconds, of a distant contestant's relay
+}
+
+// Long is a sustained run.
+type Long struct {
+	Closed
+	Memory    int64 // bytes: the most that the server had resident
+	Unsettled int64 // redemptions: the most that were acknowledged and not settled yet
 }
 
 // Open is a run at a fixed rate.
@@ -78,7 +88,7 @@ type Open struct {
 // Percents are the percentiles that are kept of an open run.
 var Percents = []float64{50, 90, 99, 99.9} // read only
 
-// Memory is the most that was resident over a round, in bytes.
+// Memory is the most that was resident over the shorter runs of a round, in bytes.
 type Memory struct {
 	Round         int
 	Contestant    string
@@ -94,11 +104,11 @@ type Trial struct {
 	trial.Verdict
 }
 
-// Rate is acknowledged redemptions per second while requests came in.
-func (c *Closed) Rate() float64 { return float64(c.Acknowledged) / c.Seconds }
+// AnsweredRate is acknowledged redemptions per second while requests came in.
+func (c *Closed) AnsweredRate() float64 { return float64(c.Acknowledged) / c.Seconds }
 
-// SettledRate is acknowledged redemptions per second until all of them were in the database.
-func (c *Closed) SettledRate() float64 { return float64(c.Acknowledged) / (c.Seconds + c.Settling) }
+// Rate is acknowledged redemptions per second until all of them were in the database.
+func (c *Closed) Rate() float64 { return float64(c.Acknowledged) / (c.Seconds + c.Settling) }
 
 // Save writes the results to a file.
 func (r *Results) Save(path string) error {
