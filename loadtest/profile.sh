@@ -57,7 +57,7 @@ awk -v requests="$((requests + 1))" '
     printf "%-62s %8.1f %8.0f %8.1f\n", what, c / requests, b / requests, o / requests
   }
   END {
-    a = "tranche/server/api."; h = "net/http."; j = "tranche/internal/journal."; s = "tranche/internal/settle."
+    a = "tranche/server/api."; h = "net/http."; j = "tranche/internal/journal."; s = "tranche/internal/settle."; m = "github.com/go-sql-driver/mysql.(*mysqlConn)."
     printf "%-62s %8s %8s %8s\n", "a redemption", "us CPU", "bytes", "objects"
     row("net/http reads the request", h "(*conn).readRequest")
     row("net/http watches for the client to hang up", h "(*connReader).backgroundRead|" h "(*connReader).startBackgroundRead|" h "(*connReader).abortPendingRead")
@@ -75,7 +75,7 @@ awk -v requests="$((requests + 1))" '
     row("  of it the fsync", j "(*osFile).Sync")
     row("settling, a batch at a time", s "(*queue).run")
     row("  decides what is new", "tranche/internal/ledger.Plan")
-    row("  brings the statements to the database", "tranche/internal/store.(*pipe).flush")
+    row("  statements in the driver, COMMIT among them", m "QueryContext|" m "ExecContext")
     row("  the COMMIT", "tranche/internal/store.(*Store).commit")
     row("garbage collection in the background", "runtime.gcBgMarkWorker|runtime.bgsweep")
     row("the scheduler looks for work", "runtime.mcall")
