@@ -147,8 +147,23 @@ func (r *Results) plotThroughput(path string) error {
 	return save(p, path)
 }
 
+// wholeTicks labels ticks with whole numbers.
+type wholeTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (wholeTicks) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
+	for i := range ticks {
+		if !ticks[i].IsMinor() {
+			ticks[i].Label = count(ticks[i].Value)
+		}
+	}
+	return ticks
+}
+
 // categories labels groups of bars at the positions 0, 1, …, and draws horizontal lines to read the bars by.
 func categories(p *plot.Plot, names []string) {
+	p.Y.Tick.Marker = wholeTicks{}
 	grid := plotter.NewGrid()
 	grid.Vertical.Width = 0
 	p.Add(grid)

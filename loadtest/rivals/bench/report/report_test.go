@@ -66,7 +66,7 @@ func TestAims(t *testing.T) {
 		"throughput of strict against naive, 64 connections":                                {stats.Summary{Median: 12, Min: 8, Max: 16}, "yes, and the aim"},
 		"p99 of strict against naive, 64 connections":                                       {one(0.05), "yes"},
 		"p99 of fast at 300/s":                                                              {one(2.5), "yes"},
-		"throughput of strict, 1 ms away, 256 connections":                                  {one(6000), "yes"},
+		"throughput of far strict, 1 ms from its database, 256 connections":                 {one(6000), "yes"},
 		"memory under sustained fast, less 1 kB for each unsettled redemption":              {one(190), "yes"},
 		"memory under sustained fast, all of it":                                            {one(250), "yes"},
 		"lost, double, oversold, overrun or refused in vain by Tranche, all sales together": {stats.Summary{}, "yes"},
