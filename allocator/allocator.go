@@ -20,6 +20,8 @@ type Settler interface {
 	Settle(ctx context.Context, posting lease.Posting, decided func()) (models.Verdict, error)
 	SettleCart(ctx context.Context, cart models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error)
 	Book(posting *lease.Posting, requester models.Requester)
+	// Overloaded reports whether nothing more must be acknowledged until some of it is settled.
+	Overloaded() bool
 }
 
 // Desk books refunds and what ends a hold; see refund.Desk.

@@ -24,6 +24,10 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, p lease.Posting) (Redeemed, error) {
+	if a.settler.Overloaded() {
+		p.Block.Unspend(p.Entry.Units)
+		return Redeemed{}, models.ErrOverloaded
+	}
 	// A client that hangs up must not leave the outcome open: that is for a disk that fails.
 	seq, err := a.write(context.WithoutCancel(ctx), &p.Entry)
 	if err != nil {

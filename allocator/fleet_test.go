@@ -29,9 +29,8 @@ type fleet struct {
 	loss  atomic.Pointer[func(call string) error]
 	nodes []*testNode
 
-	overspent bool        // the test means to spend more than the budget
-	stranded  bool        // or to leave units that only the next start can decide about
-	busy      atomic.Bool // whether requests have to wait for a processor
+	overspent bool // the test means to spend more than the budget
+	stranded  bool // or to leave units that only the next start can decide about
 }
 
 // link is a node's way to the store, which can be cut.
@@ -198,7 +197,7 @@ func (f *fleet) newNode() *testNode {
 	keeper := lease.NewKeeper(lease.Config{
 		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
 	}, link, offers)
-	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: registry}, link)
+	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
 	desk := refund.NewDesk(id, f.fake, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
 	sweeper := refund.NewSweeper(id, link, offers, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -23,7 +24,6 @@ type Estate interface {
 
 // Resumer books entries on leases that an earlier process held; see settle.Settler.
 type Resumer interface {
-	Resume(block *lease.Block, lastBatch int64)
 	Book(posting *lease.Posting, requester models.Requester)
 }
 
@@ -38,7 +38,7 @@ type Recovery struct {
 	settler Resumer
 	now     func() time.Time
 
-	places chan struct{} // taken by the entries that are on their way
+	places run.Turns // taken by the entries that are on their way
 	leases map[models.ID]*resumed
 	booked uint64 // the last record that was handed to the settler
 	count  int
@@ -48,7 +48,7 @@ type Recovery struct {
 func NewRecovery(journal Recovered, estate Estate, settler Resumer, now func() time.Time) *Recovery {
 	return &Recovery{
 		journal: journal, estate: estate, settler: settler, now: now,
-		places: make(chan struct{}, recoverAtOnce), leases: map[models.ID]*resumed{},
+		places: run.NewTurns(recoverAtOnce), leases: map[models.ID]*resumed{},
 	}
 }
 
@@ -68,8 +68,8 @@ func (r *Recovery) Run(ctx context.Context) (count int, err error) {
 		return r.count, err
 	}
 	for range recoverAtOnce { // all places are free when nothing is on its way
-		if err := r.place(ctx); err != nil {
-			return r.count, err
+		if !r.places.Take(ctx) {
+			return r.count, ctx.Err()
 		}
 	}
 	return r.count, nil
@@ -90,8 +90,8 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 	if err != nil {
 		return err
 	}
-	if err := r.place(ctx); err != nil {
-		return err
+	if !r.places.Take(ctx) {
+		return ctx.Err()
 	}
 	r.booked = seq
 	r.count++
@@ -108,20 +108,10 @@ type recovered struct {
 // Decided implements models.Requester.
 func (r recovered) Decided(models.Verdict) {
 	r.recovery.journal.Settled(r.seq)
-	<-r.recovery.places
+	r.recovery.places.End()
 }
 
-// place waits until fewer than recoverAtOnce entries are on their way.
-func (r *Recovery) place(ctx context.Context) error {
-	select {
-	case r.places <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// lease takes up the queue of the lease that an entry was spent from. Its block is for settling only: it has expired.
+// lease gives the lease that an entry was spent from. Its block is for settling only: it has expired.
 func (r *Recovery) lease(ctx context.Context, e *models.Entry) (*resumed, error) {
 	if on, ok := r.leases[e.LeaseID]; ok {
 		return on, nil
@@ -138,8 +128,6 @@ func (r *Recovery) lease(ctx context.Context, e *models.Entry) (*resumed, error)
 		return nil, fmt.Errorf("journal: the database has no lease %s of offer %q: is it the one that this journal was written for?", e.LeaseID, e.OfferID)
 	}
 	on := &resumed{block: lease.NewBlock(&states[0], r.now()), offer: &offer}
-	on.block.Hurry() // the node serves only when all is settled
-	r.settler.Resume(on.block, states[0].Batch)
 	r.leases[e.LeaseID] = on
 	return on, nil
 }

@@ -18,7 +18,7 @@ import (
 // restart is what the next process on a node's data directory does before it serves.
 func (f *fleet) restart(n *testNode) {
 	f.t.Helper()
-	settler := settle.New(settle.Config{Now: time.Now, Busy: f.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
+	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake)
 	if _, err := allocator.NewRecovery(n.journal, f.fake, settler, time.Now).Run(f.t.Context()); err != nil {
 		f.t.Fatal(err)
 	}

@@ -57,8 +57,7 @@ func (a *Allocator) onceSettled(ctx context.Context, offer *models.Offer, id mod
 	}
 }
 
-// maybeUnsettled reports whether a redemption that the ledger doesn't have may be in a journal. If it is in this node's, its settling
-// hurries.
+// maybeUnsettled reports whether a redemption that the ledger doesn't have may be in a journal.
 func (a *Allocator) maybeUnsettled(offer *models.Offer, id models.RedemptionID) bool {
-	return a.memory.hurry(id.Hash) || offer.Mode.Outlives()
+	return a.memory.owes(id.Hash) || offer.Mode.Outlives()
 }

@@ -60,7 +60,6 @@ type memoryShard struct {
 // remembered is one redemption of this node's.
 type remembered struct {
 	entry   *models.Entry // it does not change
-	block   *lease.Block  // that it was spent from, until it is settled
 	settled bool
 	counted bool // in users
 }
@@ -108,12 +107,9 @@ func (m *memory) look(hash models.ID) (remembered, bool) {
 	return remembered{settled: s.past.has(hash)}, false
 }
 
-// hurry reports whether this node has acknowledged a redemption and not settled it yet, and has its lease's settling hurry if so.
-func (m *memory) hurry(hash models.ID) bool {
+// owes reports whether this node has acknowledged a redemption and not settled it yet.
+func (m *memory) owes(hash models.ID) bool {
 	r, found := m.look(hash)
-	if found && r.block != nil {
-		r.block.Hurry()
-	}
 	return found && !r.settled
 }
 
@@ -122,7 +118,7 @@ func (m *memory) acknowledge(p *lease.Posting) {
 	s := m.shard(p.Entry.Redemption)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.set(p.Entry.Redemption, remembered{entry: &p.Entry, block: p.Block, counted: p.Offer.LimitsUsers()})
+	s.set(p.Entry.Redemption, remembered{entry: &p.Entry, counted: p.Offer.LimitsUsers()})
 }
 
 // settle notes that the ledger has a redemption, as this entry. count says whether to count it in users, unless it is counted already. The

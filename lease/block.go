@@ -20,14 +20,13 @@ type Block struct {
 	Recall  int64       // the offer's number at the grant
 	TTL     time.Duration
 
-	// Queue is for whoever settles what is spent here: it hangs on the block, and lives as long.
-	Queue atomic.Value
+	// Batch is the number of the last batch that was settled on the lease. The settler alone reads and changes it, one batch at a time.
+	Batch int64
 
 	base     time.Time    // deadline counts from here, by the monotonic clock
 	deadline atomic.Int64 // nanoseconds after base
 	quiet    chan struct{}
 	isQuiet  atomic.Bool
-	hurried  atomic.Bool
 
 	_ [64]byte // left is written by every request, what stands around it by hardly any
 
@@ -41,7 +40,7 @@ type Block struct {
 
 // NewBlock makes the counter of a lease that was just granted. It may be spent from until deadline, by the monotonic clock.
 func NewBlock(l *models.Lease, deadline time.Time) *Block {
-	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, Recall: l.Recall, TTL: l.TTL(), base: deadline, quiet: make(chan struct{})}
+	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, Recall: l.Recall, TTL: l.TTL(), Batch: l.Batch, base: deadline, quiet: make(chan struct{})}
 	b.left.Store(l.Granted - l.Spent)
 	b.granted.Store(l.Granted - l.Spent)
 	return b
@@ -99,12 +98,6 @@ func (b *Block) Seal() {
 
 // Sealed reports whether spending has ended.
 func (b *Block) Sealed() bool { return b.left.Load() < 0 }
-
-// Hurry says that somebody waits for what is left of the lease, and so for all that was spent to be settled.
-func (b *Block) Hurry() { b.hurried.Store(true) }
-
-// IsHurried reports whether Hurry was called.
-func (b *Block) IsHurried() bool { return b.hurried.Load() }
 
 // Left is what can still be spent, in units: zero once sealed.
 func (b *Block) Left() int64 { return max(0, b.left.Load()) }

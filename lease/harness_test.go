@@ -23,6 +23,8 @@ type bench struct {
 	keeper *Keeper
 	offer  *models.Offer
 	faults atomic.Pointer[func(call string) error]
+
+	settling sync.Mutex
 }
 
 // fail has the store ask fault before each call; nil heals it.
@@ -110,21 +112,14 @@ func (b *bench) spend(n int64) error {
 	return nil
 }
 
-// batches numbers the batches of a lease, as its queue would.
-type batches struct {
-	mu   sync.Mutex
-	last int64
-}
-
+// settle books n pending units of a block, one batch after the other, as its queue would.
 func (b *bench) settle(block *Block, n int64) {
 	b.t.Helper()
-	block.Queue.CompareAndSwap(nil, &batches{})
-	q := block.Queue.Load().(*batches)
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	b.settling.Lock()
+	defer b.settling.Unlock()
 	key := models.NewID().String()
 	verdicts, err := b.fake.Settle(b.t.Context(), models.Batch{
-		Offer: b.offer, LeaseID: block.LeaseID, Number: q.last + 1,
+		Offer: b.offer, LeaseID: block.LeaseID, Number: block.Batch + 1,
 		Wanted: []models.Wanted{{Entry: models.Entry{
 			OfferID: b.offer.ID, ID: models.NewID(), Redemption: models.RedemptionIDOf(b.offer.ID, key).Hash,
 			Kind: models.KindRedeem, UserID: "u", IdempotencyKey: key, Units: n,
@@ -135,6 +130,6 @@ func (b *bench) settle(block *Block, n int64) {
 		block.Unspend(n)
 		return
 	}
-	q.last++
+	block.Batch++
 	block.Settled(n)
 }

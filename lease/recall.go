@@ -118,7 +118,6 @@ func (h *holding) callBack(number int64) {
 	for _, l := range h.held {
 		if l.Recall < h.recall && !l.recalled {
 			l.recalled = true
-			l.Hurry()
 			l.Seal()
 			recalled = append(recalled, l)
 		}

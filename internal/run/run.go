@@ -1,5 +1,5 @@
-// Package run has what every loop of a node needs: a period with jitter, a pause that grows with each failure, and whether processors are
-// short, for work that can wait.
+// Package run has what loops and their work share: a period with jitter, a pause that grows with each failure, a bounded number of
+// turns, and a report of trouble once it begins.
 //
 // A loop is a function Run(ctx) of its owner around a function that does the work once, so that tests call the latter.
 // Loops end when their context does; nothing here starts a goroutine.

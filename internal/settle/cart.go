@@ -37,7 +37,7 @@ func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.
 	} else {
 		go func() {
 			defer s.running.Done()
-			c.end(s.settleCart(c))
+			c.end(s.process(c))
 		}()
 	}
 	select {
@@ -60,51 +60,40 @@ func (s *Settler) admit(ctx context.Context) error {
 		return models.ErrOverloaded
 	}
 	defer s.cartsWaiting.Add(-1)
-	if !s.carts.take(ctx) {
+	if !s.carts.Take(ctx) {
 		return models.ErrLedgerUnavailable
 	}
-	if !s.start() {
-		s.carts.end()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		s.carts.End()
 		return models.ErrDraining
 	}
+	s.running.Add(1)
 	return nil
 }
 
-// settleCart decides a cart whose turn it is.
-func (s *Settler) settleCart(c *cart) ([]models.Verdict, error) {
-	ctx, cancel := s.stop, context.CancelFunc(func() {})
-	if !c.deadline.IsZero() {
-		ctx, cancel = context.WithDeadline(ctx, c.deadline)
-	}
-	verdicts, err := s.attemptCart(ctx, c)
+// process decides a cart whose turn it is.
+func (s *Settler) process(c *cart) ([]models.Verdict, error) {
+	ctx, cancel := s.within(c.deadline)
+	verdicts, err := s.attempt(ctx, c)
 	cancel()
-	s.carts.end()
-	if errors.Is(err, models.ErrOutcomeUnknown) {
-		return s.cartUntilKnown(c, err)
+	s.carts.End()
+	if !errors.Is(err, models.ErrOutcomeUnknown) {
+		return verdicts, err
 	}
-	return verdicts, err
+	s.logger.Warn().Err(err).Stringer("cart_id", c.ID).Msg("outcome of a cart unknown, it runs again until it is known")
+	return s.untilKnown(
+		func(ctx context.Context) ([]models.Verdict, error) { return s.attempt(ctx, c) },
+		func(err error) bool { // the ledger refuses when no attempt before is on its way any more
+			_, refused := errors.AsType[*models.CartError](err)
+			return refused
+		},
+	)
 }
 
-// cartUntilKnown runs a cart, whose first attempt ended in the dark, until it is known what became of it. Only verdicts and a refusal
-// tell: the ledger gives them when no attempt before is on its way any more. ErrOutcomeUnknown: the Settler stopped first.
-func (s *Settler) cartUntilKnown(c *cart, cause error) ([]models.Verdict, error) {
-	s.logger.Warn().Err(cause).Stringer("cart_id", c.ID).Msg("outcome of a cart unknown, it runs again until it is known")
-	for backoff := newBackoff(); backoff.Wait(s.stop); {
-		if !s.carts.take(s.stop) {
-			break
-		}
-		s.metrics.repeated.Inc()
-		verdicts, err := s.attemptCart(s.stop, c)
-		s.carts.end()
-		if _, refused := errors.AsType[*models.CartError](err); err == nil || refused {
-			return verdicts, err
-		}
-	}
-	return nil, models.ErrOutcomeUnknown
-}
-
-// attemptCart runs the cart's transaction once. After the deadline it only finds out what an earlier attempt has done.
-func (s *Settler) attemptCart(ctx context.Context, c *cart) ([]models.Verdict, error) {
+// attempt runs the cart's transaction once. After the deadline it only finds out what an earlier attempt has done.
+func (s *Settler) attempt(ctx context.Context, c *cart) ([]models.Verdict, error) {
 	now := s.now()
 	late := !c.deadline.IsZero() && !now.Before(c.deadline)
 	batches := make([]models.Batch, len(c.items))

@@ -112,12 +112,12 @@ func TestNothingIsAppliedAfterItsTime(t *testing.T) {
 // The last deadline of a batch counts, and one that has none has no end.
 func TestABatchHasTheTimeOfItsLastRequester(t *testing.T) {
 	at := time.Unix(1000, 0)
-	first, last, never := &item{deadline: at}, &item{deadline: at.Add(time.Second)}, &item{}
+	first, last, never := &submission{deadline: at}, &submission{deadline: at.Add(time.Second)}, &submission{}
 	for _, c := range []struct {
-		items []*item
+		items []*submission
 		want  time.Time
 	}{
-		{[]*item{first, last}, last.deadline}, {[]*item{last, first}, last.deadline}, {[]*item{first, never, last}, time.Time{}},
+		{[]*submission{first, last}, last.deadline}, {[]*submission{last, first}, last.deadline}, {[]*submission{first, never, last}, time.Time{}},
 	} {
 		if got := (&batch{items: c.items}).deadline(); !got.Equal(c.want) {
 			t.Errorf("got %s, want %s", got, c.want)

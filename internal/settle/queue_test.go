@@ -8,20 +8,20 @@ import (
 	"tranche/models"
 )
 
-// A burst leaves a backlog of hundreds of thousands. Nobody copies it for each batch, and what a batch has claimed is let go of.
+// An outage leaves a backlog of hundreds of thousands. No batch copies it, and what a batch has claimed is let go of.
 func TestABatchLeavesTheBacklogWhereItIs(t *testing.T) {
-	backlog := make([]*item, 3*maxBatchEntries)
+	backlog := make([]*submission, 3*maxBatchEntries)
 	for i := range backlog {
-		backlog[i] = &item{Posting: &lease.Posting{}, acknowledged: true}
+		backlog[i] = &submission{Posting: &lease.Posting{}, acknowledged: true}
 	}
-	q := &queue{settler: &Settler{now: time.Now}, offer: &models.Offer{}, items: backlog, running: true}
+	q := &queue{settler: &Settler{now: time.Now}, offer: &models.Offer{}, owed: backlog}
 	b := q.claim()
-	if len(b.items) != maxBatchEntries || len(q.items) != 2*maxBatchEntries || &q.items[0] != &backlog[maxBatchEntries] {
-		t.Fatalf("%d claimed, %d left, in the same place: %t", len(b.items), len(q.items), &q.items[0] == &backlog[maxBatchEntries])
+	if len(b.items) != maxBatchEntries || len(q.owed) != 2*maxBatchEntries || &q.owed[0] != &backlog[maxBatchEntries] {
+		t.Fatalf("%d claimed, %d left, in the same place: %t", len(b.items), len(q.owed), &q.owed[0] == &backlog[maxBatchEntries])
 	}
-	for i, it := range backlog[:maxBatchEntries] {
-		if it != nil {
-			t.Fatalf("item %d is still kept", i)
+	for i, sub := range backlog[:maxBatchEntries] {
+		if sub != nil {
+			t.Fatalf("submission %d is still kept", i)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -19,24 +20,33 @@ type Ledger interface {
 	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 }
 
+const (
+	// unattendedAtOnce is how many transactions run at once that nobody waits for, or that repeat one of unknown outcome. A batch of
+	// requests, a grant and a look-up must always find a connection.
+	unattendedAtOnce = 8
+	// cartsAtOnce is how many carts run at once. Each does less with its connection than a batch.
+	cartsAtOnce = 16
+	// maxOwed bounds the acknowledged entries that are not in the ledger yet. A node takes about 1 kB of memory for each.
+	maxOwed = 1 << 18
+)
+
 // Settler runs the queues, and carts beside them. It is safe for concurrent use.
 type Settler struct {
 	ledger  Ledger
 	now     func() time.Time
-	busy    func() bool // nil: never
 	logger  zerolog.Logger
 	metrics *metrics
 
-	owed  atomic.Int64 // entries that were acknowledged and are not booked
-	burst burst        // of those that come
-
-	bookings     turns // of batches that nobody waits for, and of those that run once more
-	backlogs     turns
-	carts        turns
+	owed         atomic.Int64 // acknowledged entries that are not in the ledger yet
+	unattended   run.Turns
+	carts        run.Turns
 	cartsWaiting atomic.Int64
 
 	mu       sync.Mutex // a queue or cart starts either before Stop, which waits for it, or not at all
 	stopping bool
+	queues   map[*lease.Block]*queue // those that have entries. mu guards their entries, too
+	locked   map[party]time.Time     // parties that were alone with a lock, and until when they run apart
+
 	draining chan struct{}   // closed when stopping
 	running  sync.WaitGroup  // the queues and carts that run
 	stop     context.Context // ends all attempts, and the pauses between them
@@ -46,7 +56,6 @@ type Settler struct {
 // Config of a Settler.
 type Config struct {
 	Now     func() time.Time // with a monotonic reading
-	Busy    func() bool      // whether requests have to wait for a processor; nil: never
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer
 }
@@ -54,8 +63,9 @@ type Config struct {
 // New makes a Settler.
 func New(cfg Config, ledger Ledger) *Settler {
 	s := &Settler{
-		ledger: ledger, now: cfg.Now, busy: cfg.Busy, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		bookings: make(turns, bookingsAtOnce), backlogs: make(turns, backlogsAtOnce), carts: make(turns, cartsAtOnce), draining: make(chan struct{}),
+		ledger: ledger, now: cfg.Now, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
+		unattended: run.NewTurns(unattendedAtOnce), carts: run.NewTurns(cartsAtOnce),
+		queues: map[*lease.Block]*queue{}, locked: map[party]time.Time{}, draining: make(chan struct{}),
 	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -75,16 +85,6 @@ func (s *Settler) Stop(ctx context.Context) {
 	s.cancel()
 }
 
-// start counts one more queue or cart that runs, unless the Settler stops.
-func (s *Settler) start() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.stopping {
-		s.running.Add(1)
-	}
-	return !s.stopping
-}
-
 // Settle books one wanted entry and waits for the verdict; for a redeem or hold entry, the block owes its units.
 //
 // The error is nil, a verdict's (see models.Verdict), or says that there is none: models.ErrLeaseClosed (try another lease),
@@ -94,11 +94,11 @@ func (s *Settler) start() bool {
 // decided, unless it is nil, is called once, as soon as nothing of the entry is on its way any more: before Settle returns, or after
 // an ErrOutcomeUnknown when its batch comes to an end, or the Settler stops. It is called from any goroutine, and must not wait.
 func (s *Settler) Settle(ctx context.Context, posting lease.Posting, decided func()) (models.Verdict, error) {
-	waits := waiter{decided, make(chan models.Verdict, 1)} // buffered: whoever decides never waits
-	it := &item{Posting: &posting, requester: waits}
-	it.deadline, _ = ctx.Deadline()
-	if err := s.queue(posting.Block).add(it); err != nil {
-		it.resolve(models.Verdict{Err: err})
+	waits := waiter{decided, make(chan models.Verdict, 1)} // buffered, so that Decided never waits
+	sub := &submission{Posting: &posting, requester: waits}
+	sub.deadline, _ = ctx.Deadline()
+	if err := s.submit(sub); err != nil {
+		sub.resolve(models.Verdict{Err: err})
 		return models.Verdict{}, err
 	}
 	select {
@@ -106,8 +106,8 @@ func (s *Settler) Settle(ctx context.Context, posting lease.Posting, decided fun
 		return v, v.Err
 	case <-ctx.Done():
 	}
-	if it.state.CompareAndSwap(queued, withdrawn) { // give its units back now: the queue may be busy for a while
-		it.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
+	if sub.state.CompareAndSwap(queued, withdrawn) { // give its units back now: the queue may be busy for a while
+		sub.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
 	}
 	select {
 	case v := <-waits.verdict: // perhaps it came at the same moment
@@ -134,24 +134,36 @@ func (w waiter) Decided(v models.Verdict) {
 // Book books a redeem or hold entry that was acknowledged from the journal. It never gives up: through outages, and after the lease was
 // closed, when the entry becomes a late one. The requester, which has had its answer, hears the verdict; not when the Settler stops first.
 //
-// The posting must not change any more. It doesn't bound the queue. What is acknowledged is bounded by the journal.
+// The posting must not change any more. Book refuses nothing: ask Overloaded before an entry is acknowledged.
 func (s *Settler) Book(posting *lease.Posting, requester models.Requester) {
 	s.owed.Add(1)
-	s.burst.arrived.Add(1)
-	s.queue(posting.Block).append(&item{Posting: posting, acknowledged: true, requester: requester})
+	_ = s.submit(&submission{Posting: posting, acknowledged: true, requester: requester}) // while the Settler stops, the journal keeps it
 }
 
-// Resume makes the queue of a lease that an earlier process was granted, whose last settled batch is known from the database.
-func (s *Settler) Resume(block *lease.Block, lastBatch int64) {
-	block.Queue.Store(newQueue(s, block, lastBatch))
-}
+// Overloaded reports whether the node owes the ledger so many entries that it must not acknowledge more.
+func (s *Settler) Overloaded() bool { return s.owed.Load() >= maxOwed }
 
-// queue gives the queue of a lease, which lives as long as its block.
-func (s *Settler) queue(block *lease.Block) *queue {
-	v := block.Queue.Load()
-	if v == nil {
-		block.Queue.CompareAndSwap(nil, newQueue(s, block, 0))
-		v = block.Queue.Load()
+// untilKnown repeats a transaction of unknown outcome, with pauses, until an attempt tells what became of it: it commits, or fails with
+// an error that tells. Each attempt takes its turn. ErrOutcomeUnknown: the Settler stopped first.
+func (s *Settler) untilKnown(attempt func(context.Context) ([]models.Verdict, error), tells func(error) bool) ([]models.Verdict, error) {
+	for backoff := newBackoff(); backoff.Wait(s.stop) && s.unattended.Take(s.stop); {
+		s.metrics.repeated.Inc()
+		verdicts, err := attempt(s.stop)
+		s.unattended.End()
+		if err == nil || tells(err) {
+			return verdicts, err
+		}
 	}
-	return v.(*queue)
+	return nil, models.ErrOutcomeUnknown
 }
+
+// within is the context of a first attempt: it ends at the deadline, if there is one, or when the Settler gives up.
+func (s *Settler) within(deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return context.WithCancel(s.stop)
+	}
+	return context.WithDeadline(s.stop, deadline)
+}
+
+// newBackoff is short at first, because most commits without a reply are found by the next attempt.
+func newBackoff() run.Backoff { return run.Backoff{Min: 20 * time.Millisecond, Max: time.Second} }

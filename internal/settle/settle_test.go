@@ -29,7 +29,6 @@ type bench struct {
 	offer   *models.Offer
 	block   *lease.Block
 	node    models.ID
-	busy    atomic.Bool // whether requests have to wait for a processor
 }
 
 // faulty is a ledger whose settle transactions go wrong as the test says.
@@ -93,7 +92,7 @@ func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
 		b := &bench{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
-		b.settler = New(Config{Now: time.Now, Busy: b.busy.Load, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, b.ledger)
+		b.settler = New(Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, b.ledger)
 		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeFast, Budget: budget, BudgetTarget: budget,
 			Status: models.StatusActive, LeaseSize: budget, LeaseTTLSeconds: 3600, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
@@ -159,13 +158,6 @@ func (b *bench) check(redeemed int64) {
 	}
 	if pending := b.block.Pending(); pending != 0 {
 		b.t.Errorf("%d units are pending, and nothing is under way", pending)
-	}
-	if q, ok := b.block.Queue.Load().(*queue); ok {
-		q.mu.Lock()
-		if len(q.wanted) == 0 && q.waiting != 0 {
-			b.t.Errorf("the queue is empty, and counts %d that wait", q.waiting)
-		}
-		q.mu.Unlock()
 	}
 	if !b.block.Sealed() && b.block.Left() != balance.Outstanding {
 		b.t.Errorf("the block has %d left, the ledger %d", b.block.Left(), balance.Outstanding)

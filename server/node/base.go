@@ -44,7 +44,7 @@ func (b *base) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Log
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", dir.Path, err)
 	}
-	b.settler = settle.New(settle.Config{Now: now, Busy: run.NewContention(now).Busy, Logger: log, Metrics: registry}, b.store)
+	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry}, b.store)
 	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
 	return nil
 }
