@@ -97,7 +97,7 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 		t.Fatal(err)
 	}
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, s)
-	desk := refund.NewDesk(id, s, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
+	desk := refund.NewDesk(refund.DeskConfig{NodeID: id, Ledger: s, Keeper: keeper, Settler: settler, Offers: offers, Now: time.Now, Logger: zerolog.Nop()})
 	n = allocator.New(allocator.Config{
 		NodeID: id, Offers: offers, Ledger: s, Blocks: keeper, Settler: settler, Desk: desk, Journal: &testJournal{}, Now: time.Now,
 	})
@@ -105,7 +105,6 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	loops.Go(func() { keeper.Run(ctx) })
 	loops.Go(func() { offers.Run(ctx, keeper.InTail) })
 	return n, func() {
-		desk.Wait()
 		if left := keeper.Drain(ctx); left != 0 {
 			t.Errorf("%d leases left", left)
 		}

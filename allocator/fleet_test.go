@@ -198,7 +198,7 @@ func (f *fleet) newNode() *testNode {
 		NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry,
 	}, link, offers)
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
-	desk := refund.NewDesk(id, f.fake, keeper, settler, offers.Newer, time.Now, zerolog.Nop())
+	desk := refund.NewDesk(refund.DeskConfig{NodeID: id, Ledger: f.fake, Keeper: keeper, Settler: settler, Offers: offers, Now: time.Now, Logger: zerolog.Nop()})
 	sweeper := refund.NewSweeper(id, link, offers, desk, time.Now, zerolog.Nop(), registry)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(allocator.Config{

@@ -27,7 +27,7 @@ func TestAnOverloadedNodeAcknowledgesNothing(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
 		settler := &crowded{Settler: n.settler}
-		desk := refund.NewDesk(n.id, f.fake, n.keeper, settler, n.catalogue.Newer, time.Now, zerolog.Nop())
+		desk := refund.NewDesk(refund.DeskConfig{NodeID: n.id, Ledger: f.fake, Keeper: n.keeper, Settler: settler, Offers: n.catalogue, Now: time.Now, Logger: zerolog.Nop()})
 		n.Allocator = allocator.New(allocator.Config{
 			NodeID: n.id, Offers: n.catalogue, Ledger: f.fake, Blocks: n.keeper, Settler: settler, Desk: desk, Journal: n.journal, Now: time.Now,
 		})

@@ -3,10 +3,9 @@ package lease
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"tranche/internal/run"
 	"tranche/models"
@@ -44,17 +43,19 @@ func (k *Keeper) Drain(ctx context.Context) (left int) {
 // giveBack tries once to return all leases that are quiet, of several offers side by side. It reports whether the database was away.
 func (k *Keeper) giveBack(ctx context.Context) bool {
 	var away atomic.Bool
-	var group errgroup.Group
-	group.SetLimit(closeAtOnce)
+	var group sync.WaitGroup
 	k.each(func(h *holding) {
-		group.Go(func() error {
-			if err := h.giveBack(ctx); errors.Is(err, models.ErrLedgerUnavailable) {
+		group.Go(func() {
+			if !k.closings.Take(ctx) {
+				return
+			}
+			defer k.closings.End()
+			if err := h.giveBack(ctx); errors.Is(err, models.ErrLedgerUnavailable) { // others it has reported
 				away.Store(true)
 			}
-			return nil
 		})
 	})
-	_ = group.Wait() // holdings report their own errors
+	group.Wait()
 	return away.Load()
 }
 

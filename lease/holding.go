@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/models"
 )
 
@@ -26,7 +27,7 @@ type holding struct {
 
 	renewing atomic.Bool // a goroutine renews leases, or waits for its turn
 	closing  atomic.Bool // the same for returning them
-	troubles struct{ grant, renew, close atomic.Bool }
+	troubles struct{ grant, renew, close run.Trouble }
 
 	mu      sync.Mutex
 	held    []*heldLease // everything that is not closed yet

@@ -63,14 +63,14 @@ type Keeper struct {
 	stop     context.Context // ends when draining begins
 	cancel   context.CancelFunc
 
-	renewals, closings chan struct{} // the turns of maintenance; see Run
+	renewals, closings run.Turns // of offers, in maintenance; see Run
 }
 
 // NewKeeper makes a Keeper that holds nothing, and hears of recalls from offers.
 func NewKeeper(cfg Config, ledger Ledger, offers Offers) *Keeper {
 	k := &Keeper{
 		cfg: cfg, ledger: ledger, offers: offers, metrics: newMetrics(cfg.Metrics),
-		renewals: make(chan struct{}, renewAtOnce), closings: make(chan struct{}, closeAtOnce),
+		renewals: run.NewTurns(renewAtOnce), closings: run.NewTurns(closeAtOnce),
 	}
 	k.stop, k.cancel = context.WithCancel(context.Background())
 	offers.Subscribe(k.hear)
@@ -238,17 +238,15 @@ func (k *Keeper) maintain(ctx context.Context, group *sync.WaitGroup) {
 }
 
 // inTurn starts work that waits for its turn, unless it is under way.
-func (k *Keeper) inTurn(ctx context.Context, group *sync.WaitGroup, turns chan struct{}, underWay *atomic.Bool, work func()) {
+func (k *Keeper) inTurn(ctx context.Context, group *sync.WaitGroup, turns run.Turns, underWay *atomic.Bool, work func()) {
 	if !underWay.CompareAndSwap(false, true) {
 		return
 	}
 	group.Go(func() {
 		defer underWay.Store(false)
-		select {
-		case turns <- struct{}{}:
-			defer func() { <-turns }()
+		if turns.Take(ctx) {
+			defer turns.End()
 			work()
-		case <-ctx.Done():
 		}
 	})
 }

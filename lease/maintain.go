@@ -5,9 +5,9 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/models"
 )
 
@@ -175,11 +175,8 @@ func (h *holding) drop(l *heldLease, reclaimed bool) {
 
 // report logs that something has begun to fail for this offer, once until it works again. That the database is away concerns all
 // offers, and is for the store to report.
-func (h *holding) report(trouble *atomic.Bool, err error, what string) {
-	switch {
-	case err == nil:
-		trouble.Store(false)
-	case !errors.Is(err, models.ErrLedgerUnavailable) && trouble.CompareAndSwap(false, true):
+func (h *holding) report(trouble *run.Trouble, err error, what string) {
+	if !errors.Is(err, models.ErrLedgerUnavailable) && trouble.Begins(err) {
 		h.keeper.cfg.Logger.Warn().Err(err).Str("offer_id", h.offerID).Msg(what)
 	}
 }

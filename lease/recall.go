@@ -152,11 +152,9 @@ func (h *holding) returnSoon(ctx context.Context, leases []*heldLease) {
 
 // closeInTurn is closeQuiet among the bounded number of offers that leases are returned of side by side.
 func (h *holding) closeInTurn(ctx context.Context) bool {
-	select {
-	case h.keeper.closings <- struct{}{}:
-		defer func() { <-h.keeper.closings }()
-		return h.closeQuiet(ctx) == nil // it reports its errors
-	case <-ctx.Done():
+	if !h.keeper.closings.Take(ctx) {
 		return false
 	}
+	defer h.keeper.closings.End()
+	return h.closeQuiet(ctx) == nil // it reports its errors
 }

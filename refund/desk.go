@@ -3,10 +3,10 @@ package refund
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/singleflight"
 
 	"tranche/lease"
 	"tranche/models"
@@ -30,37 +30,32 @@ type Settler interface {
 	SettleCart(ctx context.Context, cart models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error)
 }
 
+// Offers is what the node knows of the offers; see catalogue.Catalogue.
+type Offers interface {
+	Offer(ctx context.Context, id string) (*models.Offer, error)
+	// Newer gives an offer as the node knows it by now.
+	Newer(o *models.Offer) *models.Offer
+}
+
+// DeskConfig says what a Desk works with.
+type DeskConfig struct {
+	NodeID  models.ID
+	Ledger  Ledger
+	Keeper  Keeper
+	Settler Settler
+	Offers  Offers
+	Now     func() time.Time // with a monotonic reading
+	Logger  zerolog.Logger
+}
+
 // Desk books what gives units back. It is safe for concurrent use.
 type Desk struct {
-	nodeID  models.ID
-	ledger  Ledger
-	keeper  Keeper
-	settler Settler
-	newest  func(*models.Offer) *models.Offer
-	now     func() time.Time
-	logger  zerolog.Logger
-
-	openings sync.WaitGroup
-
-	mu      sync.Mutex
-	opening map[string]*opening // by offer id
+	cfg      DeskConfig
+	openings singleflight.Group // of pools, by offer id
 }
 
-// opening is the creation of a pool that several requests wait for.
-type opening struct {
-	done  chan struct{}
-	block *lease.Block
-	err   error
-}
-
-// NewDesk makes a Desk. newest gives an offer as this node knows it by now; now needs a monotonic reading.
-func NewDesk(
-	nodeID models.ID, ledger Ledger, keeper Keeper, settler Settler, newest func(*models.Offer) *models.Offer, now func() time.Time, logger zerolog.Logger,
-) *Desk {
-	return &Desk{
-		nodeID: nodeID, ledger: ledger, keeper: keeper, settler: settler, newest: newest, now: now, logger: logger, opening: map[string]*opening{},
-	}
-}
+// NewDesk makes a Desk.
+func NewDesk(cfg DeskConfig) *Desk { return &Desk{cfg: cfg} }
 
 // Book books a refund of an offer, or what ends a hold, on the offer's pool, and gives the committed entry. Its Units are 0 for "all".
 //
@@ -72,8 +67,8 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 		if err != nil {
 			return models.Verdict{}, err
 		}
-		offer = d.newest(offer) // a pool brings the offer as it was when the pool was there
-		verdict, err := d.settler.Settle(ctx, lease.Posting{Block: pool, Offer: offer, Entry: entry}, nil)
+		offer = d.cfg.Offers.Newer(offer) // a pool brings the offer as it was when the pool was there
+		verdict, err := d.cfg.Settler.Settle(ctx, lease.Posting{Block: pool, Offer: offer, Entry: entry}, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
@@ -97,9 +92,9 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 			items[i] = lease.Posting{Block: pool, Entry: entries[i]}
 		}
 		for i, offer := range offers {
-			items[i].Offer = d.newest(offer) // see Book; and the last pool may have taken a while
+			items[i].Offer = d.cfg.Offers.Newer(offer) // see Book; and the last pool may have taken a while
 		}
-		verdicts, err := d.settler.SettleCart(ctx, cart, items, nil)
+		verdicts, err := d.cfg.Settler.SettleCart(ctx, cart, items, nil)
 		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
 			continue
 		}
@@ -112,75 +107,57 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 
 // retire ends a pool that has grown to the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
 func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
-	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.now()) {
+	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.cfg.Now()) {
 		pool.Seal()
 	}
 }
 
-// pool gives the offer's open pool, or opens one.
+// pool gives the offer's open pool, or opens one. An opening goes on when this request hangs up, for others may want the pool; the
+// ledger has a deadline of its own.
 func (d *Desk) pool(ctx context.Context, offer *models.Offer) (*lease.Block, error) {
-	if b := d.keeper.Pool(offer.ID); b != nil {
+	if b := d.cfg.Keeper.Pool(offer.ID); b != nil {
 		return b, nil
 	}
-	d.mu.Lock()
-	o, under := d.opening[offer.ID]
-	if !under {
-		if b := d.keeper.Pool(offer.ID); b != nil { // somebody just finished
-			d.mu.Unlock()
-			return b, nil
-		}
-		o = &opening{done: make(chan struct{})}
-		d.opening[offer.ID] = o
-	}
-	d.mu.Unlock()
-	if !under {
-		d.openings.Go(func() { d.open(offer, o) })
-	}
 	select {
-	case <-o.done:
-		return o.block, o.err
+	case opened := <-d.openings.DoChan(offer.ID, func() (any, error) { return d.open(offer) }):
+		pool, _ := opened.Val.(*lease.Block)
+		return pool, opened.Err
 	case <-ctx.Done():
 		return nil, models.ErrLedgerUnavailable
 	}
 }
 
-// open makes the pool and tells those who wait for it. It goes on when they hang up, for others may want the pool; the ledger has
-// a deadline of its own. Whatever goes wrong in it, those who wait hear of it, and the next request starts it anew.
-func (d *Desk) open(offer *models.Offer, o *opening) {
-	o.err = models.ErrLedgerUnavailable // unless the pool is there in the end
+// open makes a pool. When it panics, all that wait for the pool hear an error, and the next request opens another.
+func (d *Desk) open(offer *models.Offer) (pool *lease.Block, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			d.logger.Error().Interface("panic", r).Str("offer_id", offer.ID).Msg("opening a refund pool panicked")
+			d.cfg.Logger.Error().Interface("panic", r).Str("offer_id", offer.ID).Msg("opening a refund pool panicked")
+			pool, err = nil, models.ErrLedgerUnavailable
 		}
-		d.mu.Lock()
-		delete(d.opening, offer.ID)
-		d.mu.Unlock()
-		close(o.done)
 	}()
-	epoch := d.keeper.Epoch()
-	if epoch == 0 {
-		return
+	if b := d.cfg.Keeper.Pool(offer.ID); b != nil { // an opening before has just ended
+		return b, nil
 	}
-	sent := d.now()
-	opened, current, err := d.ledger.OpenPool(context.Background(), models.Lease{
-		OfferID: offer.ID, ID: models.NewID(), NodeID: d.nodeID, Epoch: epoch,
+	epoch := d.cfg.Keeper.Epoch()
+	if epoch == 0 {
+		return nil, models.ErrLedgerUnavailable
+	}
+	sent := d.cfg.Now()
+	opened, current, err := d.cfg.Ledger.OpenPool(context.Background(), models.Lease{
+		OfferID: offer.ID, ID: models.NewID(), NodeID: d.cfg.NodeID, Epoch: epoch,
 		TTLSeconds: offer.LeaseTTLSeconds,
 	})
 	switch {
-	case errors.Is(err, models.ErrOutcomeUnknown):
-		return // nothing was booked; a pool that nobody knows of is empty, and expires
+	case errors.Is(err, models.ErrOutcomeUnknown): // nothing was booked; a pool that nobody knows of is empty, and expires
+		return nil, models.ErrLedgerUnavailable
 	case err != nil:
-		o.err = err
-		return
+		return nil, err
 	}
 	deadline := sent.Add(opened.TTL() - lease.Margin(opened.TTL()))
 	if current.Allocated > current.BudgetTarget {
 		deadline = sent.Add(-time.Second) // more is out than there should be: nothing that comes back is spent again
 	}
-	block := lease.NewBlock(&opened, deadline)
-	d.keeper.Adopt(block, &current)
-	o.block, o.err = block, nil
+	pool = lease.NewBlock(&opened, deadline)
+	d.cfg.Keeper.Adopt(pool, &current)
+	return pool, nil
 }
-
-// Wait returns when no pool is being opened any more. Nothing may be booked meanwhile.
-func (d *Desk) Wait() { d.openings.Wait() }

@@ -19,11 +19,6 @@ type Holds interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 }
 
-// Offers gives an offer as the node knows it; see catalogue.Catalogue.
-type Offers interface {
-	Offer(ctx context.Context, id string) (*models.Offer, error)
-}
-
 // Sweeper gives the units of holds back that nobody has confirmed in time. Every node runs one, and any may be first.
 //
 // A hold is expired a moment after its end by the database's clock, so that a confirmation sent in time is not late on its way. And after
@@ -41,7 +36,7 @@ type Sweeper struct {
 	// Of the goroutine that runs:
 	answered time.Time // when the database last answered
 	resume   time.Time // until then holds are left alone
-	troubled bool      // the last sweep has failed, and that was logged
+	trouble  run.Trouble
 }
 
 // NewSweeper makes a Sweeper that books through a Desk; now needs a monotonic reading.
@@ -145,12 +140,12 @@ func (s *Sweeper) expire(ctx context.Context, h *models.Hold, now models.Micros)
 
 // report logs once that holds can't be expired, until it works again. That the database is away, or this node goes, is said elsewhere.
 func (s *Sweeper) report(err error) {
-	switch {
-	case err == nil:
-		s.troubled = false
-	case errors.Is(err, models.ErrLedgerUnavailable), errors.Is(err, models.ErrOutcomeUnknown), errors.Is(err, models.ErrDraining):
-	case !s.troubled:
-		s.troubled = true
+	for _, elsewhere := range []error{models.ErrLedgerUnavailable, models.ErrOutcomeUnknown, models.ErrDraining} {
+		if errors.Is(err, elsewhere) {
+			return
+		}
+	}
+	if s.trouble.Begins(err) {
 		s.logger.Warn().Err(err).Msg("holds not expired yet, trying on")
 	}
 }

@@ -93,7 +93,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 	n.catalogue = catalogue.New(n.pulse, now)
 	n.keeper = lease.NewKeeper(lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}, n.store, n.catalogue)
 	n.reaper = lease.NewReaper(n.pulse, now, n.log, registry)
-	desk := refund.NewDesk(n.dir.NodeID, n.store, n.keeper, n.settler, n.catalogue.Newer, now, n.log)
+	desk := refund.NewDesk(refund.DeskConfig{NodeID: n.dir.NodeID, Ledger: n.store, Keeper: n.keeper, Settler: n.settler, Offers: n.catalogue, Now: now, Logger: n.log})
 	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.pulse, n.catalogue, desk, now, n.log, registry)
 	alloc := allocator.New(allocator.Config{
 		NodeID: n.dir.NodeID, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
