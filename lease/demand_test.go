@@ -52,19 +52,19 @@ func TestAShortLookCountsLittle(t *testing.T) {
 // The rest of a block that is given back was not spent.
 func TestWhatIsReturnedIsNotDemand(t *testing.T) {
 	withoutLoops(t, testOffer(100_000, 1000), func(t *testing.T, b *bench) {
-		h := b.keeper.holding("o")
+		ol := b.keeper.leasesOf("o")
 		for range 5 { // each time a block of 1000, of which one unit is spent
 			if err := b.spend(1); err != nil {
 				t.Fatal(err)
 			}
-			h.sealAll()
-			if err := h.closeQuiet(t.Context()); err != nil {
+			ol.sealAll()
+			if err := ol.closeQuiet(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		if h.demand.rate > 10 || h.spent() != 5 {
-			t.Errorf("%d units were spent; the rate is %.0f a second", h.spent(), h.demand.rate)
+		if ol.demand.rate > 10 || ol.spent() != 5 {
+			t.Errorf("%d units were spent; the rate is %.0f a second", ol.spent(), ol.demand.rate)
 		}
 	})
 }

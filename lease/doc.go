@@ -3,7 +3,7 @@
 // # The parts
 //
 //   - [Block] is the counter of one lease: atomics only, no clock, no lock, no goroutine.
-//   - [Keeper] owns all blocks of the node, a holding per offer. It grants ahead of need, renews, and gives back what is not used.
+//   - [Keeper] owns all blocks of the node, offer by offer. It grants ahead of need, renews, and gives back what is not used.
 //   - [Size] and [Split] decide how much to ask for: pure functions.
 //   - [Reaper] closes the leases of owners that fell silent, on any node.
 //
@@ -23,11 +23,11 @@
 // An offer has a number that only rises, and each lease has the number that the offer had at its grant. A lease with a lower number
 // than its offer's is recalled: its owner seals it, settles what is pending, and returns it whole, pools too, then asks anew for what
 // it needs. The number rises with each change of the offer's terms, and when a node needs units that are out. So the two come down to
-// one thing that an owner has to do, and whoever reads the leases sees who has done it.
+// one thing that an owner has to do, and the list of leases shows who has done it.
 //
 // An owner hears of it from a sync, and from whatever gives it a lease or lengthens one: that brings the offer, read under the row's
-// lock or after the commit. So a lease that is spent from or lives longer after a recall belongs to an owner that knows of it, or was
-// seen as recalled, with its end, by whoever reads the leases after the recall.
+// lock or after the commit. So a lease that is spent from or lives longer after a recall belongs to an owner that knows of it, or a
+// reader of the leases saw it after the recall, as recalled, with its end.
 //
 // A node that was granted too little looks at the books before it locks the offer's row again. While they have units for nobody who
 // waits, and enough are out, on other nodes or in pieces on its own, it raises the number, from the one that the books showed: many who
@@ -37,19 +37,18 @@
 //
 // # Who does what, and waits for whom
 //
-// Requests spend without a lock. Those that find nothing queue in their offer's holding for the one goroutine that asks for leases
-// there. Maintenance looks at all leases several times a second, which waits for nobody, and has what it finds done offer by offer, a
+// Requests spend without a lock. Those that find nothing queue for the one goroutine that asks for leases of
+// their offer. Maintenance looks at all leases several times a second, which waits for nobody, and has what it finds done offer by offer, a
 // bounded number of offers side by side, renewals apart from returns. No lock is held while the database is asked. So an offer
 // whose rows are locked holds up no other one, and returns never hold up renewals.
 //
 // # Invariants
 //
 //   - left + pending + settled = granted, where pending is what was spent and is not settled yet.
-//   - Nothing is spent after the deadline, which lies before the end that the database has in its books: it counts from before the
-//     request that the database's end counts from.
+//   - Nothing is spent after the deadline = request sent + ttl − margin. It lies before the lease's end by the database's clock.
 //   - Nothing is spent from a lease with a lower number than the highest that the node has heard.
-//   - One grant is under way per offer and node. Whoever finds nothing to spend waits for it, in order of arrival, and is
-//     served from what it brings before anybody else. Only whose units were asked for is told that there are not enough.
+//   - One grant is under way per offer and node. Requests that find nothing to spend wait for it, in order of arrival. They are
+//     served from it before any others. A waiter gets [ErrShort] only if its units were part of the grant request.
 //   - The local counters only admit. What a lease has really spent is what the ledger says, and closing computes the rest
 //     from there; so an error here can refuse a redemption, but never spend a unit twice.
 //
@@ -63,5 +62,5 @@
 //     leases, unless a reaper was first; a reaper leaves it two seconds, and half the lease's time to live if it had not watched it before.
 //   - A drain that meets a database that is away, with nothing pending, leaves the leases to the reapers after a second. As long as
 //     something is pending it uses its time.
-//   - What fails is logged when it begins to, per offer, and not at each attempt. That the database is away is logged by the store.
+//   - A failure is logged once per offer, when it begins. The store logs that the database is away.
 package lease

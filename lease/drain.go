@@ -23,7 +23,7 @@ func (k *Keeper) Drain(ctx context.Context) (left int) {
 	k.mu.Unlock()
 	k.cancel()
 	k.running.Wait()
-	k.each(func(h *holding) { h.sealAll() })
+	k.each(func(ol *offerLeases) { ol.sealAll() })
 
 	backoff := run.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}
 	answered := k.cfg.Now()
@@ -44,13 +44,13 @@ func (k *Keeper) Drain(ctx context.Context) (left int) {
 func (k *Keeper) giveBack(ctx context.Context) bool {
 	var away atomic.Bool
 	var group sync.WaitGroup
-	k.each(func(h *holding) {
+	k.each(func(ol *offerLeases) {
 		group.Go(func() {
 			if !k.closings.Take(ctx) {
 				return
 			}
 			defer k.closings.End()
-			if err := h.giveBack(ctx); errors.Is(err, models.ErrLedgerUnavailable) { // others it has reported
+			if err := ol.giveBack(ctx); errors.Is(err, models.ErrLedgerUnavailable) { // others it has reported
 				away.Store(true)
 			}
 		})
@@ -61,33 +61,33 @@ func (k *Keeper) giveBack(ctx context.Context) bool {
 
 // giveBack returns what is quiet. First it finds out what the node has: a grant whose reply is missing may have brought a lease, and
 // a refund under way may have opened a pool.
-func (h *holding) giveBack(ctx context.Context) error {
-	if h.isUnsure() {
-		if err := h.grantOnce(ctx); err != nil {
+func (ol *offerLeases) giveBack(ctx context.Context) error {
+	if ol.isUnsure() {
+		if err := ol.grantOnce(ctx); err != nil {
 			return err
 		}
 	}
-	h.sealAll()
-	return h.closeQuiet(ctx)
+	ol.sealAll()
+	return ol.closeQuiet(ctx)
 }
 
-func (h *holding) isUnsure() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.unsure != nil
+func (ol *offerLeases) isUnsure() bool {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	return ol.unsure != nil
 }
 
 // remaining counts the leases that are not returned yet, and those that may have been granted, and reports whether any unit is
 // pending.
 func (k *Keeper) remaining() (leases int, pending bool) {
-	k.each(func(h *holding) {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		leases += len(h.held)
-		if h.unsure != nil {
+	k.each(func(ol *offerLeases) {
+		ol.mu.Lock()
+		defer ol.mu.Unlock()
+		leases += len(ol.leases)
+		if ol.unsure != nil {
 			leases++
 		}
-		for _, l := range h.held {
+		for _, l := range ol.leases {
 			pending = pending || l.Pending() > 0
 		}
 	})

@@ -116,9 +116,9 @@ func TestNobodyJumpsTheQueue(t *testing.T) {
 		c := &crowd{b: b, errs: map[string]error{}}
 		c.ask("first", 50, time.Minute)
 		block.Unspend(5)
-		h := b.keeper.holding("o")
+		ol := b.keeper.leasesOf("o")
 		w := &waiter{offer: b.offer, units: 5, outcome: make(chan served, 1)}
-		if _, done, _ := h.enqueue(w); done {
+		if _, done, _ := ol.enqueue(w); done {
 			t.Fatal("served before one that waits")
 		}
 		g.open()
@@ -141,9 +141,9 @@ func TestTheQueueOfWaitersIsBounded(t *testing.T) {
 			}
 			return nil
 		})
-		h := b.keeper.holding("o")
+		ol := b.keeper.leasesOf("o")
 		for range maxWaiting {
-			if _, done, err := h.enqueue(&waiter{offer: b.offer, units: 1, outcome: make(chan served, 1)}); done {
+			if _, done, err := ol.enqueue(&waiter{offer: b.offer, units: 1, outcome: make(chan served, 1)}); done {
 				t.Fatal(err)
 			}
 		}
@@ -264,13 +264,13 @@ func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		h := b.keeper.holding("o")
-		if !h.granting.Load() {
+		ol := b.keeper.leasesOf("o")
+		if !ol.granting.Load() {
 			t.Fatal("no grant is under way")
 		}
-		h.mu.Lock()
-		block := h.spend(1, time.Now()) // would wait for ever
-		h.mu.Unlock()
+		ol.mu.Lock()
+		block := ol.spend(1, time.Now()) // would wait for ever
+		ol.mu.Unlock()
 		b.settle(block, 1)
 		g.open()
 	})

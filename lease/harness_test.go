@@ -96,7 +96,7 @@ func (b *bench) balance() models.Balance {
 
 // held is how many leases a keeper has not returned.
 func held(k *Keeper) (n int) {
-	k.each(func(h *holding) { n += h.count() })
+	k.each(func(ol *offerLeases) { n += ol.count() })
 	return n
 }
 

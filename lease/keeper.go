@@ -54,8 +54,8 @@ type Keeper struct {
 	offers  Offers
 	metrics *metrics
 
-	epoch    atomic.Int64 // 0: not begun
-	holdings sync.Map     // offer id → *holding
+	epoch  atomic.Int64 // 0: not begun
+	leases sync.Map     // offer id → *offerLeases
 
 	mu       sync.Mutex      // a goroutine starts either before Drain, which waits for it, or not at all
 	draining atomic.Bool     // changes under mu
@@ -96,11 +96,11 @@ func (k *Keeper) Spend(ctx context.Context, offer *models.Offer, n int64, now ti
 		return nil, models.ErrLedgerUnavailable
 	}
 	for {
-		h := k.holding(offer.ID)
-		if block := h.spend(n, now); block != nil {
+		ol := k.leasesOf(offer.ID)
+		if block := ol.spend(n, now); block != nil {
 			return block, nil
 		}
-		if block, err := h.wait(ctx, offer, n); !errors.Is(err, errRetired) {
+		if block, err := ol.wait(ctx, offer, n); !errors.Is(err, errRetired) {
 			return block, err
 		}
 	}
@@ -108,37 +108,37 @@ func (k *Keeper) Spend(ctx context.Context, offer *models.Offer, n int64, now ti
 
 // Reconsider forgets that the budget was short: the offer's books were seen to have units again.
 func (k *Keeper) Reconsider(offerID string) {
-	if v, ok := k.holdings.Load(offerID); ok {
-		h := v.(*holding)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.short.until = time.Time{}
+	if v, ok := k.leases.Load(offerID); ok {
+		ol := v.(*offerLeases)
+		ol.mu.Lock()
+		defer ol.mu.Unlock()
+		ol.short.until = time.Time{}
 	}
 }
 
 // hear takes in an offer as it is by now: leases that are recalled are sealed before hear returns, and go back as soon as nothing of
 // them is pending.
 func (k *Keeper) hear(offer *models.Offer) {
-	if v, ok := k.holdings.Load(offer.ID); ok {
-		v.(*holding).hear(offer.Recall)
+	if v, ok := k.leases.Load(offer.ID); ok {
+		v.(*offerLeases).hear(offer.Recall)
 	}
 }
 
-// Holds reports whether the node has any lease that there is something to spend from, not past its deadline.
-func (k *Keeper) Holds() (holds bool) {
+// HasUnits reports whether the node has any lease that there is something to spend from, not past its deadline.
+func (k *Keeper) HasUnits() (has bool) {
 	now := k.cfg.Now()
-	k.holdings.Range(func(_, v any) bool {
-		holds = slices.ContainsFunc(*v.(*holding).open.Load(), func(b *Block) bool { return b.Left() > 0 && !b.ExpiredAt(now) })
-		return !holds
+	k.leases.Range(func(_, v any) bool {
+		has = slices.ContainsFunc(*v.(*offerLeases).open.Load(), func(b *Block) bool { return b.Left() > 0 && !b.ExpiredAt(now) })
+		return !has
 	})
-	return holds
+	return has
 }
 
 // InTail reports whether the budget of an offer that this node has leases of is running out.
 func (k *Keeper) InTail() (tail bool) {
-	k.holdings.Range(func(_, v any) bool {
-		h := v.(*holding)
-		tail = h.tail.Load() && h.count() > 0 // with nothing to give back, there is no hurry to hear of a recall
+	k.leases.Range(func(_, v any) bool {
+		ol := v.(*offerLeases)
+		tail = ol.tail.Load() && ol.count() > 0 // with nothing to give back, there is no hurry to hear of a recall
 		return !tail
 	})
 	return tail
@@ -146,12 +146,12 @@ func (k *Keeper) InTail() (tail bool) {
 
 // Adopt takes over a block that was not granted from the budget: a refund pool. offer is as it was after the pool was there.
 //
-// The node may have heard of a recall since, when it had no holding that could remember it. So the holding is made first, and then
-// asked for is what the node knows: whatever it hears later, it tells the holding.
+// The node may have heard of a recall since, when it had no lease of the offer. So the place that remembers is made first, and then
+// asked for is what the node knows: whatever it hears later, it tells that place.
 func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
 	for {
-		h := k.holding(b.OfferID)
-		if h.adopt(b, k.cfg.Now(), k.offers.Learn(*offer).Recall) {
+		ol := k.leasesOf(b.OfferID)
+		if ol.adopt(b, k.cfg.Now(), k.offers.Learn(*offer).Recall) {
 			return
 		}
 	}
@@ -159,11 +159,11 @@ func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
 
 // Pool gives the refund pool of an offer that is open now, or nil.
 func (k *Keeper) Pool(offerID string) *Block {
-	v, ok := k.holdings.Load(offerID)
+	v, ok := k.leases.Load(offerID)
 	if !ok {
 		return nil
 	}
-	for _, b := range *v.(*holding).open.Load() {
+	for _, b := range *v.(*offerLeases).open.Load() {
 		if b.Kind == models.KindRefundPool && !b.Sealed() && !b.ExpiredAt(k.cfg.Now()) {
 			return b
 		}
@@ -171,18 +171,18 @@ func (k *Keeper) Pool(offerID string) *Block {
 	return nil
 }
 
-func (k *Keeper) holding(offerID string) *holding {
-	if v, ok := k.holdings.Load(offerID); ok {
-		return v.(*holding)
+func (k *Keeper) leasesOf(offerID string) *offerLeases {
+	if v, ok := k.leases.Load(offerID); ok {
+		return v.(*offerLeases)
 	}
-	v, _ := k.holdings.LoadOrStore(offerID, newHolding(k, offerID))
-	return v.(*holding)
+	v, _ := k.leases.LoadOrStore(offerID, newOfferLeases(k, offerID))
+	return v.(*offerLeases)
 }
 
 // each calls do for every offer that the node has anything of.
-func (k *Keeper) each(do func(h *holding)) {
-	k.holdings.Range(func(_, v any) bool {
-		do(v.(*holding))
+func (k *Keeper) each(do func(ol *offerLeases)) {
+	k.leases.Range(func(_, v any) bool {
+		do(v.(*offerLeases))
 		return true
 	})
 }
@@ -221,20 +221,20 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) maintain(ctx context.Context, group *sync.WaitGroup) {
 	now := k.cfg.Now()
 	leases := 0
-	k.each(func(h *holding) {
-		w := h.review(now)
-		leases += w.held
+	k.each(func(ol *offerLeases) {
+		w := ol.review(now)
+		leases += w.leases
 		if len(w.renew) > 0 {
-			k.inTurn(ctx, group, k.renewals, &h.renewing, func() { h.renew(ctx, w.renew) })
+			k.inTurn(ctx, group, k.renewals, &ol.renewing, func() { ol.renew(ctx, w.renew) })
 		}
 		if w.close {
-			k.inTurn(ctx, group, k.closings, &h.closing, func() { _ = h.closeQuiet(ctx) }) // it has reported its error
+			k.inTurn(ctx, group, k.closings, &ol.closing, func() { _ = ol.closeQuiet(ctx) }) // it has reported its error
 		}
 		if w.ask {
-			h.prefetch(now)
+			ol.prefetch(now)
 		}
 	})
-	k.metrics.held.Set(float64(leases))
+	k.metrics.leases.Set(float64(leases))
 }
 
 // inTurn starts work that waits for its turn, unless it is under way.

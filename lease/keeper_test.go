@@ -163,7 +163,7 @@ func TestAnIdleLeaseGoesBackWhenItExpires(t *testing.T) {
 		if held(b.keeper) > 0 {
 			t.Error("the keeper still holds it")
 		}
-		b.keeper.holdings.Range(func(any, any) bool { t.Error("an offer that nobody redeems stays in memory"); return false })
+		b.keeper.leases.Range(func(any, any) bool { t.Error("an offer that nobody redeems stays in memory"); return false })
 		if err := b.spend(1); err != nil {
 			t.Errorf("and again: %v", err)
 		}
@@ -305,7 +305,7 @@ func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
 		}
 		w := &waiter{offer: b.offer, units: 40, outcome: make(chan served, 1)}
 		w.outcome <- served{block: block}
-		b.keeper.holding(b.offer.ID).abandon(w)
+		b.keeper.leasesOf(b.offer.ID).abandon(w)
 		if err := b.spend(100); err != nil {
 			t.Errorf("all 100 must still be there: %v", err)
 		}

@@ -317,10 +317,10 @@ func TestAReturnEndsAShortage(t *testing.T) {
 				t.Fatal("there are 3:", err)
 			}
 		}
-		h := b.keeper.holding("o")
-		h.sealAll()
+		ol := b.keeper.leasesOf("o")
+		ol.sealAll()
 		block.Unspend(1)
-		if err := h.closeQuiet(t.Context()); err != nil {
+		if err := ol.closeQuiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.spend(4); err != nil {
@@ -329,7 +329,7 @@ func TestAReturnEndsAShortage(t *testing.T) {
 	})
 }
 
-// A holding that has nothing but the memory of a shortage keeps that, or else each request would ask a sold-out offer's row.
+// An offer of which the node has nothing but the memory of a shortage keeps that, or else each request would ask a sold-out offer's row.
 func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 	withoutLoops(t, testOffer(10, 10), func(t *testing.T, b *bench) {
 		other := newBench(t, b.fake, testOffer(10, 10))
@@ -384,7 +384,7 @@ func TestAnEndedOfferLeavesMemory(t *testing.T) {
 			t.Fatal("it has ended")
 		}
 		time.Sleep(2 * rememberFor)
-		b.keeper.each(func(*holding) { t.Error("still there") })
+		b.keeper.each(func(*offerLeases) { t.Error("still there") })
 	})
 }
 
@@ -410,7 +410,7 @@ func TestASlowOfferIsRememberedBetweenItsBlocks(t *testing.T) {
 			t.Errorf("%d grants for 100 redemptions in 100 s", n)
 		}
 		time.Sleep(3 * time.Minute)
-		b.keeper.each(func(*holding) { t.Error("nobody redeems it any more, and it is still there") })
+		b.keeper.each(func(*offerLeases) { t.Error("nobody redeems it any more, and it is still there") })
 	})
 }
 
@@ -425,16 +425,16 @@ func TestAReturnIsNotTakenForALoss(t *testing.T) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
-		h := b.keeper.holding("o")
-		due := h.review(time.Now().Add(30 * time.Second)).renew
+		ol := b.keeper.leasesOf("o")
+		due := ol.review(time.Now().Add(30 * time.Second)).renew
 		if len(due) != 1 {
 			t.Fatal("nothing to renew")
 		}
-		h.sealAll()
-		if err := h.closeQuiet(t.Context()); err != nil {
+		ol.sealAll()
+		if err := ol.closeQuiet(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		h.renew(t.Context(), due)
+		ol.renew(t.Context(), due)
 		if n := b.counter("tranche_leases_lost_total"); n != 0 {
 			t.Errorf("%.0f leases lost", n)
 		}

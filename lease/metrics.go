@@ -3,7 +3,7 @@ package lease
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	held     prometheus.Gauge
+	leases   prometheus.Gauge
 	grants   grantMetrics
 	returned prometheus.Counter
 	renewed  prometheus.Counter
@@ -20,7 +20,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "tranche_grants_total", Help: "Requests for leases, by result.",
 	}, []string{"result"})
 	m := &metrics{
-		held: prometheus.NewGauge(prometheus.GaugeOpts{
+		leases: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tranche_leases_held", Help: "Leases this node has not given back.",
 		}),
 		grants: grantMetrics{
@@ -45,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "tranche_leases_recalled_total", Help: "Leases of this node that were called back.",
 		}),
 	}
-	reg.MustRegister(m.held, grants, m.grants.units, m.returned, m.renewed, m.lost, m.recalls, m.recalled)
+	reg.MustRegister(m.leases, grants, m.grants.units, m.returned, m.renewed, m.lost, m.recalls, m.recalled)
 	return m
 }
 

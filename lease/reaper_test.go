@@ -54,7 +54,7 @@ func (e *estate) active() bool { return e.balance().LeasesActive > 0 }
 
 // renew does what a healthy owner does.
 func (e *estate) renew() {
-	for _, b := range *e.keeper.holding("o").open.Load() {
+	for _, b := range *e.keeper.leasesOf("o").open.Load() {
 		if _, _, err := e.fake.Renew(e.t.Context(), e.keeper.cfg.NodeID, e.keeper.Epoch(), "o", []models.ID{b.LeaseID}); err != nil {
 			e.t.Fatal(err)
 		}

@@ -28,28 +28,28 @@ type shortage struct {
 }
 
 // looksFirst reports whether to read the books before the offer's row is locked. A grant whose reply is missing is repeated without.
-func (h *holding) looksFirst() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.short.known && h.unsure == nil
+func (ol *offerLeases) looksFirst() bool {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	return ol.short.known && ol.unsure == nil
 }
 
 // look reads the books, and reports whether a grant is worth it: to serve anybody who waits, or to prefetch. Where it is not, and
 // others have what is missing, or this node itself has it in pieces, those units are called back.
-func (h *holding) look(ctx context.Context) (worth bool, err error) {
-	books, err := h.keeper.ledger.Balance(ctx, h.offerID)
+func (ol *offerLeases) look(ctx context.Context) (worth bool, err error) {
+	books, err := ol.keeper.ledger.Balance(ctx, ol.offerID)
 	if err != nil {
 		return false, err
 	}
-	worth, recall, wait := h.consider(&books)
+	worth, recall, wait := ol.consider(&books)
 	if recall {
-		offer, err := h.keeper.ledger.Recall(ctx, h.offerID, books.Recall)
+		offer, err := ol.keeper.ledger.Recall(ctx, ol.offerID, books.Recall)
 		if err != nil {
 			return false, err
 		}
-		h.keeper.metrics.recalls.Inc()
-		h.keeper.offers.Learn(offer)
-		h.hear(offer.Recall)
+		ol.keeper.metrics.recalls.Inc()
+		ol.keeper.offers.Learn(offer)
+		ol.hear(offer.Recall)
 	}
 	if wait {
 		run.Pause(ctx, lookEvery)
@@ -63,17 +63,17 @@ func (h *holding) look(ctx context.Context) (worth bool, err error) {
 // A recall is raised once for all units that are out: as long as those called back already may do for everybody who waits, there is
 // no need for another. But their owner may be dead; so who has waited for half its time doesn't count on them. Where others lease anew
 // what has come back, before it is enough for one who wants a lot, recalls would follow each other; so they keep a distance.
-func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
-	now := h.keeper.cfg.Now()
+func (ol *offerLeases) consider(books *models.Balance) (worth, recall, wait bool) {
+	now := ol.keeper.cfg.Now()
 	free := books.Unallocated()
 	coming, out := free+books.Recalled, free+books.Outstanding
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	worth, h.ahead = h.ahead && free > 0, false
-	h.serve(nil, now) // units may have come back here
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	worth, ol.ahead = ol.ahead && free > 0, false
+	ol.serve(nil, now) // units may have come back here
 	var wanted int64
-	still := h.waiting[:0:0]
-	for _, w := range h.waiting {
+	still := ol.waiting[:0:0]
+	for _, w := range ol.waiting {
 		if w.until.IsZero() {
 			w.until = now.Add(recallWithin)
 		}
@@ -81,10 +81,10 @@ func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
 		case w.units <= free:
 			worth = true
 		case w.units > out:
-			h.refuse(w, now, out)
+			ol.refuse(w, now, out)
 			continue
 		case !now.Before(w.until):
-			h.refuse(w, now, free)
+			ol.refuse(w, now, free)
 			continue
 		}
 		wanted += w.units
@@ -92,31 +92,31 @@ func (h *holding) consider(books *models.Balance) (worth, recall, wait bool) {
 		recall = recall || impatient || wanted > coming
 		still = append(still, w)
 	}
-	h.waiting = still
+	ol.waiting = still
 	wait = len(still) > 0 && !worth
 	rested := books.Recall == 0 || books.AsOf.Sub(books.ChangedAt) >= restFor
 	return worth, recall && wait && rested && books.Outstanding > books.Recalled, wait
 }
 
 // refuse turns a waiter away. mu is held.
-func (h *holding) refuse(w *waiter, now time.Time, enough int64) {
-	h.short.until, h.short.enough = now.Add(shortFor), enough
+func (ol *offerLeases) refuse(w *waiter, now time.Time, enough int64) {
+	ol.short.until, ol.short.enough = now.Add(shortFor), enough
 	w.outcome <- served{err: ErrShort}
 }
 
 // hear takes in the offer's number.
-func (h *holding) hear(number int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.callBack(number)
+func (ol *offerLeases) hear(number int64) {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	ol.callBack(number)
 }
 
 // callBack seals what was granted before the offer's leases were called back for the number-th time, and has it returned. mu is held.
-func (h *holding) callBack(number int64) {
-	h.recall = max(h.recall, number)
-	var recalled []*heldLease
-	for _, l := range h.held {
-		if l.Recall < h.recall && !l.recalled {
+func (ol *offerLeases) callBack(number int64) {
+	ol.recall = max(ol.recall, number)
+	var recalled []*ownLease
+	for _, l := range ol.leases {
+		if l.Recall < ol.recall && !l.recalled {
 			l.recalled = true
 			l.Seal()
 			recalled = append(recalled, l)
@@ -125,36 +125,36 @@ func (h *holding) callBack(number int64) {
 	if len(recalled) == 0 {
 		return
 	}
-	h.publish()
-	h.keeper.metrics.recalled.Add(float64(len(recalled)))
-	if h.keeper.start() { // else the drain returns them
+	ol.publish()
+	ol.keeper.metrics.recalled.Add(float64(len(recalled)))
+	if ol.keeper.start() { // else the drain returns them
 		go func() {
-			defer h.keeper.running.Done()
-			h.returnSoon(h.keeper.stop, recalled)
+			defer ol.keeper.running.Done()
+			ol.returnSoon(ol.keeper.stop, recalled)
 		}()
 	}
 }
 
 // returnSoon returns sealed leases, each as soon as nothing of it is pending, for somebody waits for the rest. What fails is left to
 // maintenance.
-func (h *holding) returnSoon(ctx context.Context, leases []*heldLease) {
+func (ol *offerLeases) returnSoon(ctx context.Context, leases []*ownLease) {
 	for _, l := range leases {
 		select {
 		case <-l.Quiet():
 		case <-ctx.Done():
 			return
 		}
-		if !h.closeInTurn(ctx) {
+		if !ol.closeInTurn(ctx) {
 			return
 		}
 	}
 }
 
 // closeInTurn is closeQuiet among the bounded number of offers that leases are returned of side by side.
-func (h *holding) closeInTurn(ctx context.Context) bool {
-	if !h.keeper.closings.Take(ctx) {
+func (ol *offerLeases) closeInTurn(ctx context.Context) bool {
+	if !ol.keeper.closings.Take(ctx) {
 		return false
 	}
-	defer h.keeper.closings.End()
-	return h.closeQuiet(ctx) == nil // it reports its errors
+	defer ol.keeper.closings.End()
+	return ol.closeQuiet(ctx) == nil // it reports its errors
 }

@@ -48,8 +48,8 @@ func TestAGrantWithoutReplyIsFoundWithoutARequest(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
-		if !b.keeper.Holds() || b.balance().LeasesActive != 1 {
-			t.Errorf("held: %v, %+v", b.keeper.Holds(), b.balance())
+		if !b.keeper.HasUnits() || b.balance().LeasesActive != 1 {
+			t.Errorf("held: %v, %+v", b.keeper.HasUnits(), b.balance())
 		}
 	})
 }
@@ -207,16 +207,16 @@ func TestALeaseIsHeldUntilItsDeadline(t *testing.T) {
 		}
 		b.fail(func(string) error { return models.ErrLedgerUnavailable })
 		time.Sleep(50 * time.Second)
-		if !b.keeper.Holds() {
+		if !b.keeper.HasUnits() {
 			t.Error("no lease is held before its deadline")
 		}
 		time.Sleep(30 * time.Second)
-		if held(b.keeper) == 0 || b.keeper.Holds() {
-			t.Errorf("past the deadline, with something pending: %d leases, held: %v", held(b.keeper), b.keeper.Holds())
+		if held(b.keeper) == 0 || b.keeper.HasUnits() {
+			t.Errorf("past the deadline, with something pending: %d leases, held: %v", held(b.keeper), b.keeper.HasUnits())
 		}
 		b.fail(nil)
 		time.Sleep(30 * time.Second)
-		if !b.keeper.Holds() {
+		if !b.keeper.HasUnits() {
 			t.Error("no lease is held after it was renewed")
 		}
 		b.settle(block, 1)

@@ -24,19 +24,19 @@ func TestAUsedUpFastBlockIsOutOfTheWayUntilItsUnitsComeBack(t *testing.T) {
 			}
 			time.Sleep(time.Second) // for the grant that was asked for ahead
 		}
-		var h *holding
-		b.keeper.each(func(only *holding) { h = only })
-		if open := *h.open.Load(); len(open) > 3 || slices.Contains(open, first) {
-			t.Errorf("%d blocks to look at, of %d held", len(open), h.count())
+		var ol *offerLeases
+		b.keeper.each(func(only *offerLeases) { ol = only })
+		if open := *ol.open.Load(); len(open) > 3 || slices.Contains(open, first) {
+			t.Errorf("%d blocks to look at, of %d held", len(open), ol.count())
 		}
 		first.Unspend(3)
-		h.review(time.Now())
-		if open := *h.open.Load(); !slices.Contains(open, first) {
+		ol.review(time.Now())
+		if open := *ol.open.Load(); !slices.Contains(open, first) {
 			t.Error("units came back to a block, and nobody finds them")
 		}
 		drain := time.Now()
-		b.keeper.each(func(h *holding) {
-			for _, l := range h.held {
+		b.keeper.each(func(ol *offerLeases) {
+			for _, l := range ol.leases {
 				l.Unspend(l.Pending())
 			}
 		})

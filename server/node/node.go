@@ -132,7 +132,7 @@ func (n *Node) Ready() (ready bool, detail string) {
 	switch {
 	case !n.pulse.away():
 		return true, "serving"
-	case n.keeper.Holds():
+	case n.keeper.HasUnits():
 		return true, "the ledger is away; leases are held"
 	default:
 		return false, "the ledger is away, and no leases are held"

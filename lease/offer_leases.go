@@ -12,11 +12,11 @@ import (
 	"tranche/models"
 )
 
-// holding is what the node has of one offer.
+// offerLeases is what the node has of one offer.
 //
 // open is read by every request without a lock and replaced, never changed, under mu; granting is read like that, too, and changed
 // under mu. All else below mu is guarded by it. Whatever talks to the database does so without it.
-type holding struct {
+type offerLeases struct {
 	keeper  *Keeper
 	offerID string
 
@@ -30,19 +30,19 @@ type holding struct {
 	troubles struct{ grant, renew, close run.Trouble }
 
 	mu      sync.Mutex
-	held    []*heldLease // everything that is not closed yet
-	gone    int64        // units spent from what was held before
-	unsure  *request     // a grant that is on its way, or whose reply is missing
-	waiting []*waiter    // who found nothing to spend, first come first
-	ahead   bool         // a grant was started to prefetch
-	retired bool         // it was empty and has left the keeper: look the offer up again
-	recall  int64        // the highest number that the node has heard: leases with a lower one go back
+	leases  []*ownLease // everything that is not closed yet
+	gone    int64       // units spent from leases that are closed
+	unsure  *request    // a grant that is on its way, or whose reply is missing
+	waiting []*waiter   // who found nothing to spend, first come first
+	ahead   bool        // a grant was started to prefetch
+	retired bool        // it was empty and has left the keeper: look the offer up again
+	recall  int64       // the highest number that the node has heard: leases with a lower one go back
 	short   shortage
 	demand  demand
 }
 
-// heldLease is a block with what its renewal needs to know.
-type heldLease struct {
+// ownLease is a block with what its renewal needs to know.
+type ownLease struct {
 	*Block
 	renewed   time.Time // when the request for the lease, or its last renewal, was sent
 	leftAt    int64     // Left, then: a lease that was not spent from since is not renewed
@@ -65,40 +65,40 @@ type served struct {
 	err   error
 }
 
-func newHolding(k *Keeper, offerID string) *holding {
-	h := &holding{keeper: k, offerID: offerID}
-	h.open.Store(new([]*Block))
-	return h
+func newOfferLeases(k *Keeper, offerID string) *offerLeases {
+	ol := &offerLeases{keeper: k, offerID: offerID}
+	ol.open.Store(new([]*Block))
+	return ol
 }
 
 // spend takes units from the first open block that has them: refund pools come first, and older blocks before younger ones. To spread the
 // load over several would make batches smaller.
-func (h *holding) spend(n int64, now time.Time) *Block {
+func (ol *offerLeases) spend(n int64, now time.Time) *Block {
 	var from *Block
 	var left int64
-	for _, b := range *h.open.Load() {
+	for _, b := range *ol.open.Load() {
 		left += b.Left()
 		if from == nil && b.Spend(n, now) {
 			from = b
 		}
 	}
-	if from != nil && left-n < h.lowWater.Load() && !h.granting.Load() {
-		h.prefetch(now)
+	if from != nil && left-n < ol.lowWater.Load() && !ol.granting.Load() {
+		ol.prefetch(now)
 	}
 	return from
 }
 
 // wait queues for a grant.
-func (h *holding) wait(ctx context.Context, offer *models.Offer, n int64) (*Block, error) {
+func (ol *offerLeases) wait(ctx context.Context, offer *models.Offer, n int64) (*Block, error) {
 	w := &waiter{offer: offer, units: n, outcome: make(chan served, 1)}
-	if block, done, err := h.enqueue(w); done {
+	if block, done, err := ol.enqueue(w); done {
 		return block, err
 	}
 	select {
 	case s := <-w.outcome:
 		return s.block, s.err
 	case <-ctx.Done():
-		h.abandon(w)
+		ol.abandon(w)
 		return nil, models.ErrLedgerUnavailable
 	}
 }
@@ -108,34 +108,34 @@ const maxWaiting = 16384
 
 // enqueue adds a waiter and sees to it that a grant is under way. It looks for units once more first, for a grant may have
 // come in since the caller looked.
-func (h *holding) enqueue(w *waiter) (block *Block, done bool, err error) {
-	now := h.keeper.cfg.Now()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.waiting) == 0 { // else those are first
-		if b := h.spendAny(w.units, now); b != nil {
+func (ol *offerLeases) enqueue(w *waiter) (block *Block, done bool, err error) {
+	now := ol.keeper.cfg.Now()
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	if len(ol.waiting) == 0 { // else those are first
+		if b := ol.spendAny(w.units, now); b != nil {
 			return b, true, nil
 		}
 	}
 	switch {
-	case h.retired:
+	case ol.retired:
 		return nil, true, errRetired
-	case h.keeper.draining.Load():
+	case ol.keeper.draining.Load():
 		return nil, true, models.ErrDraining
-	case now.Before(h.short.until) && w.units > h.short.enough:
+	case now.Before(ol.short.until) && w.units > ol.short.enough:
 		return nil, true, ErrShort
-	case len(h.waiting) >= maxWaiting:
+	case len(ol.waiting) >= maxWaiting:
 		return nil, true, models.ErrOverloaded
-	case !h.ensureGrant():
+	case !ol.ensureGrant():
 		return nil, true, models.ErrDraining
 	}
-	h.waiting = append(h.waiting, w)
+	ol.waiting = append(ol.waiting, w)
 	return nil, false, nil
 }
 
 // spendAny takes n units from whichever block has them.
-func (h *holding) spendAny(n int64, now time.Time) *Block {
-	for _, b := range *h.open.Load() {
+func (ol *offerLeases) spendAny(n int64, now time.Time) *Block {
+	for _, b := range *ol.open.Load() {
 		if b.Spend(n, now) {
 			return b
 		}
@@ -144,10 +144,10 @@ func (h *holding) spendAny(n int64, now time.Time) *Block {
 }
 
 // abandon takes a waiter out of the queue. One that has been served meanwhile gives its units back.
-func (h *holding) abandon(w *waiter) {
-	h.mu.Lock()
-	h.waiting = slices.DeleteFunc(h.waiting, func(o *waiter) bool { return o == w })
-	h.mu.Unlock()
+func (ol *offerLeases) abandon(w *waiter) {
+	ol.mu.Lock()
+	ol.waiting = slices.DeleteFunc(ol.waiting, func(o *waiter) bool { return o == w })
+	ol.mu.Unlock()
 	select {
 	case s := <-w.outcome:
 		if s.block != nil {
@@ -157,26 +157,26 @@ func (h *holding) abandon(w *waiter) {
 	}
 }
 
-// errRetired: the holding has left the keeper between being looked up and being used.
-var errRetired = errors.New("holding retired")
+// errRetired: they have left the keeper between being looked up and being used.
+var errRetired = errors.New("the leases of the offer have left the keeper")
 
-// add starts to hold a block. mu is held.
-func (h *holding) add(b *Block, asked time.Time) {
-	h.held = append(h.held, &heldLease{Block: b, renewed: asked, leftAt: b.Left(), grantedAt: b.granted.Load()})
-	h.publish()
+// add takes in a block. mu is held.
+func (ol *offerLeases) add(b *Block, asked time.Time) {
+	ol.leases = append(ol.leases, &ownLease{Block: b, renewed: asked, leftAt: b.Left(), grantedAt: b.granted.Load()})
+	ol.publish()
 }
 
 // isOpen reports whether requests have to look at a block. While a burst is settled later, there are many fast ones that are used up; they
 // come back when units do, which is rare: nothing refuses what they were spent for.
-func (l *heldLease) isOpen() bool {
+func (l *ownLease) isOpen() bool {
 	usedUp := l.Kind == models.KindBlock && l.Mode == models.ModeFast && l.Left() == 0
 	return !l.Sealed() && !usedUp
 }
 
 // publish makes the blocks that can be spent from visible to requests. mu is held.
-func (h *holding) publish() {
-	open := make([]*Block, 0, len(h.held))
-	for _, l := range h.held {
+func (ol *offerLeases) publish() {
+	open := make([]*Block, 0, len(ol.leases))
+	for _, l := range ol.leases {
 		if !l.isOpen() {
 			continue
 		}
@@ -186,44 +186,44 @@ func (h *holding) publish() {
 			open = append(open, l.Block)
 		}
 	}
-	h.open.Store(&open)
+	ol.open.Store(&open)
 }
 
-func (h *holding) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.held)
+func (ol *offerLeases) count() int {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	return len(ol.leases)
 }
 
 // spent is what was ever spent here, in units. mu is held.
-func (h *holding) spent() int64 {
-	units := h.gone
-	for _, l := range h.held {
+func (ol *offerLeases) spent() int64 {
+	units := ol.gone
+	for _, l := range ol.leases {
 		units += l.Spent()
 	}
 	return units
 }
 
-// sealAll ends spending from everything that is held now, and gives it.
-func (h *holding) sealAll() []*heldLease {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, l := range h.held {
+// sealAll ends spending from all leases, and gives them.
+func (ol *offerLeases) sealAll() []*ownLease {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	for _, l := range ol.leases {
 		l.Seal()
 	}
-	h.publish()
-	return slices.Clone(h.held)
+	ol.publish()
+	return slices.Clone(ol.leases)
 }
 
-// adopt is add for a block that comes from outside, with the offer's number as the node knows it. It gives false when the holding has
+// adopt is add for a block that comes from outside, with the offer's number as the node knows it. It gives false when the offer's leases have
 // retired.
-func (h *holding) adopt(b *Block, asked time.Time, number int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.retired {
+func (ol *offerLeases) adopt(b *Block, asked time.Time, number int64) bool {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	if ol.retired {
 		return false
 	}
-	h.add(b, asked)
-	h.callBack(number)
+	ol.add(b, asked)
+	ol.callBack(number)
 	return true
 }
