@@ -22,7 +22,7 @@ type room struct {
 
 var house = map[string]room{
 	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "models"}, "flags, commands, signals, exit code"},
-	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/run", "models"}, "puts the parts together, and nothing else does"},
+	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "models"}, "puts the parts together, and nothing else does"},
 	"server/api":  {[]string{"allocator", "models"}, "HTTP in, HTTP out"},
 
 	"allocator": {[]string{"lease", "internal/catalogue", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
@@ -36,6 +36,7 @@ var house = map[string]room{
 	"internal/journal":   {nil, "records on the node's own disk; knows nothing of redemptions"},
 	"internal/datadir":   {[]string{"models"}, "who this node is"},
 	"internal/plan":      {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
+	"internal/health":    {[]string{"models"}, "how the ledger serves, as this node sees it"},
 	"internal/run":       {nil, "what loops share"},
 	"migrations":         {nil, "the tables"},
 	"models":             {nil, "the vocabulary"},

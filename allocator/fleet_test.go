@@ -13,6 +13,7 @@ import (
 
 	"tranche/allocator"
 	"tranche/internal/catalogue"
+	"tranche/internal/health"
 	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/storetest"
@@ -116,6 +117,7 @@ type testNode struct {
 	id        models.ID
 	keeper    *lease.Keeper
 	settler   *settle.Settler
+	ledger    *health.Ledger
 	sweeper   *refund.Sweeper
 	catalogue *catalogue.Catalogue
 	journal   *testJournal
@@ -145,7 +147,9 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 			loops.Go(func() { n.keeper.Run(ctx) })
 			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
 			loops.Go(func() {
-				run.Every(ctx, models.NodeSilence/3, func(ctx context.Context) { _ = f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch()) })
+				run.Every(ctx, models.NodeSilence/3, func(ctx context.Context) {
+					_ = n.ledger.Heartbeat(func() error { return f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch()) })
+				})
 			})
 		}
 		synctest.Wait()
@@ -199,11 +203,12 @@ func (f *fleet) newNode() *testNode {
 	}, link, offers)
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: id, Ledger: f.fake, Keeper: keeper, Settler: settler, Offers: offers, Now: time.Now, Logger: zerolog.Nop()})
-	sweeper := refund.NewSweeper(id, link, offers, desk, time.Now, zerolog.Nop(), registry)
+	ledger := health.NewLedger(time.Now, func() bool { return true })
+	sweeper := refund.NewSweeper(refund.SweeperConfig{NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link, ledger, offers, desk)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(allocator.Config{
 		NodeID: id, Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Now: time.Now,
-	}), id, keeper, settler, sweeper, offers, journal, link}
+	}), id, keeper, settler, ledger, sweeper, offers, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)
 	return n

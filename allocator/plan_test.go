@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/health"
 	"tranche/internal/plan"
 	"tranche/internal/run"
 	"tranche/lease"
@@ -151,11 +152,16 @@ func planned(t *testing.T, model plan.Fleet, budget int64, test func(f *plannedF
 			return nil
 		})
 		ctx, cancel := context.WithCancel(t.Context())
+		ledger := health.NewLedger(time.Now, func() bool { return true })
 		var loops sync.WaitGroup
 		loops.Go(func() {
-			lease.NewReaper(f.fake, time.Now, zerolog.Nop(), prometheus.NewRegistry()).Run(ctx)
+			lease.NewReaper(f.fake, ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry()).Run(ctx)
 		})
-		loops.Go(func() { run.Every(ctx, 5*time.Second, f.beat) })
+		loops.Go(func() {
+			run.Every(ctx, 5*time.Second, func(ctx context.Context) {
+				_ = ledger.Heartbeat(func() error { f.beat(ctx); return nil })
+			})
+		})
 		test(f)
 		cancel()
 		loops.Wait()

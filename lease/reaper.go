@@ -12,10 +12,20 @@ import (
 	"tranche/models"
 )
 
-// Estate is what a Reaper needs of the database. Looks must fail while it takes no writes, though it may answer: then no owner can renew.
+// Estate is what a Reaper needs of the database.
 type Estate interface {
 	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+}
+
+// Health tells a Reaper whether owners could renew; see health.Ledger.
+type Health interface {
+	// Looked notes what became of a question that was asked at a time.
+	Looked(asked time.Time, err error)
+	// Serves reports whether the ledger answers and takes writes.
+	Serves() bool
+	// Recovered reports whether it serves, and owners had a chance to renew since it last did not.
+	Recovered() bool
 }
 
 // Reaper takes back the leases of owners that fell silent: dead, cut off, or stopped. Every node runs one, and any may be first.
@@ -23,16 +33,16 @@ type Estate interface {
 // A lease is reclaimed when two clocks agree that its owner had its chance: by the database's clock it is [Grace] past its end,
 // and by the monotonic clock of this node its end has stood still for half its time to live, *while the database served*.
 // So neither an outage, nor a start, nor a step of the database's clock makes healthy nodes lose what they hold: after each, they
-// have that long to renew, and two seconds if a lease was watched before it. An outage doesn't reset what was watched, so leases do not
-// live for ever either.
+// have that long to renew, and the chance that [Health] gives them if a lease was watched before it. An outage doesn't reset what was
+// watched, so leases do not live for ever either.
 type Reaper struct {
 	estate  Estate
+	health  Health
 	now     func() time.Time
 	logger  zerolog.Logger
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
 	last    time.Time // when the last look began that was answered, or ended in vain
-	vain    time.Time // when something was last in vain
 }
 
 type watchKey struct {
@@ -47,9 +57,9 @@ type watch struct {
 }
 
 // NewReaper makes a Reaper; now needs a monotonic reading.
-func NewReaper(estate Estate, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Reaper {
+func NewReaper(estate Estate, health Health, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Reaper {
 	r := &Reaper{
-		estate: estate, now: now, logger: logger, watched: map[watchKey]watch{},
+		estate: estate, health: health, now: now, logger: logger, watched: map[watchKey]watch{},
 		reaped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tranche_leases_reclaimed_total", Help: "Leases of silent owners that this node has reclaimed.",
 		}),
@@ -65,8 +75,6 @@ const (
 	// maxStood is the most that one look adds to what was watched. When the look before is longer ago, this process was stopped and could
 	// not watch, or the database was slow.
 	maxStood = 4 * reapEvery
-	// chance is how long nothing is reclaimed after the database did not serve: owners ask for renewals five times a second.
-	chance = 2 * time.Second
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
 )
@@ -78,26 +86,21 @@ func (r *Reaper) Run(ctx context.Context) { run.Every(ctx, reapEvery, r.reap) }
 func (r *Reaper) reap(ctx context.Context) {
 	now := r.now()
 	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
-	if err != nil { // it is reported elsewhere
-		r.inVain()
+	r.health.Looked(now, err) // an error is reported elsewhere
+	if err != nil || !r.health.Serves() {
+		r.last = r.now() // until now nothing was watched
 		return
 	}
 	ripe := r.ripe(&expiring, r.elapsed(now))
-	if now.Sub(r.vain) < chance {
-		return
-	}
 	for i := range ripe {
+		if !r.health.Recovered() {
+			return
+		}
 		if err := r.reclaim(ctx, &ripe[i]); errors.Is(err, models.ErrLedgerUnavailable) {
-			r.inVain()
+			r.last = r.now()
 			return
 		}
 	}
-}
-
-// inVain notes that the database did not serve. Until now nothing was watched.
-func (r *Reaper) inVain() {
-	r.vain = r.now()
-	r.last = r.vain
 }
 
 // elapsed is the time since the last look, as far as it was watched.

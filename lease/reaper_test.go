@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/health"
+	"tranche/internal/run"
 	"tranche/internal/storetest"
 	"tranche/models"
 )
@@ -40,15 +42,28 @@ func withReaperFor(t *testing.T, ttlSeconds int64, test func(t *testing.T, e *es
 			t.Fatal(err)
 		}
 		e.settle(block, 1)
-		reaper := NewReaper(fake, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		ledger := health.NewLedger(time.Now, func() bool { return true })
+		reaper := NewReaper(fake, ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry())
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
 		loop.Go(func() { reaper.Run(ctx) })
+		loop.Go(func() { run.Every(ctx, reapEvery, func(context.Context) { _ = ledger.Heartbeat(e.heartbeat) }) })
 		test(t, e)
 		cancel()
 		loop.Wait()
 	})
 }
+
+// heartbeat is that of the node that the reaper runs on.
+func (e *estate) heartbeat() error {
+	if fault := e.faults.Load(); fault != nil && *fault != nil {
+		return (*fault)("Heartbeat")
+	}
+	return nil
+}
+
+// chance is how long owners have after an outage, as package health says.
+const chance = 5 * time.Second
 
 func (e *estate) active() bool { return e.balance().LeasesActive > 0 }
 
@@ -130,7 +145,10 @@ func TestTheTimeOfAnOutageIsNotTimeThatAShortLeaseWasWatched(t *testing.T) {
 			time.Sleep(4500 * time.Millisecond)
 			over := time.Now().Add(time.Minute)
 			back := make(chan struct{})
-			e.fail(func(string) error {
+			e.fail(func(call string) error {
+				if call == "Heartbeat" {
+					return models.ErrLedgerUnavailable
+				}
 				time.Sleep(hangs)
 				if time.Now().After(over) { // the outage ends with a look
 					e.fail(nil)
@@ -139,11 +157,11 @@ func TestTheTimeOfAnOutageIsNotTimeThatAShortLeaseWasWatched(t *testing.T) {
 				return models.ErrLedgerUnavailable
 			})
 			<-back
-			time.Sleep(1200 * time.Millisecond)
+			time.Sleep(chance - longestPause)
 			if !e.active() {
 				t.Errorf("silent for %v: reclaimed before the owner had its chance", hangs)
 			}
-			time.Sleep(3 * time.Second)
+			time.Sleep(4 * longestPause)
 			if e.active() {
 				t.Errorf("silent for %v: not reclaimed after it", hangs)
 			}
@@ -261,6 +279,31 @@ func TestMoreExpiredLeasesThanOneLookFinds(t *testing.T) {
 		time.Sleep(3 * time.Minute)
 		if n := e.balance().LeasesActive; n != 0 {
 			t.Errorf("%d leases of a dead node are left", n)
+		}
+	})
+}
+
+// A database that answers and takes no writes lets no owner renew. So nothing is reclaimed, and the time is not time that was watched.
+func TestWithoutHeartbeatsNothingIsReclaimed(t *testing.T) {
+	withReaper(t, func(t *testing.T, e *estate) {
+		e.fail(func(call string) error {
+			if call == "Heartbeat" {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		})
+		time.Sleep(10 * time.Minute)
+		if !e.active() {
+			t.Fatal("reclaimed while no owner could renew")
+		}
+		e.fail(nil)
+		time.Sleep(20 * time.Second)
+		if !e.active() {
+			t.Fatal("reclaimed before the owner had its chance")
+		}
+		time.Sleep(15 * time.Second)
+		if e.active() {
+			t.Error("not reclaimed after it")
 		}
 	})
 }

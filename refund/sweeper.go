@@ -14,50 +14,57 @@ import (
 	"tranche/models"
 )
 
-// Holds is where a Sweeper finds what has run out. Looks must fail while the database takes no writes: then no shop can confirm.
+// Holds is where a Sweeper finds what has run out.
 type Holds interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 }
 
-// Sweeper gives the units of holds back that nobody has confirmed in time. Every node runs one, and any may be first.
-//
-// A hold is expired a moment after its end by the database's clock, so that a confirmation sent in time is not late on its way. And after
-// the database was silent, or at the start, holds are left alone for as long as that took, up to a few seconds: shops that could not
-// confirm meanwhile have their chance first. An outage adds no more than its own length, so holds do not live for ever either.
-type Sweeper struct {
-	nodeID  models.ID
-	holds   Holds
-	offers  Offers
-	desk    *Desk
-	now     func() time.Time
-	logger  zerolog.Logger
-	expired prometheus.Counter
-
-	// Of the goroutine that runs:
-	answered time.Time // when the database last answered
-	resume   time.Time // until then holds are left alone
-	trouble  run.Trouble
+// Health tells a Sweeper whether shops could confirm; see health.Ledger.
+type Health interface {
+	// Looked notes what became of a question that was asked at a time.
+	Looked(asked time.Time, err error)
+	// Recovered reports whether the ledger serves, and shops had a chance to confirm since it last did not.
+	Recovered() bool
 }
 
-// NewSweeper makes a Sweeper that books through a Desk; now needs a monotonic reading.
-func NewSweeper(nodeID models.ID, holds Holds, offers Offers, desk *Desk, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Sweeper {
+// Sweeper gives the units of holds back that nobody has confirmed in time. Every node runs one, and any may be first.
+//
+// A hold is expired a moment after its end by the database's clock, so that a confirmation sent in time is not late on its way. After
+// the ledger did not serve, and at the start, shops that could not confirm meanwhile have their chance first, as [Health] says.
+type Sweeper struct {
+	cfg     SweeperConfig
+	holds   Holds
+	health  Health
+	offers  Offers
+	desk    *Desk
+	expired prometheus.Counter
+
+	trouble run.Trouble // of the goroutine that runs
+}
+
+// SweeperConfig is what a Sweeper is told from outside.
+type SweeperConfig struct {
+	NodeID  models.ID
+	Now     func() time.Time // with a monotonic reading
+	Logger  zerolog.Logger
+	Metrics prometheus.Registerer
+}
+
+// NewSweeper makes a Sweeper that books through a Desk.
+func NewSweeper(cfg SweeperConfig, holds Holds, health Health, offers Offers, desk *Desk) *Sweeper {
 	s := &Sweeper{
-		nodeID: nodeID, holds: holds, offers: offers, desk: desk, now: now, logger: logger,
+		cfg: cfg, holds: holds, health: health, offers: offers, desk: desk,
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tranche_holds_expired_total", Help: "Holds past their end that this node has given back.",
 		}),
 	}
-	reg.MustRegister(s.expired)
+	cfg.Metrics.MustRegister(s.expired)
 	return s
 }
 
 const (
 	sweepEvery   = 500 * time.Millisecond
 	sweepTimeout = 5 * time.Second
-	// silence is how long ago the last answer may be before the database counts as having been away; or this process was stopped.
-	silence = 4 * sweepEvery
-	// chance is the most that holds are left alone for after a silence.
-	chance = 5 * time.Second
 	// grace is how far past its end a hold is expired.
 	grace = time.Second
 	// A look reads more holds than are expired at once, and takes any of them: nodes that look at the same moment seldom take the same.
@@ -75,29 +82,20 @@ func (s *Sweeper) Run(ctx context.Context) {
 
 // sweep expires some holds. It reports whether there are more, and they are worth going on with at once.
 func (s *Sweeper) sweep(ctx context.Context) (more bool) {
-	now := s.now()
+	now := s.cfg.Now()
 	expired, err := s.holds.ExpiredHolds(ctx, sweepReads)
-	if err != nil || !s.mayExpire(now) {
-		return false // an outage is reported by the store
+	s.health.Looked(now, err) // an outage is reported by the store
+	if err != nil || !s.health.Recovered() {
+		return false
 	}
 	due := ripe(&expired)
 	rand.Shuffle(len(due), func(i, j int) { due[i], due[j] = due[j], due[i] })
 	more = len(due) > sweepAtOnce
+	began := s.cfg.Now()
 	err = s.expireAll(ctx, due[:min(sweepAtOnce, len(due))], expired.Now)
+	s.health.Looked(began, err)
 	s.report(err)
-	if err == nil {
-		s.answered = s.now() // for all the time that it took
-	}
 	return err == nil && more
-}
-
-// mayExpire takes note that the database has answered a question asked at now, and says whether holds have been given their chance.
-func (s *Sweeper) mayExpire(now time.Time) bool {
-	if away := now.Sub(s.answered); away > silence {
-		s.resume = now.Add(min(away, chance))
-	}
-	s.answered = now
-	return !now.Before(s.resume)
 }
 
 // ripe gives the holds whose grace is over. They are ordered by their ends.
@@ -127,7 +125,7 @@ func (s *Sweeper) expire(ctx context.Context, h *models.Hold, now models.Micros)
 		return err
 	}
 	verdict, err := s.desk.Book(ctx, offer, models.Entry{
-		OfferID: h.OfferID, ID: models.NewID(), Redemption: h.Redemption, Kind: models.KindExpire, NodeID: s.nodeID, CreatedAt: now,
+		OfferID: h.OfferID, ID: models.NewID(), Redemption: h.Redemption, Kind: models.KindExpire, NodeID: s.cfg.NodeID, CreatedAt: now,
 	})
 	switch {
 	case errors.Is(err, models.ErrHoldResolved): // while this node was about to
@@ -146,6 +144,6 @@ func (s *Sweeper) report(err error) {
 		}
 	}
 	if s.trouble.Begins(err) {
-		s.logger.Warn().Err(err).Msg("holds not expired yet, trying on")
+		s.cfg.Logger.Warn().Err(err).Msg("holds not expired yet, trying on")
 	}
 }

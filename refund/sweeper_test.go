@@ -13,7 +13,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/health"
+	"tranche/internal/run"
 	"tranche/models"
+)
+
+const (
+	chance  = 5 * time.Second // for shops after an outage, as package health says
+	silence = 2 * time.Second // of the database, after which it counts as having been away
 )
 
 // sweep lets a sweeper run while the test does, at least until it has given holds their chance once.
@@ -28,11 +35,19 @@ func sweep(t *testing.T, test func(t *testing.T, b *bench, s *Sweeper)) {
 
 // sweeper starts one, as that of a node of its own would be.
 func (b *bench) sweeper() (s *Sweeper, stop func()) {
-	s = NewSweeper(b.node, b.fake, b, b.desk, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+	ledger := health.NewLedger(time.Now, func() bool { return true })
+	s = NewSweeper(b.config(zerolog.Nop()), b.fake, ledger, b, b.desk)
 	ctx, cancel := context.WithCancel(b.t.Context())
 	var loop sync.WaitGroup
 	loop.Go(func() { s.Run(ctx) })
+	loop.Go(func() {
+		run.Every(ctx, sweepEvery, func(context.Context) { _ = ledger.Heartbeat(func() error { return b.asked("Heartbeat") }) })
+	})
 	return s, func() { cancel(); loop.Wait() }
+}
+
+func (b *bench) config(logger zerolog.Logger) SweeperConfig {
+	return SweeperConfig{NodeID: b.node, Now: time.Now, Logger: logger, Metrics: prometheus.NewRegistry()}
 }
 
 // count is how many holds a sweeper has expired.
@@ -212,6 +227,12 @@ func TestManySweepersGiveEachHoldBackOnce(t *testing.T) {
 	})
 }
 
+// recovered is a ledger that has always served.
+type recovered struct{}
+
+func (recovered) Looked(time.Time, error) {}
+func (recovered) Recovered() bool         { return true }
+
 // overtaken is a list of holds that are out of date by the time it arrives: all of them have been confirmed.
 type overtaken struct{ *bench }
 
@@ -228,12 +249,33 @@ func (o overtaken) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredH
 func TestToBeSecondIsNoTrouble(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		var log bytes.Buffer
-		s := NewSweeper(b.node, overtaken{b}, b, b.desk, time.Now, zerolog.New(&log), prometheus.NewRegistry())
+		s := NewSweeper(b.config(zerolog.New(&log)), overtaken{b}, recovered{}, b, b.desk)
 		b.take("k", 2, time.Second)
 		time.Sleep(time.Second + grace)
-		s.answered = time.Now() // shops have had their chance
 		if s.sweep(t.Context()); count(t, s) != 0 || log.Len() > 0 || b.state("k") != models.StateRedeemed {
 			t.Errorf("%v expired, it is %s, and the log has %s", count(t, s), b.state("k"), &log)
+		}
+	})
+}
+
+// A database that answers and takes no writes lets no shop confirm.
+func TestWithoutHeartbeatsNoHoldIsExpired(t *testing.T) {
+	sweep(t, func(t *testing.T, b *bench, _ *Sweeper) {
+		b.take("k", 1, 20*time.Second)
+		b.fail(func(call string) error {
+			if call == "Heartbeat" {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		})
+		time.Sleep(time.Minute)
+		if got := b.state("k"); got != models.StateHeld {
+			t.Errorf("it is %s", got)
+		}
+		b.fail(nil)
+		time.Sleep(chance - sweepEvery)
+		if _, err := b.book("k", models.KindConfirm, 0); err != nil {
+			t.Errorf("confirmed in time: %v", err)
 		}
 	})
 }

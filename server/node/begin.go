@@ -31,7 +31,11 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	epoch, err := n.pulse.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
+	var epoch int64
+	err = n.ledgerHealth.Heartbeat(func() (err error) {
+		epoch, err = n.store.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -60,13 +64,13 @@ const (
 func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
 	missed := false
 	pace := func() time.Duration {
-		if missed || n.pulse.silent(beatLasts) {
+		if missed || !n.ledgerHealth.Serves() {
 			return heartbeatRetry
 		}
 		return heartbeatEvery
 	}
 	run.Paced(ctx, pace, func(ctx context.Context) {
-		err := n.pulse.Heartbeat(ctx, n.dir.NodeID, epoch)
+		err := n.ledgerHealth.Heartbeat(func() error { return n.store.Heartbeat(ctx, n.dir.NodeID, epoch) })
 		switch {
 		case errors.Is(err, models.ErrEpochSuperseded):
 			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))

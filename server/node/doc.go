@@ -33,8 +33,8 @@
 //
 // A load balancer should send requests here unless the node is starting or draining, its journal acknowledges nothing, or it has neither
 // ledger nor leases. With leases and without the ledger it can serve offers in mode fast and available, and is ready, until the
-// last of its leases has ended or is used up. A database that answers and has taken no heartbeat of this node for as long as a fleet waits
-// for one counts as away: it takes no redemption either.
+// last of its leases has ended or is used up. Package health says when the ledger serves: a database that answers and takes no heartbeat of
+// this node doesn't, for it takes no redemption either.
 //
 // # Identity
 //

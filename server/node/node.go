@@ -17,6 +17,7 @@ import (
 	"tranche/allocator"
 	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
+	"tranche/internal/health"
 	"tranche/lease"
 	"tranche/refund"
 	"tranche/server/api"
@@ -25,17 +26,17 @@ import (
 // Node is one server process. New makes it, Run serves until its context ends.
 type Node struct {
 	base
-	config    Config
-	pulse     *pulse
-	catalogue *catalogue.Catalogue
-	keeper    *lease.Keeper
-	reaper    *lease.Reaper
-	sweeper   *refund.Sweeper
-	sweeping  sync.WaitGroup // the sweeper's run
-	handlers  handlers
-	http      *http.Server
-	listener  net.Listener
-	state     atomic.Int32
+	config       Config
+	ledgerHealth *health.Ledger
+	catalogue    *catalogue.Catalogue
+	keeper       *lease.Keeper
+	reaper       *lease.Reaper
+	sweeper      *refund.Sweeper
+	sweeping     sync.WaitGroup // the sweeper's run
+	handlers     handlers
+	http         *http.Server
+	listener     net.Listener
+	state        atomic.Int32
 }
 
 // The states of a node, in the order it goes through them.
@@ -87,14 +88,15 @@ func New(config Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// assemble makes the parts between the base and the HTTP handler, from the bottom up.
+// assemble makes all other parts, from the ledger up to the HTTP handler.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
-	n.pulse = &pulse{Store: n.store, now: now}
-	n.catalogue = catalogue.New(n.pulse, now)
+	n.ledgerHealth = health.NewLedger(now, n.store.Available)
+	n.catalogue = catalogue.New(n.store, now)
 	n.keeper = lease.NewKeeper(lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}, n.store, n.catalogue)
-	n.reaper = lease.NewReaper(n.pulse, now, n.log, registry)
+	n.reaper = lease.NewReaper(n.store, n.ledgerHealth, now, n.log, registry)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: n.dir.NodeID, Ledger: n.store, Keeper: n.keeper, Settler: n.settler, Offers: n.catalogue, Now: now, Logger: n.log})
-	n.sweeper = refund.NewSweeper(n.dir.NodeID, n.pulse, n.catalogue, desk, now, n.log, registry)
+	n.sweeper = refund.NewSweeper(refund.SweeperConfig{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry},
+		n.store, n.ledgerHealth, n.catalogue, desk)
 	alloc := allocator.New(allocator.Config{
 		NodeID: n.dir.NodeID, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
 		Journal: acknowledgements{n.journal}, Now: now,
@@ -130,7 +132,7 @@ func (n *Node) Ready() (ready bool, detail string) {
 		return false, failing
 	}
 	switch {
-	case !n.pulse.away():
+	case n.ledgerHealth.Serves():
 		return true, "serving"
 	case n.keeper.HasUnits():
 		return true, "the ledger is away; leases are held"

@@ -1,0 +1,94 @@
+// Package health keeps what a node knows of how its ledger serves: the one answer for the reaper, the sweeper and readiness.
+//
+// A ledger serves while it answers and takes writes. It doesn't while the store's breaker is open, and from then until a look has been
+// answered: the breaker half-opens to try. It doesn't either when no heartbeat of this node was committed for [heartbeatLasts]. A
+// database that is locked for a backup, or has become a copy, answers all questions; yet no owner can renew a lease, and no shop can
+// confirm a hold.
+//
+// While the ledger did not serve, leases and holds ran out that nobody could renew or confirm. So their owners get a chance first: for as
+// long as the ledger was away, at most [chance], nothing is reclaimed or expired. An outage adds no more than its own length, so
+// leases and holds do not live for ever. A start counts as an outage, and so does a time in which the process was stopped.
+package health
+
+import (
+	"sync"
+	"time"
+
+	"tranche/models"
+)
+
+const (
+	// chance is the most that owners and shops get: owners ask for renewals five times a second, shops retry.
+	chance = 5 * time.Second
+	// silence is how long ago the latest answer may be. Looks come twice a second; the shortest grace of a lease is as long.
+	silence = 2 * time.Second
+	// heartbeatLasts is for how long a heartbeat says that the ledger takes writes: the time of two. The next one may be slow.
+	heartbeatLasts = 2 * models.NodeSilence / 3
+)
+
+// Ledger tells how the ledger serves. It is safe for concurrent use.
+type Ledger struct {
+	now       func() time.Time // with a monotonic reading
+	available func() bool      // false while the store's breaker is open
+
+	mu        sync.Mutex
+	lost      bool      // a look has failed with the breaker open, and none was answered since
+	answered  time.Time // when the latest answer came
+	heartbeat time.Time // when the latest heartbeat began that was committed
+	resume    time.Time // until then owners and shops have their chance
+}
+
+// NewLedger knows of no answer and no heartbeat yet: the ledger doesn't serve.
+func NewLedger(now func() time.Time, available func() bool) *Ledger {
+	return &Ledger{now: now, available: available}
+}
+
+// Looked notes what became of a question that the ledger was asked at a time.
+func (l *Ledger) Looked(asked time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil:
+		l.back(asked.Sub(l.answered), silence)
+		l.lost, l.answered = false, l.now()
+	case !l.available():
+		l.lost = true
+	}
+}
+
+// Heartbeat sends a heartbeat and notes whether it was committed.
+func (l *Ledger) Heartbeat(send func() error) error {
+	began := l.now()
+	if err := send(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.back(began.Sub(l.heartbeat), heartbeatLasts)
+	l.heartbeat = began
+	return nil
+}
+
+// back gives owners and shops their chance if the ledger was away for longer than usual.
+func (l *Ledger) back(away, usual time.Duration) {
+	if away > usual {
+		l.resume = l.now().Add(min(away, chance))
+	}
+}
+
+// Serves reports whether the ledger answers and takes writes.
+func (l *Ledger) Serves() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.lost && l.available() && l.now().Sub(l.heartbeat) <= heartbeatLasts
+}
+
+// Recovered reports whether the ledger serves, and owners and shops had their chance since it last did not.
+func (l *Ledger) Recovered() bool {
+	if !l.Serves() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.now().Before(l.resume)
+}
