@@ -1,4 +1,4 @@
-// Command server runs a node of Tranche, and looks after the journals of nodes that don't run.
+// Tranche runs a node, and looks after the journals of nodes that don't run.
 package main
 
 import (
@@ -50,7 +50,7 @@ type program struct {
 // parser reads arguments into p. hostname is what a node is called that has no other name.
 func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error) {
 	return kong.New(p, append([]kong.Option{
-		kong.Name("server"),
+		kong.Name("tranche"),
 		kong.Description("Tranche keeps the budgets of promotions: nodes lease blocks of an offer's budget and redeem from them."),
 		kong.Vars{"hostname": hostname},
 		kong.Configuration(loadFile),
@@ -73,7 +73,7 @@ func main() {
 	command, err := k.Parse(os.Args[1:])
 	k.FatalIfErrorf(err)
 	if err := command.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "server:", err)
+		fmt.Fprintln(os.Stderr, "tranche:", err)
 		os.Exit(1)
 	}
 }
