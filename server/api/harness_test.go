@@ -34,7 +34,7 @@ const (
 	checkoutKey = "checkout-key-of-the-tests"
 )
 
-// world is an API over the in-memory ledger. Each exchange that goes through call is checked against openapi.json.
+// world is an API over the in-memory ledger. Each exchange that goes through call is checked against openapi.yaml.
 type world struct {
 	t       *testing.T
 	handler http.Handler
@@ -79,18 +79,18 @@ func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 
 func noKeys(c *Config) { c.Keys = Keys{} }
 
-// contract is a router over openapi.json, with objects that answers consist of closed, so that an undocumented member is found.
+// contract is a router over openapi.yaml, with objects that answers consist of closed, so that an undocumented member is found.
 func contract(t *testing.T) routers.Router {
 	t.Helper()
 	router, err := loadContract()
 	if err != nil {
-		t.Fatalf("openapi.json: %v", err)
+		t.Fatalf("openapi.yaml: %v", err)
 	}
 	return router
 }
 
 var loadContract = sync.OnceValues(func() (routers.Router, error) {
-	doc, err := openapi3.NewLoader().LoadFromData(openAPI)
+	doc, err := openapi3.NewLoader().LoadFromData(openAPIYAML)
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,6 @@
 package api
 
-import (
-	_ "embed"
-	"net/http"
-)
-
-//go:embed openapi.json
-var openAPI []byte // the contract, written by hand; read only
+import "net/http"
 
 // health answers as long as the process does.
 func (s *server) health(*exchange) (reply, error) {
@@ -24,5 +18,3 @@ func (s *server) readiness(*exchange) (reply, error) {
 }
 
 func (s *server) showMetrics(*exchange) (reply, error) { return reply{stream: s.scrape}, nil }
-
-func (s *server) document(*exchange) (reply, error) { return reply{encoded: openAPI}, nil }
