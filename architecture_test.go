@@ -95,7 +95,7 @@ func TestImportsRunOneWay(t *testing.T) {
 
 // Time is an argument in the core and injected at the edge, so that tests need not wait for it.
 func TestOnlyTheEdgeLooksAtTheClock(t *testing.T) {
-	edge := []string{"server/node/node.go", "server/node/settle.go", "internal/faultproxy", "internal/storetest", "server/systemtest", "loadtest/floor"}
+	edge := []string{"server/node/node.go", "server/node/settle_journal.go", "internal/faultproxy", "internal/storetest", "server/systemtest", "loadtest/floor"}
 	files := goFiles(t)
 	bubbles := map[string]bool{} // packages whose tests have a time of their own
 	for _, file := range files {

@@ -1,6 +1,6 @@
 // Package datadir is a node's place on disk: who it is, and the lock that keeps a second process out.
 //
-// The node's identity is a random id in the folder, made at the first start. Whoever copies the folder copies the identity; the
+// The node's identity is a random id in the folder, made at the first start. A copy of the folder is a copy of the identity; the
 // epochs in the database then see to it that only the newest process acts on it.
 package datadir
 

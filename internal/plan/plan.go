@@ -9,8 +9,8 @@ import (
 	"tranche/models"
 )
 
-// What a row takes with its share of all indexes, in bytes, on MariaDB with InnoDB's usual settings, and a record in the journal: with a
-// user, an order and a key of 20 characters each, and no metadata.
+// Bytes of a row with its share of all indexes, on MariaDB with InnoDB's usual settings, and of a record in the journal. User, order and
+// key have 20 characters each, and there is no metadata.
 const (
 	EntryBytes  = 700
 	LeaseBytes  = 700 // 524 to 808, as 3 000 to 12 000 leases fill the megabytes that each index grows by
@@ -66,7 +66,7 @@ func Of(f Fleet) Plan {
 	return p
 }
 
-// grants counts what locks the offer's row far from the end of the budget. What a node doesn't spend before it would expire idle, it
+// grants counts what locks the offer's row far from the end of the budget. Units that a node doesn't spend before they would expire idle, it
 // returns; and it grants no more often than it redeems.
 func (p *Plan) grants(f Fleet, node float64) {
 	p.Grants = f.Rate / p.served(f, node)

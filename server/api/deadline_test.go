@@ -88,7 +88,7 @@ func TestADeadlineIsStoppedWhileItEnds(t *testing.T) {
 	})
 }
 
-// Who waits is woken within a tick, each at its own time, and nothing ticks when nobody waits.
+// Each waiter is woken within a tick of its own time, and nothing ticks when nobody waits.
 func TestDeadlinesWakeThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := deadlines{now: time.Now}

@@ -31,7 +31,7 @@ const (
 	retryLongest = time.Hour
 )
 
-// What is known about a request that was not answered as it should have been.
+// The outcomes of a request that was not answered as it should have been.
 const (
 	outcomeNone        = ""
 	outcomeNotRedeemed = "not_redeemed" // nothing was changed

@@ -407,7 +407,7 @@ func (d *desk) lease(ctx context.Context, offer *models.Offer) (*models.Lease, e
 	return d.leases[offer.ID], nil
 }
 
-// reclaim closes the offer's lease as a reaper does. What its owner redeems from it afterwards, it has acknowledged before.
+// reclaim closes the offer's lease as a reaper does. Its owner had acknowledged before what it redeems from it afterwards.
 func (d *desk) reclaim(offerID string) {
 	l := d.leases[offerID]
 	if _, did, err := d.CloseLease(context.Background(), offerID, l.ID, models.LeaseReclaimed, nil); err != nil || !did {

@@ -39,7 +39,7 @@ func TestBooksAreListed(t *testing.T) {
 	}
 }
 
-// What a node had acknowledged before its lease was reclaimed is booked late, and listed for the shop.
+// A redemption acknowledged before its lease was reclaimed is booked late, and listed for the shop.
 func TestLateRedemptionsAreListed(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")

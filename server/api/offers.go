@@ -272,7 +272,7 @@ func (s *server) recallOffer(x *exchange) (reply, error) {
 	return s.act(x, models.ActionRecall, func(o *models.Offer) error { o.Recall++; return nil })
 }
 
-// setStatus pauses, resumes or ends an offer. What has ended, by an admin or by its window, can only be ended.
+// setStatus pauses, resumes or ends an offer. An offer that has ended, by an admin or by its window, can only be ended.
 func (s *server) setStatus(to models.Status) func(*models.Offer) error {
 	now := s.Allocator.LedgerNow()
 	return func(o *models.Offer) error {

@@ -54,7 +54,7 @@ func (c *Config) Validate() error {
 
 const (
 	maxNodeName = 200
-	// maxRequestTimeout is as long as a client may take to send a body. Who waits longer for a decision has nobody waiting for his.
+	// maxRequestTimeout is as long as a client may take to send a body. After that no client waits for its decision.
 	maxRequestTimeout = 10 * time.Second
 )
 

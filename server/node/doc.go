@@ -8,13 +8,13 @@
 // The node listens before the database has answered, so that /healthz and /readyz tell what it waits for; it keeps trying until
 // the database comes. Until then every other call is answered ledger-unavailable.
 //
-// There is no recovery beside this. What an earlier process acknowledged and did not settle is settled like anything else, and what had
-// been settled is recognised. It comes before the epoch, for it needs none, and before the leases are returned, so that what was spent
-// from them is booked on them while they are open. A lease that a reaper was faster to close then exposes nothing any more, and the
-// books are told so.
+// There is no recovery beside this. Redemptions that an earlier process acknowledged and did not settle are settled like any others;
+// those that had been settled are recognised. Settling comes before the epoch, for it needs none. It comes before the leases are
+// returned, so that units spent from a lease are booked on it while it is open. A lease that a reaper was faster to close then exposes
+// nothing any more, and the books are told so.
 //
-// A journal that is damaged keeps the node from starting: it would serve on, and not know what it owes. One for another database
-// than this one does, too, but waiting: who looks into the log can still name the right one.
+// A journal that is damaged keeps the node from starting: it would serve on, and not know what it owes. A journal for another database
+// makes the node wait: an admin who reads the log can still name the right one.
 //
 // [SettleJournal] does all this for a node that will not start again, up to the return of its leases.
 //
@@ -24,8 +24,8 @@
 //	     ─▶ stop the settler ─▶ stop the loops ─▶ close the journal, and the rest
 //
 // It is the start in reverse. From the end of the wait there is one deadline for all of it, and each part gets what is left of it; with
-// the database away, the process is gone 10 s later. What is not settled by then stays in the journal, and the leases that it was spent
-// from stay open: this node's next start settles and returns them, or the reapers of other nodes take them back.
+// the database away, the process is gone 10 s later. Redemptions that are not settled by then stay in the journal, and their leases
+// stay open: this node's next start settles and returns them, or the reapers of other nodes take them back.
 //
 // Nothing below the handlers is stopped under one, unless it hangs.
 //

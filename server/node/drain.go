@@ -16,7 +16,7 @@ const (
 	drainRequests = 3500 * time.Millisecond
 )
 
-// drain stops serving in the reverse order of the start. What it can't do in time stays in the journal and with the reapers.
+// drain stops serving in the reverse order of the start. Work that is not done in time stays in the journal and with the reapers.
 // begun is closed when the start, which ctx's end has broken off, has ended.
 func (n *Node) drain(begun <-chan struct{}) {
 	started := n.state.Swap(draining) != starting
@@ -68,7 +68,7 @@ func (n *Node) stopServing(ctx context.Context) {
 		_ = n.http.Close() // which ends the contexts of those that are left
 	}
 	select {
-	case <-n.handlers.shut():
+	case <-n.inFlight.shut():
 	case <-ctx.Done():
 		n.log.Warn().Msg("requests are still being handled")
 	}

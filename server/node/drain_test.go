@@ -68,7 +68,7 @@ func TestADrainWithoutADatabaseEndsInTimeAndLeavesTheRestToTheNextStart(t *testi
 			}
 		})
 	}
-	n.until("requests that wait for the database", func() bool { return n.handlers.count() == 5 })
+	n.until("requests that wait for the database", func() bool { return n.inFlight.count() == 5 })
 	began := time.Now()
 	n.stop()
 	if err := n.wait(); err != nil {
@@ -118,7 +118,7 @@ func TestADrainLastsWhileWhatIsOwedBecomesLess(t *testing.T) {
 }
 
 func TestShutWaitsForTheHandlersThatRun(t *testing.T) {
-	var h handlers
+	var h requestsInFlight
 	entered, leave := make(chan struct{}), make(chan struct{})
 	handler := h.counted(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		entered <- struct{}{}
@@ -144,6 +144,6 @@ func TestShutWaitsForTheHandlersThatRun(t *testing.T) {
 	close(leave)
 	<-idle
 	running.Wait()
-	var unused handlers
+	var unused requestsInFlight
 	<-unused.shut()
 }

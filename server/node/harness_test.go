@@ -50,7 +50,7 @@ func (r *running) until(what string, done func() bool) {
 }
 
 // count is how many run now.
-func (h *handlers) count() int {
+func (h *requestsInFlight) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.running

@@ -25,7 +25,7 @@ import (
 
 // Node is one server process. New makes it, Run serves until its context ends.
 type Node struct {
-	base
+	settlingParts
 	config       Config
 	ledgerHealth *health.Ledger
 	catalogue    *catalogue.Catalogue
@@ -33,7 +33,7 @@ type Node struct {
 	reaper       *lease.Reaper
 	sweeper      *refund.Sweeper
 	sweeping     sync.WaitGroup // the sweeper's run
-	handlers     handlers
+	inFlight     requestsInFlight
 	http         *http.Server
 	listener     net.Listener
 	state        atomic.Int32
@@ -74,7 +74,7 @@ func New(config Config) (_ *Node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
-	if err := n.base.open(dir, config.DSN, config.JournalSegment, log, time.Now, registry); err != nil {
+	if err := n.settlingParts.open(dir, config.DSN, config.JournalSegment, log, time.Now, registry); err != nil {
 		return nil, err
 	}
 	handler, err := n.assemble(time.Now, registry)
@@ -110,7 +110,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 // server gives a request the time to arrive, to be decided, and to be answered, one after the other.
 func (n *Node) server(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler: n.handlers.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
+		Handler: n.inFlight.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 		WriteTimeout: bodyTimeout + n.config.RequestTimeout + answerTimeout,
 		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(n.log.With().Str("from", "http").Logger(), "", 0),
@@ -194,5 +194,5 @@ func (n *Node) close() {
 	if n.listener != nil {
 		_ = n.listener.Close()
 	}
-	n.base.close()
+	n.settlingParts.close()
 }

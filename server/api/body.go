@@ -20,7 +20,7 @@ const (
 )
 
 // object is a request body: a JSON object of which no member is given twice. Read it with its methods, one call per member the
-// request may have; close then refuses what was not asked for. What is wrong is collected on the way.
+// request may have; close then refuses what was not asked for. Faults are collected on the way.
 type object struct {
 	faults
 	members []member

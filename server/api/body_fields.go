@@ -212,7 +212,7 @@ func (o *object) document(name string, maxBytes int) field[string] {
 	return field[string]{present: true, value: string(compact)}
 }
 
-// objects reads an array of 1 to most objects, each by read and all of it. What is wrong with one is told with its place: items[0].units.
+// objects reads an array of 1 to most objects, each by read and all of it. A fault of one is told with its place: items[0].units.
 func (o *object) objects(name string, most int, read func(item *object)) {
 	raw, _ := take[jsontext.Value](o, name, notNull, '[', "an array")
 	if raw == nil {

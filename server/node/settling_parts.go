@@ -17,8 +17,9 @@ import (
 	"tranche/models"
 )
 
-// base is what settles what a data directory owes: its journal and the way from there into the database.
-type base struct {
+// settlingParts settle what a data directory owes: its journal, and the way from there into the database. A node has them, and so has
+// [SettleJournal].
+type settlingParts struct {
 	log      zerolog.Logger
 	dir      *datadir.Dir
 	store    *store.Store
@@ -30,9 +31,9 @@ type base struct {
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
 const maxPayload = 64 << 10
 
-// open makes the parts on a folder that is locked and is from then on the base's to close, also after an error. It doesn't touch
+// open makes the parts on a folder that is locked and is from then on theirs to close, also after an error. It doesn't touch
 // the database, and starts nothing. segment is the size of the journal's files, or 0. now needs a monotonic reading.
-func (b *base) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
+func (b *settlingParts) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
 	b.store, err = store.Open(store.Config{DSN: dsn, Path: dir.Database(), Logger: log, Registerer: registry})
 	if err != nil {
@@ -51,7 +52,7 @@ func (b *base) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Log
 
 // settle brings the tables up to date and books all that the journal holds. After an error it may be called again, and goes on
 // where it was.
-func (b *base) settle(ctx context.Context) (records int, err error) {
+func (b *settlingParts) settle(ctx context.Context) (records int, err error) {
 	if err := b.store.Migrate(ctx); err != nil {
 		return 0, err
 	}
@@ -61,9 +62,9 @@ func (b *base) settle(ctx context.Context) (records int, err error) {
 // leasesAtOnce bounds one read of earlier leases.
 const leasesAtOnce = 200
 
-// returnEarlier gives back what earlier processes on this data directory held: they are gone, for this one has the lock. What they
-// had acknowledged is settled by now, so leases that were reclaimed from them expose nothing any more.
-func (b *base) returnEarlier(ctx context.Context, epoch int64) (returned int, err error) {
+// returnEarlier gives back what earlier processes on this data directory held: they are gone, for this one has the lock. Their
+// acknowledged redemptions are settled by now, so leases that were reclaimed from them expose nothing any more.
+func (b *settlingParts) returnEarlier(ctx context.Context, epoch int64) (returned int, err error) {
 	for {
 		leases, err := b.store.LeasesOfNode(ctx, b.dir.NodeID, epoch, leasesAtOnce)
 		if err != nil || len(leases) == 0 {
@@ -78,7 +79,7 @@ func (b *base) returnEarlier(ctx context.Context, epoch int64) (returned int, er
 	}
 }
 
-func (b *base) giveUp(ctx context.Context, l *models.Lease) error {
+func (b *settlingParts) giveUp(ctx context.Context, l *models.Lease) error {
 	closed, did, err := b.store.CloseLease(ctx, l.OfferID, l.ID, models.LeaseReturned, nil)
 	if err != nil || did || closed.Exposed == 0 {
 		return err
@@ -88,7 +89,7 @@ func (b *base) giveUp(ctx context.Context, l *models.Lease) error {
 
 // persist attempts something until it succeeds. It gives the error of the last attempt when ctx has ended, or when that error is not
 // one that may pass. Each new error is logged once.
-func (b *base) persist(ctx context.Context, attempt func() error, mayPass func(error) bool) error {
+func (b *settlingParts) persist(ctx context.Context, attempt func() error, mayPass func(error) bool) error {
 	backoff := run.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 	var reported string
 	for {
@@ -107,7 +108,7 @@ func (b *base) persist(ctx context.Context, attempt func() error, mayPass func(e
 }
 
 // close ends the journal's Run, and gives up what open has opened. Errors are of no use any more: what was acknowledged is durable.
-func (b *base) close() {
+func (b *settlingParts) close() {
 	if b.journal != nil {
 		if err := b.journal.Close(); err != nil {
 			b.log.Warn().Err(err).Msg("closing the journal")

@@ -32,7 +32,7 @@ type Settled struct {
 // returns the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
 // stops.
 //
-// It waits for a database that is away until ctx ends. What it gives with an error was done, and doing all of it again is harmless.
+// It waits for a database that is away until ctx ends. The figures that it gives with an error were done; to repeat all is harmless.
 func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
 	dir, err := datadir.OpenExisting(config.DataDir)
 	if err != nil {
@@ -40,7 +40,7 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	}
 	var recording sync.WaitGroup
 	defer recording.Wait()
-	b := &base{}
+	b := &settlingParts{}
 	defer b.close()
 	if err := b.open(dir, config.DSN, 0, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
 		return Settled{}, err
@@ -67,7 +67,7 @@ func isAway(err error) bool {
 }
 
 // settleAll may be repeated from its beginning at any point.
-func (b *base) settleAll(ctx context.Context, settled *Settled) (err error) {
+func (b *settlingParts) settleAll(ctx context.Context, settled *Settled) (err error) {
 	if _, err = b.settle(ctx); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (b *base) settleAll(ctx context.Context, settled *Settled) (err error) {
 const nodesAtOnce = 500
 
 // knownAs gives the name that the node had.
-func (b *base) knownAs(ctx context.Context) (name string, known bool, err error) {
+func (b *settlingParts) knownAs(ctx context.Context) (name string, known bool, err error) {
 	for before := (models.ID{}); ; {
 		nodes, err := b.store.Nodes(ctx, nodesAtOnce, before)
 		if err != nil || len(nodes) == 0 {
@@ -104,14 +104,14 @@ func (b *base) knownAs(ctx context.Context) (name string, known bool, err error)
 }
 
 // stopSettler gives up what the database has not answered yet.
-func (b *base) stopSettler() {
+func (b *settlingParts) stopSettler() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
 	b.settler.Stop(ctx)
 }
 
 // awaitRemoval waits until the journal has removed the segments that are settled, so that who looks finds none. It is no harm if it hasn't.
-func (b *base) awaitRemoval(ctx context.Context) {
+func (b *settlingParts) awaitRemoval(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	for {
