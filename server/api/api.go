@@ -92,7 +92,6 @@ type server struct {
 	scrape  http.Handler // answers /metrics
 	sampled zerolog.Logger
 
-	deadlines     deadlines
 	requestPrefix string // of the request ids made here
 	requests      atomic.Uint64
 }
@@ -113,7 +112,6 @@ func New(config Config, services Services) (http.Handler, error) {
 		metrics:       m,
 		scrape:        scrapeHandler(config.Gatherer),
 		sampled:       config.Logger.Sample(&zerolog.BasicSampler{N: successesPerLogLine}),
-		deadlines:     deadlines{now: config.Now},
 		requestPrefix: models.NewID().String()[24:] + "-",
 	}
 	return s.router(), nil

@@ -19,8 +19,8 @@
 //
 // # Deadlines
 //
-// The clock of a request starts when it arrives here. Its context ends RequestTimeout later; whoever is called must by then have
-// decided or dropped it. A call that ends with nothing but the context's own error is answered as "outcome unknown", which is
+// The clock of a request starts when it arrives here. Its context ends RequestTimeout later, or when the client hangs up; a callee must
+// by then have decided or dropped it. A call that ends with nothing but the context's own error is answered as "outcome unknown", which is
 // true in any case. A client that was seen to hang up gets no answer; the log shows status 499. Slow senders are the http.Server's business;
 // one whose body is not there in time is told so.
 //
@@ -40,6 +40,5 @@
 // # Concurrency
 //
 // The handler is safe for concurrent use and starts no goroutines. An exchange belongs to the goroutine that serves it.
-// All other state is read-only after New, except the request counter and the deadlines, which are safe by themselves.
-// A timer ticks while requests wait.
+// All other state is read-only after New, except the request counter, which is safe by itself.
 package api

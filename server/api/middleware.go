@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,8 +26,8 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 	seen := s.metrics.of(&r)
 	return func(c *gin.Context) {
 		x := &exchange{http: c.Request, gin: c, route: &r, arrived: s.config.Now()}
-		decided := &deadline{Context: c.Request.Context(), at: x.arrived.Add(s.config.RequestTimeout), shared: &s.deadlines}
-		defer decided.stop()
+		decided, cancel := context.WithTimeout(c.Request.Context(), s.config.RequestTimeout)
+		defer cancel()
 		x.ctx = decided
 
 		s.metrics.inFlight.Inc()
