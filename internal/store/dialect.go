@@ -27,8 +27,6 @@ type dialect struct {
 	lower func(column string) string
 	// begin starts a transaction that may write.
 	begin string
-	// columnDefaults says that columns of the entries which are mostly zero are so by default.
-	columnDefaults bool
 	// oneWriter says that transactions run one after the other in this process, instead of polling the file for its lock.
 	oneWriter bool
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
@@ -58,12 +56,9 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
-
-		columnDefaults: true,
-
-		open:  func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
-		goose: goose.DialectMySQL,
-		files: "mysql",
+		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
+		goose:          goose.DialectMySQL,
+		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
 			return migrateMySQL(ctx, parsed, cfg.Isolation, lock, run)
 		},

@@ -24,14 +24,7 @@ func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.Exp
 // as the table is small, and would wait for the rows of everybody else on its way.
 func (q *query) hold(held, ended []models.Hold) error {
 	for chunk := range slices.Chunk(inOrder(held), chunkSize) {
-		rows := insertInto("holds", holdColumns, len(chunk))
-		for _, h := range chunk {
-			rows.value(h.OfferID)
-			rows.id(&h.Redemption)
-			rows.value(int64(h.ExpiresAt))
-			rows.endRow()
-		}
-		if _, err := q.insert(rows, ""); err != nil {
+		if _, err := insert(q, chunk, ""); err != nil {
 			return err
 		}
 	}
@@ -43,8 +36,6 @@ func (q *query) hold(held, ended []models.Hold) error {
 	}
 	return nil
 }
-
-var holdColumns = []string{"offer_id", "redemption", "expires_at"} // read only
 
 // inOrder gives holds in the order of their keys.
 func inOrder(holds []models.Hold) []models.Hold {

@@ -258,16 +258,6 @@ func (q *query) exec(sql string, args ...any) (int64, error) {
 	return result.RowsAffected, result.Error
 }
 
-// insert runs an INSERT of many rows and gives the number of rows that it changed. It goes past gorm, which would read each placeholder.
-func (q *query) insert(rows *insertion, suffix string) (int64, error) {
-	sql, args := rows.statement()
-	result, err := q.Statement.ConnPool.ExecContext(q.Statement.Context, sql+suffix, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 // one fails unless a guarded statement has changed exactly one row.
 func one(rows int64, err error, what string) error {
 	if err == nil && rows != 1 {

@@ -58,20 +58,16 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	}
 	allNew = q.dialect.upsertsTellNew && len(down) == 0
 	for chunk := range slices.Chunk(up, chunkSize) {
-		upsert := insertInto("usages", usageColumns, len(chunk))
-		for _, user := range chunk {
-			d := deltas[user]
-			for _, v := range [...]any{offerID, user, d.Redemptions, d.Units, d.HeldUnits} {
-				upsert.value(v)
-			}
-			upsert.endRow()
-			allNew = allNew && d != (ledger.UserDelta{}) // a row that stays as it is counts as none
+		rows := make([]models.Usage, len(chunk))
+		for i, user := range chunk {
+			rows[i] = first(offerID, user, deltas[user])
+			allNew = allNew && deltas[user] != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		rows, err := q.insert(upsert, q.dialect.addToUsage())
+		changed, err := insert(q, rows, q.dialect.addToUsage())
 		if err != nil {
 			return false, err
 		}
-		allNew = allNew && rows == int64(len(chunk))
+		allNew = allNew && changed == int64(len(chunk))
 	}
 	for _, user := range down {
 		if err := q.addUsage(offerID, user, deltas[user]); err != nil {
@@ -81,10 +77,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 	return allNew, nil
 }
 
-var (
-	usageColumns  = append([]string{"offer_id", "user_id"}, usageCounters...) // both are read only
-	usageCounters = []string{"redemptions", "units", "held_units"}
-)
+var usageCounters = []string{"redemptions", "units", "held_units"} // read only
 
 // addToUsage ends an INSERT of usages: what a row would have been inserted with is added to one that is there.
 func (d *dialect) addToUsage() string {
@@ -101,9 +94,14 @@ func takesOff(d ledger.UserDelta) bool { return d.Redemptions < 0 || d.Units < 0
 func firstUsages(offerID string, deltas map[string]ledger.UserDelta) map[string]models.Usage {
 	usages := make(map[string]models.Usage, len(deltas))
 	for user, d := range deltas {
-		usages[user] = d.ApplyTo(models.Usage{OfferID: offerID, UserID: user})
+		usages[user] = first(offerID, user, d)
 	}
 	return usages
+}
+
+// first is the counter of a user who had none.
+func first(offerID, userID string, d ledger.UserDelta) models.Usage {
+	return d.ApplyTo(models.Usage{OfferID: offerID, UserID: userID})
 }
 
 // addUsage never takes off more than there is: who wants to has waited for the row, and others have taken it off meanwhile.
