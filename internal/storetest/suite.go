@@ -18,18 +18,18 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 	s := open(t)
 	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, refundTests, readTests, crowdTests, modeTests, lateTests, exposureTests, holdTests, holdRaceTests, recallTests, auditTests, cartTests, cartCrowdTests} {
 		for _, test := range group {
-			t.Run(test.name, func(t *testing.T) { test.run(newBench(t, s)) })
+			t.Run(test.name, func(t *testing.T) { test.run(newTrial(t, s)) })
 		}
 	}
 }
 
 type test struct {
 	name string
-	run  func(*bench)
+	run  func(*trial)
 }
 
-// bench is what one subtest works on: the store, a node of its own, and names nobody else uses.
-type bench struct {
+// trial is what one subtest works on: the store, a node of its own, and names nobody else uses.
+type trial struct {
 	*testing.T
 	Store
 	ctx   context.Context
@@ -38,10 +38,10 @@ type bench struct {
 	tag   string // part of the ids of this subtest's offers
 }
 
-func newBench(t *testing.T, s Store) *bench {
+func newTrial(t *testing.T, s Store) *trial {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
-	b := &bench{T: t, Store: s, ctx: ctx, node: models.NewID(), tag: randomHex(t)}
+	b := &trial{T: t, Store: s, ctx: ctx, node: models.NewID(), tag: randomHex(t)}
 	var err error
 	b.epoch, err = s.RegisterNode(ctx, b.node, "node-"+b.tag)
 	b.ok(err)
@@ -50,39 +50,39 @@ func newBench(t *testing.T, s Store) *bench {
 
 // Four calls of the store, without what most tests don't look at.
 
-func (b *bench) CreateOffer(ctx context.Context, offer models.Offer) (models.Offer, bool, error) {
+func (b *trial) CreateOffer(ctx context.Context, offer models.Offer) (models.Offer, bool, error) {
 	return b.Store.CreateOffer(ctx, offer, models.Audit{})
 }
 
-func (b *bench) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error) {
+func (b *trial) ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error) (models.Offer, error) {
 	return b.Store.ChangeOffer(ctx, id, ifVersion, change, models.Audit{})
 }
 
-func (b *bench) OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error) {
+func (b *trial) OpenPool(ctx context.Context, lease models.Lease) (models.Lease, error) {
 	opened, _, err := b.Store.OpenPool(ctx, lease)
 	return opened, err
 }
 
-func (b *bench) Renew(ctx context.Context, node models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error) {
+func (b *trial) Renew(ctx context.Context, node models.ID, epoch int64, offerID string, ids []models.ID) ([]models.ID, error) {
 	renewed, _, err := b.Store.Renew(ctx, node, epoch, offerID, ids)
 	return renewed, err
 }
 
-func (b *bench) ok(err error) {
+func (b *trial) ok(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatalf("unexpected error: %v", err)
 	}
 }
 
-func (b *bench) fails(err, want error) {
+func (b *trial) fails(err, want error) {
 	b.Helper()
 	if !errors.Is(err, want) {
 		b.Fatalf("error is %v, want %v", err, want)
 	}
 }
 
-func equal[T comparable](b *bench, what string, got, want T) {
+func equal[T comparable](b *trial, what string, got, want T) {
 	b.Helper()
 	if got != want {
 		b.Fatalf("%s: %v, want %v", what, got, want)
@@ -92,7 +92,7 @@ func equal[T comparable](b *bench, what string, got, want T) {
 func pointer[T any](v T) *T { return &v }
 
 // terms are those of an offer with the subtest's tag in its id.
-func (b *bench) terms(name string, budget int64) models.Offer {
+func (b *trial) terms(name string, budget int64) models.Offer {
 	return models.Offer{
 		ID: name + "-" + b.tag, Name: "An offer", Unit: models.UnitRedemptions, Mode: models.ModeStrict,
 		Budget: budget, LeaseSize: models.DefaultLeaseSize, LeaseTTLSeconds: 60,
@@ -101,7 +101,7 @@ func (b *bench) terms(name string, budget int64) models.Offer {
 }
 
 // offer creates one.
-func (b *bench) offer(budget int64, change ...func(*models.Offer)) *models.Offer {
+func (b *trial) offer(budget int64, change ...func(*models.Offer)) *models.Offer {
 	b.Helper()
 	o := b.terms(fmt.Sprintf("o%d", time.Now().UnixNano()), budget)
 	for _, c := range change {
@@ -120,7 +120,7 @@ func limitRedemptions(n int64) func(*models.Offer) {
 func limitUnits(n int64) func(*models.Offer) { return func(o *models.Offer) { o.UserLimitUnits = &n } }
 
 // request is a grant request of the subtest's node for a lease of so many units, or what is left.
-func (b *bench) request(offerID string, units int64) models.GrantRequest {
+func (b *trial) request(offerID string, units int64) models.GrantRequest {
 	return models.GrantRequest{
 		OfferID: offerID, NodeID: b.node, Epoch: b.epoch, LeaseID: models.NewID(),
 		Size: func(_ *models.Offer, unallocated, _ int64) int64 { return max(0, min(units, unallocated)) },
@@ -137,29 +137,29 @@ func granted(g models.Grant) int64 {
 
 // A lane books batches on one lease.
 type lane struct {
-	*bench
+	*trial
 	offer *models.Offer
 	lease models.Lease
 	batch int64
 }
 
-func (b *bench) lane(o *models.Offer, units int64) *lane {
+func (b *trial) lane(o *models.Offer, units int64) *lane {
 	b.Helper()
 	g, err := b.Grant(b.ctx, b.request(o.ID, units))
 	b.ok(err)
 	equal(b, "units granted", granted(g), units)
-	return &lane{bench: b, offer: o, lease: *g.Lease}
+	return &lane{trial: b, offer: o, lease: *g.Lease}
 }
 
 // pool opens a refund pool.
-func (b *bench) pool(o *models.Offer) *lane {
+func (b *trial) pool(o *models.Offer) *lane {
 	b.Helper()
 	l, err := b.OpenPool(b.ctx, b.poolTerms(o))
 	b.ok(err)
-	return &lane{bench: b, offer: o, lease: l}
+	return &lane{trial: b, offer: o, lease: l}
 }
 
-func (b *bench) poolTerms(o *models.Offer) models.Lease {
+func (b *trial) poolTerms(o *models.Offer) models.Lease {
 	return models.Lease{
 		OfferID: o.ID, ID: models.NewID(), NodeID: b.node, Epoch: b.epoch,
 		Mode: o.Mode, TTLSeconds: o.LeaseTTLSeconds,
@@ -176,7 +176,7 @@ func (l *lane) settle(wanted ...models.Wanted) []models.Verdict {
 	verdicts, err := l.Settle(l.ctx, l.next(wanted...))
 	l.ok(err)
 	l.batch++
-	equal(l.bench, "verdicts", len(verdicts), len(wanted))
+	equal(l.trial, "verdicts", len(verdicts), len(wanted))
 	return verdicts
 }
 
@@ -186,8 +186,8 @@ func (l *lane) booked(wanted ...models.Wanted) []models.Verdict {
 	verdicts := l.settle(wanted...)
 	for i := range verdicts {
 		l.ok(verdicts[i].Err)
-		equal(l.bench, "replayed", verdicts[i].Replayed, false)
-		equal(l.bench, "entry id", verdicts[i].Entry.ID, wanted[i].ID)
+		equal(l.trial, "replayed", verdicts[i].Replayed, false)
+		equal(l.trial, "entry id", verdicts[i].Entry.ID, wanted[i].ID)
 	}
 	return verdicts
 }
@@ -196,7 +196,7 @@ func (l *lane) close() models.Lease {
 	l.Helper()
 	closed, did, err := l.CloseLease(l.ctx, l.offer.ID, l.lease.ID, models.LeaseReturned, nil)
 	l.ok(err)
-	equal(l.bench, "closed by this call", did, true)
+	equal(l.trial, "closed by this call", did, true)
 	return closed
 }
 
@@ -219,7 +219,7 @@ func checkOnly(w models.Wanted) models.Wanted {
 }
 
 // balance reads the books and holds them against their identities.
-func (b *bench) balance(o *models.Offer) models.Balance {
+func (b *trial) balance(o *models.Offer) models.Balance {
 	b.Helper()
 	balance, err := b.Balance(b.ctx, o.ID)
 	b.ok(err)
@@ -239,7 +239,7 @@ func sound(b *models.Balance) error {
 }
 
 // audit proves the offer's books from its entries, one by one, and gives the balance.
-func (b *bench) audit(o *models.Offer) models.Balance {
+func (b *trial) audit(o *models.Offer) models.Balance {
 	b.Helper()
 	balance := b.balance(o)
 	entries := b.allEntries(o.ID)
@@ -300,7 +300,7 @@ func moved(e, first *models.Entry) (d ledger.Delta) {
 }
 
 // auditUsers holds the counters of all users against the entries.
-func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Entry) {
+func (b *trial) auditUsers(o *models.Offer, histories map[models.ID][]models.Entry) {
 	b.Helper()
 	over := map[string]bool{} // who is listed
 	for _, e := range b.exceptions(o) {
@@ -333,14 +333,14 @@ func (b *bench) auditUsers(o *models.Offer, histories map[models.ID][]models.Ent
 	}
 }
 
-func (b *bench) allEntries(offerID string) []models.Entry {
+func (b *trial) allEntries(offerID string) []models.Entry {
 	b.Helper()
 	return pages(b, func(limit int, before models.ID) ([]models.Entry, error) {
 		return b.Entries(b.ctx, offerID, limit, before)
 	}, func(e models.Entry) models.ID { return e.ID })
 }
 
-func (b *bench) allLeases(offerID string) []models.ListedLease {
+func (b *trial) allLeases(offerID string) []models.ListedLease {
 	b.Helper()
 	return pages(b, func(limit int, before models.ID) ([]models.ListedLease, error) {
 		return b.Leases(b.ctx, offerID, limit, before)
@@ -348,7 +348,7 @@ func (b *bench) allLeases(offerID string) []models.ListedLease {
 }
 
 // exceptions are those of an offer, oldest first.
-func (b *bench) exceptions(o *models.Offer) []models.Exception {
+func (b *trial) exceptions(o *models.Offer) []models.Exception {
 	b.Helper()
 	all := pages(b, func(limit int, before models.ID) ([]models.Exception, error) {
 		return b.Exceptions(b.ctx, o.ID, limit, before)
@@ -358,7 +358,7 @@ func (b *bench) exceptions(o *models.Offer) []models.Exception {
 }
 
 // pages reads a whole list page by page and wants it newest first without repetition.
-func pages[T any](b *bench, read func(limit int, before models.ID) ([]T, error), id func(T) models.ID) (all []T) {
+func pages[T any](b *trial, read func(limit int, before models.ID) ([]T, error), id func(T) models.ID) (all []T) {
 	b.Helper()
 	const limit = 700
 	var mark models.ID

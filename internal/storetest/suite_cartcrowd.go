@@ -12,7 +12,7 @@ import (
 )
 
 var cartCrowdTests = []test{
-	{"carts at once with everything else: each is booked whole or not at all, and the books are exact", func(b *bench) {
+	{"carts at once with everything else: each is booked whole or not at all, and the books are exact", func(b *trial) {
 		const workers, rounds = 4, 60
 		seed := uint64(time.Now().UnixNano())
 		b.Logf("seed %d", seed)
@@ -26,7 +26,7 @@ var cartCrowdTests = []test{
 		}
 		var working sync.WaitGroup
 		for i := range workers {
-			w := &cartWorker{bench: b, offers: offers, rng: rand.New(rand.NewPCG(seed, uint64(i))), blocks: make([]*stock, len(offers)), pools: make([]*stock, len(offers))}
+			w := &cartWorker{trial: b, offers: offers, rng: rand.New(rand.NewPCG(seed, uint64(i))), blocks: make([]*stock, len(offers)), pools: make([]*stock, len(offers))}
 			working.Go(func() {
 				for range rounds {
 					if err := w.step(); err != nil {
@@ -48,7 +48,7 @@ var cartCrowdTests = []test{
 }
 
 // auditCarts holds the items of carts against each other: an entry of a cart names one that names its offer, and no cart lacks an item.
-func (b *bench) auditCarts(offers []*models.Offer) {
+func (b *trial) auditCarts(offers []*models.Offer) {
 	b.Helper()
 	items := map[models.CartID]int{}
 	for _, o := range offers {
@@ -76,7 +76,7 @@ func (b *bench) auditCarts(offers []*models.Offer) {
 
 // cartWorker has a block and a pool of each offer, and does random things with them.
 type cartWorker struct {
-	*bench
+	*trial
 	offers        []*models.Offer
 	rng           *rand.Rand
 	blocks, pools []*stock
@@ -111,7 +111,7 @@ func (w *cartWorker) stockUp(i int) error {
 		if err != nil || g.Lease == nil {
 			return fmt.Errorf("grant: %v, %w", g, err)
 		}
-		w.blocks[i] = &stock{lane{bench: w.bench, offer: o, lease: *g.Lease}, g.Lease.Granted}
+		w.blocks[i] = &stock{lane{trial: w.trial, offer: o, lease: *g.Lease}, g.Lease.Granted}
 	}
 	if w.pools[i] == nil {
 		terms := w.poolTerms(o)
@@ -119,7 +119,7 @@ func (w *cartWorker) stockUp(i int) error {
 		if err != nil {
 			return fmt.Errorf("pool: %w", err)
 		}
-		w.pools[i] = &stock{lane: lane{bench: w.bench, offer: o, lease: l}}
+		w.pools[i] = &stock{lane: lane{trial: w.trial, offer: o, lease: l}}
 	}
 	return nil
 }

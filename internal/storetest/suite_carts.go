@@ -29,7 +29,7 @@ func (l *lane) wants(key, user string, units int64) models.Batch {
 }
 
 // bought settles a cart and wants it to be booked by this call, or one before it with the same entries.
-func (b *bench) bought(c models.Cart, items ...models.Batch) []models.Verdict {
+func (b *trial) bought(c models.Cart, items ...models.Batch) []models.Verdict {
 	b.Helper()
 	verdicts, err := b.SettleCart(b.ctx, c, items)
 	b.ok(err)
@@ -44,7 +44,7 @@ func (b *bench) bought(c models.Cart, items ...models.Batch) []models.Verdict {
 }
 
 // refusesCart settles a cart and wants it to be refused, because of this lane's item; nil: because of the cart itself.
-func (b *bench) refusesCart(want error, because *lane, c models.Cart, items ...models.Batch) {
+func (b *trial) refusesCart(want error, because *lane, c models.Cart, items ...models.Batch) {
 	b.Helper()
 	_, err := b.SettleCart(b.ctx, c, items)
 	b.fails(err, want)
@@ -60,7 +60,7 @@ func (b *bench) refusesCart(want error, because *lane, c models.Cart, items ...m
 }
 
 // shop is three offers, each with a lease of 10 and a pool; the middle one counts its users.
-func (b *bench) shop() (lanes, pools [3]*lane) {
+func (b *trial) shop() (lanes, pools [3]*lane) {
 	b.Helper()
 	for i := range lanes {
 		o := b.offer(20, func(o *models.Offer) {
@@ -74,10 +74,10 @@ func (b *bench) shop() (lanes, pools [3]*lane) {
 }
 
 // key gives one that no other subtest uses: carts are named by their key alone.
-func (b *bench) key(name string) string { return name + "-" + b.tag }
+func (b *trial) key(name string) string { return name + "-" + b.tag }
 
 var cartTests = []test{
-	{"a cart is a redemption of each of its offers", func(b *bench) {
+	{"a cart is a redemption of each of its offers", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		c := cart(k, l[2], l[0], l[1]) // in no order
@@ -109,7 +109,7 @@ var cartTests = []test{
 		_, err = b.Cart(b.ctx, models.CartIDOf(b.key("none")))
 		b.fails(err, models.ErrCartNotFound)
 	}},
-	{"a cart is sound whatever the batches of its leases do", func(b *bench) {
+	{"a cart is sound whatever the batches of its leases do", func(b *trial) {
 		l, p := b.shop()
 		l[0].booked(redeem(l[0].offer, "before", "v", 1))
 		k := b.key("k")
@@ -122,7 +122,7 @@ var cartTests = []test{
 		p[0].close()
 		equal(b, "allocated", b.audit(l[0].offer).Allocated, 6)
 	}},
-	{"a cart again, from the same node or another, is the same cart", func(b *bench) {
+	{"a cart again, from the same node or another, is the same cart", func(b *trial) {
 		l, p := b.shop()
 		k := b.key("k")
 		c, items := cart(k, l[0], l[1]), []models.Batch{l[0].wants(k, "u", 2), l[1].wants(k, "u", 2)}
@@ -146,7 +146,7 @@ var cartTests = []test{
 		b.has(l[1].offer, books{redeemed: 2, outstanding: 8})
 		b.uses(l[1].offer, "u", 1, 2, 0)
 	}},
-	{"another cart under the same key is refused", func(b *bench) {
+	{"another cart under the same key is refused", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		b.bought(cart(k, l[0], l[1]), l[0].wants(k, "u", 2), l[1].wants(k, "u", 2))
@@ -160,7 +160,7 @@ var cartTests = []test{
 		b.has(l[2].offer, books{outstanding: 10})
 		b.has(l[0].offer, books{redeemed: 2, outstanding: 8})
 	}},
-	{"a cart and a redemption by itself don't share a key", func(b *bench) {
+	{"a cart and a redemption by itself don't share a key", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		l[1].booked(redeem(l[1].offer, k, "u", 2))
@@ -170,7 +170,7 @@ var cartTests = []test{
 		b.fails(l[0].settle(redeem(l[0].offer, k, "u", 2))[0].Err, models.ErrKeyReused)
 		b.has(l[0].offer, books{redeemed: 2, outstanding: 8})
 	}},
-	{"one item that is refused refuses the cart, and nothing of it is written", func(b *bench) {
+	{"one item that is refused refuses the cart, and nothing of it is written", func(b *trial) {
 		l, _ := b.shop()
 		for _, key := range []string{"1", "2"} {
 			l[1].booked(redeem(l[1].offer, key, "u", 1))
@@ -193,7 +193,7 @@ var cartTests = []test{
 		b.has(l[2].offer, books{outstanding: 10})
 		b.bought(cart(k, l[0], l[1]), l[0].wants(k, "v", 1), l[1].wants(k, "v", 1)) // its key is free
 	}},
-	{"a cart is refused where a lease is closed, and can be sent on another", func(b *bench) {
+	{"a cart is refused where a lease is closed, and can be sent on another", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		l[1].close()
@@ -208,7 +208,7 @@ var cartTests = []test{
 		b.ok(err)
 		equal(b, "lease", v[0].Entry.LeaseID, l[0].lease.ID)
 	}},
-	{"a cart cannot spend more than is left of a lease", func(b *bench) {
+	{"a cart cannot spend more than is left of a lease", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		if _, err := b.SettleCart(b.ctx, cart(k, l[0], l[2]), []models.Batch{l[0].wants(k, "u", 1), l[2].wants(k, "u", 11)}); err == nil {
@@ -217,7 +217,7 @@ var cartTests = []test{
 		b.has(l[0].offer, books{outstanding: 10})
 		b.has(l[2].offer, books{outstanding: 10})
 	}},
-	{"a cart that must not be written any more is only looked for", func(b *bench) {
+	{"a cart that must not be written any more is only looked for", func(b *trial) {
 		l, _ := b.shop()
 		k := b.key("k")
 		items := []models.Batch{l[0].wants(k, "u", 1), l[2].wants(k, "u", 1)}
@@ -229,7 +229,7 @@ var cartTests = []test{
 		b.bought(cart(k, l[0], l[2]), late...)
 		b.has(l[0].offer, books{redeemed: 1, outstanding: 9})
 	}},
-	{"a cart of holds is confirmed or cancelled as a whole", func(b *bench) {
+	{"a cart of holds is confirmed or cancelled as a whole", func(b *trial) {
 		for kind, want := range map[models.Kind]books{
 			models.KindConfirm: {redeemed: 3, outstanding: 7}, models.KindCancel: {outstanding: 10},
 		} {
@@ -255,7 +255,7 @@ var cartTests = []test{
 			}
 		}
 	}},
-	{"a cart ends as a whole only while no item has ended another way", func(b *bench) {
+	{"a cart ends as a whole only while no item has ended another way", func(b *trial) {
 		l, p := b.shop()
 		k := b.key("k")
 		c := cart(k, l[:]...)
@@ -276,13 +276,13 @@ var cartTests = []test{
 		b.bought(cart(final, l[0]), l[0].wants(final, "u", 1))
 		b.refusesCart(models.ErrNotAHold, l[0], cart(final, l[0]), p[0].item(confirm(l[0].offer, final, 0)))
 	}},
-	{"what follows a cart that is not there finds none", func(b *bench) {
+	{"what follows a cart that is not there finds none", func(b *trial) {
 		l, p := b.shop()
 		k := b.key("k")
 		l[0].booked(redeem(l[0].offer, k, "u", 1)) // by itself
 		b.refusesCart(models.ErrCartNotFound, nil, cart(k, l[0]), p[0].item(refund(l[0].offer, k, "r", 0)))
 	}},
-	{"the refund of a cart gives back what is left of every item", func(b *bench) {
+	{"the refund of a cart gives back what is left of every item", func(b *trial) {
 		l, p := b.shop()
 		k := b.key("k")
 		c := cart(k, l[:]...)
@@ -314,7 +314,7 @@ var cartTests = []test{
 		}
 		b.uses(l[1].offer, "u", 0, 0, 0)
 	}},
-	{"a cart with an item that is held is not refunded, one with an item that was cancelled is", func(b *bench) {
+	{"a cart with an item that is held is not refunded, one with an item that was cancelled is", func(b *trial) {
 		l, p := b.shop()
 		k := b.key("k")
 		c := cart(k, l[0], l[1])

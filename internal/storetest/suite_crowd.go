@@ -13,7 +13,7 @@ import (
 )
 
 var crowdTests = []test{
-	{"of 3000 users who want one of 1000 units over several leases, exactly 1000 get one", func(b *bench) {
+	{"of 3000 users who want one of 1000 units over several leases, exactly 1000 get one", func(b *trial) {
 		const budget, users, lanes, block, batch = 1000, 3000, 6, 60, 100
 		o := b.offer(budget, limitRedemptions(1))
 		requests := make(chan models.Wanted, users)
@@ -33,7 +33,7 @@ var crowdTests = []test{
 		equal(b, "redeemed", balance.Redeemed, budget)
 		equal(b, "allocated", balance.Allocated, budget)
 	}},
-	{"of the same keys on two leases at once, in opposite orders, each is redeemed once", func(b *bench) {
+	{"of the same keys on two leases at once, in opposite orders, each is redeemed once", func(b *trial) {
 		const rounds, keys = 10, 100
 		o := b.offer(2 * rounds * keys)
 		lanes := [2]*lane{b.lane(o, rounds*keys), b.lane(o, rounds*keys)}
@@ -75,7 +75,7 @@ var crowdTests = []test{
 		equal(b, "replayed", replayed.Load(), rounds*keys)
 		equal(b, "redeemed", b.audit(o).Redeemed, rounds*keys)
 	}},
-	{"whatever happens at once, the books are exact and add up at every look", func(b *bench) {
+	{"whatever happens at once, the books are exact and add up at every look", func(b *trial) {
 		seed := uint64(time.Now().UnixNano())
 		b.Logf("seed %d", seed)
 		crowd(b, seed)
@@ -83,7 +83,7 @@ var crowdTests = []test{
 }
 
 // sellAll takes requests as long as there are any, batch by batch, from one block after another, and gives how many it sold.
-func sellAll(b *bench, o *models.Offer, requests <-chan models.Wanted, block int64, batch int) (sold int64) {
+func sellAll(b *trial, o *models.Offer, requests <-chan models.Wanted, block int64, batch int) (sold int64) {
 	for {
 		grant, err := again(func() (models.Grant, error) { return b.Grant(b.ctx, b.request(o.ID, block)) })
 		if err != nil {
@@ -93,7 +93,7 @@ func sellAll(b *bench, o *models.Offer, requests <-chan models.Wanted, block int
 		if grant.Lease == nil {
 			return sold // sold out here; who is left is served from blocks that others still have
 		}
-		l := &lane{bench: b, offer: o, lease: *grant.Lease}
+		l := &lane{trial: b, offer: o, lease: *grant.Lease}
 		for left := l.lease.Granted; left > 0; {
 			wanted := take(requests, min(batch, int(left)))
 			if len(wanted) == 0 {
@@ -137,7 +137,7 @@ func again[T any](call func() (T, error)) (result T, err error) {
 }
 
 // crowd lets workers with leases and pools of one offer do random things, seeded, while a reader looks at the books.
-func crowd(b *bench, seed uint64) {
+func crowd(b *trial, seed uint64) {
 	const workers, rounds, keys = 5, 30, 60
 	o := b.offer(400, limitRedemptions(12), limitUnits(40))
 	ctx, stop := context.WithCancel(b.ctx)
@@ -155,7 +155,7 @@ func crowd(b *bench, seed uint64) {
 		}
 	})
 	for i := range workers {
-		w := &worker{bench: b, offer: o, rng: rand.New(rand.NewPCG(seed, uint64(i))), keys: keys}
+		w := &worker{trial: b, offer: o, rng: rand.New(rand.NewPCG(seed, uint64(i))), keys: keys}
 		working.Go(func() {
 			for range rounds {
 				if err := w.step(); err != nil {
@@ -181,7 +181,7 @@ func crowd(b *bench, seed uint64) {
 
 // worker owns one block lease and one pool at a time.
 type worker struct {
-	*bench
+	*trial
 	offer *models.Offer
 	rng   *rand.Rand
 	keys  int
@@ -221,7 +221,7 @@ func (w *worker) open() error {
 		return fmt.Errorf("grant: %w", err)
 	}
 	if g.Lease != nil {
-		w.block = &stock{lane{bench: w.bench, offer: w.offer, lease: *g.Lease}, g.Lease.Granted}
+		w.block = &stock{lane{trial: w.trial, offer: w.offer, lease: *g.Lease}, g.Lease.Granted}
 	}
 	if w.pool == nil {
 		terms := w.poolTerms(w.offer)
@@ -229,7 +229,7 @@ func (w *worker) open() error {
 		if err != nil {
 			return fmt.Errorf("pool: %w", err)
 		}
-		w.pool = &stock{lane: lane{bench: w.bench, offer: w.offer, lease: l}}
+		w.pool = &stock{lane: lane{trial: w.trial, offer: w.offer, lease: l}}
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 var exposureTests = []test{
-	{"a reclaimed lease is listed for its node until it exposes nothing", func(b *bench) {
+	{"a reclaimed lease is listed for its node until it exposes nothing", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 9)
 		l.reclaim()
@@ -27,7 +27,7 @@ var exposureTests = []test{
 		b.ok(b.Acquit(b.ctx, o.ID, []models.ID{l.lease.ID}))
 		owed(0)
 	}},
-	{"what a lease exposes, by its mode and by who closed it", func(b *bench) {
+	{"what a lease exposes, by its mode and by who closed it", func(b *trial) {
 		for _, c := range []struct {
 			mode models.Mode
 			to   models.LeaseState
@@ -60,7 +60,7 @@ var exposureTests = []test{
 			equal(b, "allocated", balance.Allocated, 4)
 		}
 	}},
-	{"the bound counts what is out, then what is exposed, then what is overspent", func(b *bench) {
+	{"the bound counts what is out, then what is exposed, then what is overspent", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		bound := func(want int64) {
 			b.Helper()
@@ -82,7 +82,7 @@ var exposureTests = []test{
 		b.ok(b.Acquit(b.ctx, o.ID, []models.ID{l.lease.ID}))
 		bound(2)
 	}},
-	{"an acquitted lease exposes nothing any more, and the others as before", func(b *bench) {
+	{"an acquitted lease exposes nothing any more, and the others as before", func(b *trial) {
 		o := b.offer(60, inMode(models.ModeAvailable))
 		first, second, active, returned := b.lane(o, 10), b.lane(o, 20), b.lane(o, 5), b.lane(o, 5)
 		first.reclaim()
@@ -111,12 +111,12 @@ var exposureTests = []test{
 		balance := b.audit(o)
 		equal(b, "bound and late units", [2]int64{balance.OverspendBound, balance.LateUnits}, [2]int64{0, 3})
 	}},
-	{"whatever becomes of leases, the bound is never below what their owners could still bring", func(b *bench) {
+	{"whatever becomes of leases, the bound is never below what their owners could still bring", func(b *trial) {
 		seed := uint64(time.Now().UnixNano())
 		b.Logf("seed %d", seed)
 		estate(b, seed)
 	}},
-	{"reclaims, late batches, acquittals and grants at once keep the books", func(b *bench) { lateCrowd(b) }},
+	{"reclaims, late batches, acquittals and grants at once keep the books", func(b *trial) { lateCrowd(b) }},
 }
 
 // owner is a node's side of one lease: what it has acknowledged, and what of that is not settled.
@@ -129,7 +129,7 @@ type owner struct {
 
 // world is an offer with the owners of its leases, and every request that was acknowledged.
 type world struct {
-	*bench
+	*trial
 	offer        *models.Offer
 	rng          *rand.Rand
 	owners       []*owner
@@ -140,8 +140,8 @@ type world struct {
 
 // estate lets owners acknowledge, settle, lose and return leases in a random order, and compares the bound with the worst that
 // they could bring after each step.
-func estate(b *bench, seed uint64) {
-	w := &world{bench: b, offer: b.offer(100, inMode(models.ModeFast)), rng: rand.New(rand.NewPCG(seed, 0))}
+func estate(b *trial, seed uint64) {
+	w := &world{trial: b, offer: b.offer(100, inMode(models.ModeFast)), rng: rand.New(rand.NewPCG(seed, 0))}
 	for range 500 {
 		w.step()
 		w.compare()
@@ -202,7 +202,7 @@ func (w *world) accounted() {
 		}
 	}
 	for id, n := range late {
-		equal(w.bench, "late entries less exceptions of "+id.String(), n, 0)
+		equal(w.trial, "late entries less exceptions of "+id.String(), n, 0)
 	}
 	for _, a := range w.acknowledged {
 		if a.Kind != models.KindRedeem {
@@ -254,7 +254,7 @@ func (w *world) open() {
 	g, err := w.Grant(w.ctx, w.request(w.offer.ID, 1+w.rng.Int64N(40)))
 	w.ok(err)
 	if l := g.Lease; l != nil {
-		w.owners = append(w.owners, &owner{lane: &lane{bench: w.bench, offer: w.offer, lease: *l}, left: l.Granted})
+		w.owners = append(w.owners, &owner{lane: &lane{trial: w.trial, offer: w.offer, lease: *l}, left: l.Granted})
 	}
 }
 
@@ -348,7 +348,7 @@ func (w *world) change() {
 
 // lateCrowd lets owners spend their leases while a reaper takes them away, each owner settling what it has acknowledged all the same,
 // and a reader looks at the books.
-func lateCrowd(b *bench) {
+func lateCrowd(b *trial) {
 	const owners, rounds, perBatch, batches = 4, 6, 5, 4
 	o := b.offer(owners*rounds*perBatch*batches, inMode(models.ModeAvailable), limitRedemptions(1))
 	ctx, stop := context.WithCancel(b.ctx)
@@ -407,12 +407,12 @@ func lateCrowd(b *bench) {
 }
 
 // cutOff spends one lease, which a reaper closes somewhere on the way, and settles all of it.
-func cutOff(b *bench, o *models.Offer, reap chan<- models.ID, name string, perBatch, batches int) error {
+func cutOff(b *trial, o *models.Offer, reap chan<- models.ID, name string, perBatch, batches int) error {
 	g, err := again(func() (models.Grant, error) { return b.Grant(b.ctx, b.request(o.ID, int64(perBatch*batches))) })
 	if err != nil || g.Lease == nil {
 		return fmt.Errorf("granted %v: %w", g.Lease, err)
 	}
-	l := &lane{bench: b, offer: o, lease: *g.Lease}
+	l := &lane{trial: b, offer: o, lease: *g.Lease}
 	for i := range batches {
 		if i == 1 {
 			reap <- l.lease.ID

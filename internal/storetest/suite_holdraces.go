@@ -11,12 +11,12 @@ import (
 )
 
 var holdRaceTests = []test{
-	{"whatever is done to holds, a model of one line per redemption knows the books", func(b *bench) {
+	{"whatever is done to holds, a model of one line per redemption knows the books", func(b *trial) {
 		seed := uint64(time.Now().UnixNano())
 		b.Logf("seed %d", seed)
 		newModel(b, seed).play(400)
 	}},
-	{"confirm, cancel and expire at once: each hold ends once, and everybody hears how", func(b *bench) {
+	{"confirm, cancel and expire at once: each hold ends once, and everybody hears how", func(b *trial) {
 		const rounds, size, units = 5, 100, 3
 		o := b.offer(rounds*size*units, limitUnits(rounds*size*units))
 		l := b.lane(o, rounds*size*units)
@@ -39,7 +39,7 @@ var holdRaceTests = []test{
 }
 
 // raceToEnd lets each pool try to end all holds its own way, in an order of its own and a few at a time, and counts who succeeded.
-func raceToEnd(b *bench, o *models.Offer, pools map[models.Kind]*lane, keys []string) map[string]int {
+func raceToEnd(b *trial, o *models.Offer, pools map[models.Kind]*lane, keys []string) map[string]int {
 	var mu sync.Mutex
 	ended := map[string]int{}
 	var wait sync.WaitGroup
@@ -78,7 +78,7 @@ func raceToEnd(b *bench, o *models.Offer, pools map[models.Kind]*lane, keys []st
 
 // model knows of each redemption what it should be, and sums the books from that.
 type model struct {
-	*bench
+	*trial
 	offer  *models.Offer
 	rng    *rand.Rand
 	block  *lane
@@ -93,10 +93,10 @@ type modelled struct {
 	taken, units, refunded int64
 }
 
-func newModel(b *bench, seed uint64) *model {
+func newModel(b *trial, seed uint64) *model {
 	o := b.offer(100_000, limitUnits(100_000))
 	return &model{
-		bench: b, offer: o, rng: rand.New(rand.NewPCG(seed, 0)), block: b.lane(o, 50_000), pool: b.pool(o), known: map[string]*modelled{},
+		trial: b, offer: o, rng: rand.New(rand.NewPCG(seed, 0)), block: b.lane(o, 50_000), pool: b.pool(o), known: map[string]*modelled{},
 	}
 }
 
@@ -188,11 +188,11 @@ func (m *model) end(key string, kind models.Kind, units int64, to models.Redempt
 		m.fails(v.Err, models.ErrConfirmExceeds)
 	case r.state == models.StateHeld:
 		m.ok(v.Err)
-		equal(m.bench, "replayed", v.Replayed, false)
+		equal(m.trial, "replayed", v.Replayed, false)
 		r.state, r.units = to, wanted
 	case r.state == to && r.units == wanted:
 		m.ok(v.Err)
-		equal(m.bench, "replayed", v.Replayed, true)
+		equal(m.trial, "replayed", v.Replayed, true)
 	default:
 		m.fails(v.Err, models.ErrHoldResolved)
 	}

@@ -32,7 +32,7 @@ func cancel(o *models.Offer, key string) models.Wanted { return end(o, key, mode
 func expire(o *models.Offer, key string) models.Wanted { return end(o, key, models.KindExpire, 0) }
 
 // auditHolds holds the list of holds against the entries.
-func (b *bench) auditHolds(o *models.Offer, histories map[models.ID][]models.Entry) {
+func (b *trial) auditHolds(o *models.Offer, histories map[models.ID][]models.Entry) {
 	b.Helper()
 	before := b.ledgerNow()
 	expired, err := b.ExpiredHolds(b.ctx, 1_000_000)
@@ -56,7 +56,7 @@ func (b *bench) auditHolds(o *models.Offer, histories map[models.ID][]models.Ent
 }
 
 // ledgerNow reads the database's clock.
-func (b *bench) ledgerNow() models.Micros {
+func (b *trial) ledgerNow() models.Micros {
 	b.Helper()
 	snapshot, err := b.SyncOffers(b.ctx, time.Second)
 	b.ok(err)
@@ -64,7 +64,7 @@ func (b *bench) ledgerNow() models.Micros {
 }
 
 // readBetween holds the clock that came with so many rows against what it was before, and is now.
-func (b *bench) readBetween(before, now models.Micros, rows int) {
+func (b *trial) readBetween(before, now models.Micros, rows int) {
 	b.Helper()
 	if after := b.ledgerNow(); rows > 0 && (now < before || now > after) || rows == 0 && now != 0 {
 		b.Fatalf("%d rows were read at %d, between %d and %d", rows, now, before, after)
@@ -74,13 +74,13 @@ func (b *bench) readBetween(before, now models.Micros, rows int) {
 // books are the figures that holds move.
 type books struct{ held, redeemed, refunded, outstanding int64 }
 
-func (b *bench) has(o *models.Offer, want books) {
+func (b *trial) has(o *models.Offer, want books) {
 	b.Helper()
 	got := b.audit(o)
 	equal(b, "held, redeemed, refunded, outstanding", books{got.Held, got.Redeemed, got.Refunded, got.Outstanding}, want)
 }
 
-func (b *bench) uses(o *models.Offer, user string, redemptions, units, held int64) {
+func (b *trial) uses(o *models.Offer, user string, redemptions, units, held int64) {
 	b.Helper()
 	got, err := b.Usage(b.ctx, o.ID, user)
 	b.ok(err)
@@ -88,15 +88,15 @@ func (b *bench) uses(o *models.Offer, user string, redemptions, units, held int6
 }
 
 // withAndWithoutLimits runs a test on an offer that counts its users and on one whose usage is summed from the ledger.
-func withAndWithoutLimits(test func(b *bench, o *models.Offer)) func(*bench) {
-	return func(b *bench) {
+func withAndWithoutLimits(test func(b *trial, o *models.Offer)) func(*trial) {
+	return func(b *trial) {
 		test(b, b.offer(10, limitUnits(100)))
 		test(b, b.offer(10))
 	}
 }
 
 var holdTests = []test{
-	{"a hold takes its units at once and is final when it is confirmed", withAndWithoutLimits(func(b *bench, o *models.Offer) {
+	{"a hold takes its units at once and is final when it is confirmed", withAndWithoutLimits(func(b *trial, o *models.Offer) {
 		l, p := b.lane(o, 10), b.pool(o)
 		w := hold(o, "k", "u", 4)
 		v := l.booked(w)[0]
@@ -119,7 +119,7 @@ var holdTests = []test{
 		l.close()
 		equal(b, "allocated", b.audit(o).Allocated, 4)
 	})},
-	{"a hold is confirmed for fewer units, and the rest comes back", withAndWithoutLimits(func(b *bench, o *models.Offer) {
+	{"a hold is confirmed for fewer units, and the rest comes back", withAndWithoutLimits(func(b *trial, o *models.Offer) {
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(hold(o, "k", "u", 7))
 		v := p.booked(confirm(o, "k", 5))[0]
@@ -136,7 +136,7 @@ var holdTests = []test{
 		b.uses(o, "u", 0, 0, 0)
 		b.has(o, books{redeemed: 7, refunded: 5, outstanding: 8})
 	})},
-	{"a hold that is cancelled or expires gives everything back", withAndWithoutLimits(func(b *bench, o *models.Offer) {
+	{"a hold that is cancelled or expires gives everything back", withAndWithoutLimits(func(b *trial, o *models.Offer) {
 		l, p := b.lane(o, 10), b.pool(o)
 		for _, c := range []struct {
 			by    models.Kind
@@ -156,7 +156,7 @@ var holdTests = []test{
 		l.close()
 		equal(b, "allocated", b.audit(o).Allocated, 8)
 	})},
-	{"a hold ends once: the same again is a replay, anything else is refused", func(b *bench) {
+	{"a hold ends once: the same again is a replay, anything else is refused", func(b *trial) {
 		o := b.offer(1000)
 		l, p, other := b.lane(o, 1000), b.pool(o), b.pool(o)
 		ends := map[string]func(key string) models.Wanted{
@@ -188,7 +188,7 @@ var holdTests = []test{
 		balance := b.audit(o)
 		equal(b, "redeemed and held", [2]int64{balance.Redeemed, balance.Held}, [2]int64{2*5*4 + 5*3, 0})
 	}},
-	{"what is no hold cannot end as one, and a hold is not refunded", func(b *bench) {
+	{"what is no hold cannot end as one, and a hold is not refunded", func(b *trial) {
 		o := b.offer(20)
 		l, p := b.lane(o, 20), b.pool(o)
 		l.booked(redeem(o, "redeemed", "u", 2), hold(o, "k", "u", 3))
@@ -207,7 +207,7 @@ var holdTests = []test{
 		b.fails(p.settle(refund(o, "k", "r", 1))[0].Err, models.ErrNotConfirmed)
 		b.has(o, books{redeemed: 2, outstanding: 18})
 	}},
-	{"a hold counts towards its user's limit from the beginning, and its confirmation does not count again", func(b *bench) {
+	{"a hold counts towards its user's limit from the beginning, and its confirmation does not count again", func(b *trial) {
 		o := b.offer(100, limitRedemptions(1), limitUnits(5))
 		l, p := b.lane(o, 100), b.pool(o)
 		l.booked(hold(o, "1", "u", 5))
@@ -223,7 +223,7 @@ var holdTests = []test{
 		l.booked(redeem(o, "7", "v", 5))
 		b.audit(o)
 	}},
-	{"holds over a limit in one batch: the first come in", func(b *bench) {
+	{"holds over a limit in one batch: the first come in", func(b *trial) {
 		o := b.offer(100, limitUnits(5))
 		l, p := b.lane(o, 100), b.pool(o)
 		v := l.settle(hold(o, "1", "u", 3), hold(o, "2", "u", 3), hold(o, "3", "u", 2), redeem(o, "4", "u", 1))
@@ -235,7 +235,7 @@ var holdTests = []test{
 		b.fails(p.settle(cancel(o, "2"))[0].Err, models.ErrRedemptionNotFound)
 		b.has(o, books{held: 5, outstanding: 95})
 	}},
-	{"what a hold gives back goes to the budget and the user, whatever becomes of refunds", func(b *bench) {
+	{"what a hold gives back goes to the budget and the user, whatever becomes of refunds", func(b *trial) {
 		o := b.offer(20, limitUnits(20), func(o *models.Offer) { o.RefundRestoresBudget, o.RefundRestoresUserLimit = false, false })
 		l, p := b.lane(o, 20), b.pool(o)
 		l.booked(hold(o, "1", "u", 4), hold(o, "2", "u", 4), hold(o, "3", "u", 4))
@@ -246,7 +246,7 @@ var holdTests = []test{
 		b.uses(o, "u", 1, 1, 0)
 		equal(b, "forfeited", b.audit(o).Forfeited, 1)
 	}},
-	{"the same key for another time, or for no hold, is another request", func(b *bench) {
+	{"the same key for another time, or for no hold, is another request", func(b *trial) {
 		o := b.offer(20)
 		l := b.lane(o, 20)
 		first := hold(o, "k", "u", 2)
@@ -267,7 +267,7 @@ var holdTests = []test{
 		b.fails(l.settle(hold(o, "redeemed", "u", 2))[0].Err, models.ErrKeyReused)
 		b.has(o, books{held: 2, redeemed: 2, outstanding: 16})
 	}},
-	{"a batch of ends again books once", func(b *bench) {
+	{"a batch of ends again books once", func(b *trial) {
 		o := b.offer(20, limitUnits(20))
 		l, p := b.lane(o, 20), b.pool(o)
 		l.booked(hold(o, "1", "u", 4), hold(o, "2", "u", 4))
@@ -285,7 +285,7 @@ var holdTests = []test{
 		}
 		b.has(o, books{redeemed: 3, outstanding: 17})
 	}},
-	{"a hold and its end in one batch", withAndWithoutLimits(func(b *bench, o *models.Offer) {
+	{"a hold and its end in one batch", withAndWithoutLimits(func(b *trial, o *models.Offer) {
 		b.lane(o, 10).booked(redeem(o, "before", "u", 2))
 		p := b.pool(o)
 		p.booked(refund(o, "before", "r", 0))
@@ -294,7 +294,7 @@ var holdTests = []test{
 		b.uses(o, "u", 1, 1, 0)
 		b.has(o, books{redeemed: 3, refunded: 2, outstanding: 9})
 	})},
-	{"a hold is booked late and can still end", func(b *bench) {
+	{"a hold is booked late and can still end", func(b *trial) {
 		for by, left := range map[models.Kind]int64{models.KindConfirm: 3, models.KindCancel: 0, models.KindExpire: 0} {
 			o := b.offer(10, inMode(models.ModeAvailable), limitRedemptions(3))
 			l := b.lane(o, 10)
@@ -312,7 +312,7 @@ var holdTests = []test{
 			equal(b, "held, late, allocated, overspend", [4]int64{balance.Held, balance.LateUnits, balance.Allocated, balance.Overspend()}, [4]int64{0, 3, 10 + left, left})
 		}
 	}},
-	{"an end cannot be acknowledged before it is booked", func(b *bench) {
+	{"an end cannot be acknowledged before it is booked", func(b *trial) {
 		o := b.offer(10)
 		b.lane(o, 10).booked(hold(o, "k", "u", 3))
 		p := b.pool(o)
@@ -321,7 +321,7 @@ var holdTests = []test{
 		}
 		b.has(o, books{held: 3, outstanding: 7})
 	}},
-	{"holds past their end are listed oldest first, until they end", func(b *bench) {
+	{"holds past their end are listed oldest first, until they end", func(b *trial) {
 		o := b.offer(100)
 		l, p := b.lane(o, 100), b.pool(o)
 		until := func(key string, at models.Micros) models.Wanted {

@@ -5,7 +5,7 @@ import (
 )
 
 var lateTests = []test{
-	{"what was acknowledged on a reclaimed lease is booked late: listed, counted, and over the budget if that is gone", func(b *bench) {
+	{"what was acknowledged on a reclaimed lease is booked late: listed, counted, and over the budget if that is gone", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		l := b.lane(o, 10)
 		l.booked(acknowledged(redeem(o, "in time", "u", 2)))
@@ -41,7 +41,7 @@ var lateTests = []test{
 		b.ok(err)
 		equal(b, "units granted of an overspent offer", granted(g), 0)
 	}},
-	{"a late batch again books once", func(b *bench) {
+	{"a late batch again books once", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		l := b.lane(o, 10)
 		l.reclaim()
@@ -60,7 +60,7 @@ var lateTests = []test{
 		balance := b.audit(o)
 		equal(b, "redeemed, late and bound", [3]int64{balance.Redeemed, balance.LateUnits, balance.OverspendBound}, [3]int64{2, 2, 8})
 	}},
-	{"a late batch takes its number, even with nothing to book", func(b *bench) {
+	{"a late batch takes its number, even with nothing to book", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 10)
 		l.reclaim()
@@ -79,7 +79,7 @@ var lateTests = []test{
 		equal(b, "exposed", l.state().Exposed, 9)
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"of a mixed batch on a closed lease only what was acknowledged is booked", func(b *bench) {
+	{"of a mixed batch on a closed lease only what was acknowledged is booked", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeAvailable))
 		p := b.pool(o)
 		b.lane(o, 10).booked(redeem(o, "k", "u", 6))
@@ -99,7 +99,7 @@ var lateTests = []test{
 		equal(b, "redeemed and refunded", [2]int64{balance.Redeemed, balance.Refunded}, [2]int64{10, 4})
 		equal(b, "exposed", p.state().Exposed, 0)
 	}},
-	{"what is booked late is over its user's limit as well", func(b *bench) {
+	{"what is booked late is over its user's limit as well", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeAvailable), limitRedemptions(1))
 		l, other := b.lane(o, 10), b.lane(o, 10)
 		l.reclaim()
@@ -112,7 +112,7 @@ var lateTests = []test{
 		equal(b, "redemptions of u", u.Redemptions, 2)
 		b.audit(o)
 	}},
-	{"what was booked late on one lease is a replay on another, and the other way round", func(b *bench) {
+	{"what was booked late on one lease is a replay on another, and the other way round", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		closed, active, second := b.lane(o, 5), b.lane(o, 5), b.lane(o, 5)
 		closed.reclaim()
@@ -127,7 +127,7 @@ var lateTests = []test{
 		b.listed(o, "late k")
 		equal(b, "late units", b.audit(o).LateUnits, 2)
 	}},
-	{"more than a closed lease was granted, or a number too far on, is a fault that changes nothing", func(b *bench) {
+	{"more than a closed lease was granted, or a number too far on, is a fault that changes nothing", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeAvailable), limitRedemptions(5))
 		l := b.lane(o, 4)
 		l.reclaim()
@@ -147,7 +147,7 @@ var lateTests = []test{
 		l.booked(acknowledged(redeem(o, "a", "u", 3)))
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"what its owner acknowledged on a lease and returned all the same is booked late", func(b *bench) {
+	{"what its owner acknowledged on a lease and returned all the same is booked late", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		l := b.lane(o, 4)
 		equal(b, "exposed", l.close().Exposed, 0)
@@ -156,7 +156,7 @@ var lateTests = []test{
 		b.listed(o, "late k")
 		equal(b, "allocated", b.audit(o).Allocated, 3)
 	}},
-	{"a late redemption is refunded as any other", func(b *bench) {
+	{"a late redemption is refunded as any other", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		l := b.lane(o, 10)
 		l.reclaim()
@@ -171,7 +171,7 @@ var lateTests = []test{
 		balance = b.audit(o)
 		equal(b, "allocated and late units", [2]int64{balance.Allocated, balance.LateUnits}, [2]int64{10, 3})
 	}},
-	{"a budget never rises to what late units took", func(b *bench) {
+	{"a budget never rises to what late units took", func(b *trial) {
 		o := b.offer(100, inMode(models.ModeFast))
 		gone, held := b.lane(o, 40), b.lane(o, 30)
 		held.booked(redeem(o, "k", "u", 20))
@@ -198,7 +198,7 @@ var lateTests = []test{
 		b.ok(err)
 		equal(b, "budget", b.audit(o).Budget, 45)
 	}},
-	{"a budget that follows down does not rise when a lease closes over it", func(b *bench) {
+	{"a budget that follows down does not rise when a lease closes over it", func(b *trial) {
 		o := b.offer(100, inMode(models.ModeFast))
 		gone, held := b.lane(o, 50), b.lane(o, 50)
 		held.booked(redeem(o, "k", "u", 45))

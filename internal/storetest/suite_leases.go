@@ -8,7 +8,7 @@ import (
 )
 
 var leaseTests = []test{
-	{"a grant takes units out of the pool", func(b *bench) {
+	{"a grant takes units out of the pool", func(b *trial) {
 		o := b.offer(100)
 		req := b.request(o.ID, 30)
 		g, err := b.Grant(b.ctx, req)
@@ -29,7 +29,7 @@ var leaseTests = []test{
 		equal(b, "unallocated", balance.Unallocated(), 50)
 		equal(b, "active leases and nodes", [2]int64{balance.LeasesActive, balance.NodesActive}, [2]int64{2, 1})
 	}},
-	{"a repeated grant finds what was granted", func(b *bench) {
+	{"a repeated grant finds what was granted", func(b *trial) {
 		o := b.offer(100)
 		req := b.request(o.ID, 30)
 		first, err := b.Grant(b.ctx, req)
@@ -46,7 +46,7 @@ var leaseTests = []test{
 		equal(b, "units granted once it was returned", granted(again), 0)
 		equal(b, "allocated then", b.balance(o).Allocated, 0)
 	}},
-	{"the size is decided with the figures under the lock", func(b *bench) {
+	{"the size is decided with the figures under the lock", func(b *trial) {
 		o := b.offer(100)
 		b.lane(o, 60)
 		req := b.request(o.ID, 1)
@@ -65,7 +65,7 @@ var leaseTests = []test{
 		equal(b, "asked", asked, true)
 		equal(b, "granted", granted(g), 0)
 	}},
-	{"a partial grant gives what is left, then nothing", func(b *bench) {
+	{"a partial grant gives what is left, then nothing", func(b *trial) {
 		o := b.offer(25)
 		b.lane(o, 20)
 		g, err := b.Grant(b.ctx, b.request(o.ID, 20))
@@ -76,7 +76,7 @@ var leaseTests = []test{
 		equal(b, "granted", granted(g), 0)
 		equal(b, "allocated", b.balance(o).Allocated, 25)
 	}},
-	{"a size beyond what is left is refused as a fault", func(b *bench) {
+	{"a size beyond what is left is refused as a fault", func(b *trial) {
 		o := b.offer(10)
 		for _, units := range []int64{11, -1} {
 			req := b.request(o.ID, 1)
@@ -88,7 +88,7 @@ var leaseTests = []test{
 		equal(b, "allocated", b.balance(o).Allocated, 0)
 		equal(b, "available", b.Available(), true)
 	}},
-	{"an offer outside of its window or paused gives no lease", func(b *bench) {
+	{"an offer outside of its window or paused gives no lease", func(b *trial) {
 		past, future := models.Micros(1), models.Micros(4_000_000_000_000_000)
 		for _, o := range []*models.Offer{
 			b.offer(10, func(o *models.Offer) { o.StartsAt = &future }),
@@ -102,7 +102,7 @@ var leaseTests = []test{
 			equal(b, "offer", g.Offer.ID, o.ID)
 		}
 	}},
-	{"a superseded epoch gets no grant, no pool and no renewal", func(b *bench) {
+	{"a superseded epoch gets no grant, no pool and no renewal", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 5)
 		_, err := b.RegisterNode(b.ctx, b.node, "again")
@@ -118,7 +118,7 @@ var leaseTests = []test{
 		b.fails(err, models.ErrEpochSuperseded)
 		equal(b, "allocated", b.balance(o).Allocated, 5)
 	}},
-	{"leases of earlier epochs are listed for their node", func(b *bench) {
+	{"leases of earlier epochs are listed for their node", func(b *trial) {
 		o := b.offer(10)
 		old, closed := b.lane(o, 5), b.lane(o, 1)
 		closed.close()
@@ -131,7 +131,7 @@ var leaseTests = []test{
 		equal(b, "leases", len(leases), 1)
 		equal(b, "lease", leases[0], old.lease)
 	}},
-	{"renewing moves the deadline", func(b *bench) {
+	{"renewing moves the deadline", func(b *trial) {
 		o := b.offer(10)
 		l, other := b.lane(o, 3), b.lane(o, 3)
 		before := l.lease.ExpiresAt
@@ -153,7 +153,7 @@ var leaseTests = []test{
 		equal(b, "closed by the new deadline", did, true)
 		equal(b, "state", reclaimed.State, models.LeaseReclaimed)
 	}},
-	{"only active leases of the owner are renewed", func(b *bench) {
+	{"only active leases of the owner are renewed", func(b *trial) {
 		o := b.offer(10)
 		mine, closed := b.lane(o, 3), b.lane(o, 3)
 		closed.close()
@@ -173,7 +173,7 @@ var leaseTests = []test{
 		b.ok(err)
 		equal(b, "renewed of none", len(renewed), 0)
 	}},
-	{"leases are returned together, once", func(b *bench) {
+	{"leases are returned together, once", func(b *trial) {
 		o := b.offer(100)
 		used, some, pool, closed := b.lane(o, 10), b.lane(o, 20), b.pool(o), b.lane(o, 30)
 		used.booked(redeem(o, "1", "u", 10))
@@ -198,7 +198,7 @@ var leaseTests = []test{
 		b.fails(err, models.ErrLeaseClosed)
 		equal(b, "active after one that never was", b.audit(o).LeasesActive, 1)
 	}},
-	{"closing gives the rest back once", func(b *bench) {
+	{"closing gives the rest back once", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 6)
 		l.booked(redeem(o, "k", "u", 2))
@@ -217,13 +217,13 @@ var leaseTests = []test{
 		b.ok(err)
 		equal(b, "folded", folded.Folded, models.Totals{Redeemed: 2})
 	}},
-	{"closing a lease that was never granted fails", func(b *bench) {
+	{"closing a lease that was never granted fails", func(b *trial) {
 		o := b.offer(10)
 		_, did, err := b.CloseLease(b.ctx, o.ID, models.NewID(), models.LeaseReturned, nil)
 		b.fails(err, models.ErrLeaseClosed)
 		equal(b, "closed", did, false)
 	}},
-	{"an empty lease and one all spent close without a trace in the pool", func(b *bench) {
+	{"an empty lease and one all spent close without a trace in the pool", func(b *trial) {
 		o := b.offer(10)
 		b.pool(o).close()
 		l := b.lane(o, 4)
@@ -233,7 +233,7 @@ var leaseTests = []test{
 		equal(b, "allocated", balance.Allocated, 4)
 		equal(b, "active leases", balance.LeasesActive, 0)
 	}},
-	{"opening a pool twice finds it", func(b *bench) {
+	{"opening a pool twice finds it", func(b *trial) {
 		o := b.offer(10)
 		terms := b.poolTerms(o)
 		first, err := b.OpenPool(b.ctx, terms)
@@ -246,7 +246,7 @@ var leaseTests = []test{
 		equal(b, "pool", again, first)
 		equal(b, "leases", len(b.allLeases(o.ID)), 1)
 	}},
-	{"expiring leases are listed oldest first, and others are not", func(b *bench) {
+	{"expiring leases are listed oldest first, and others are not", func(b *trial) {
 		o := b.offer(10)
 		b.lane(o, 1) // has a minute to live
 		var want []models.ID
@@ -288,7 +288,7 @@ var leaseTests = []test{
 		}
 		equal(b, "expiring after reclaim", len(expiring()), 0)
 	}},
-	{"leases are listed with their owner's name", func(b *bench) {
+	{"leases are listed with their owner's name", func(b *trial) {
 		o := b.offer(10)
 		b.lane(o, 1).close()
 		b.lane(o, 2)

@@ -21,7 +21,7 @@ func (l *lane) reclaim() models.Lease {
 	l.Helper()
 	closed, did, err := l.CloseLease(l.ctx, l.offer.ID, l.lease.ID, models.LeaseReclaimed, nil)
 	l.ok(err)
-	equal(l.bench, "reclaimed by this call", did, true)
+	equal(l.trial, "reclaimed by this call", did, true)
 	return closed
 }
 
@@ -30,12 +30,12 @@ func (l *lane) state() models.Lease {
 	l.Helper()
 	leases, err := l.LeaseStates(l.ctx, l.offer.ID, []models.ID{l.lease.ID})
 	l.ok(err)
-	equal(l.bench, "leases", len(leases), 1)
+	equal(l.trial, "leases", len(leases), 1)
 	return leases[0]
 }
 
 // reasons are those of an offer's exceptions, oldest first, each with its key.
-func (b *bench) reasons(o *models.Offer) (list []string) {
+func (b *trial) reasons(o *models.Offer) (list []string) {
 	b.Helper()
 	for _, e := range b.exceptions(o) {
 		list = append(list, string(e.Reason)+" "+e.IdempotencyKey)
@@ -44,7 +44,7 @@ func (b *bench) reasons(o *models.Offer) (list []string) {
 	return list
 }
 
-func (b *bench) listed(o *models.Offer, want ...string) {
+func (b *trial) listed(o *models.Offer, want ...string) {
 	b.Helper()
 	slices.Sort(want)
 	if got := b.reasons(o); !slices.Equal(got, want) {
@@ -53,13 +53,13 @@ func (b *bench) listed(o *models.Offer, want ...string) {
 }
 
 var modeTests = []test{
-	{"an offer without a mode is fast, and strict if it limits users", func(b *bench) {
+	{"an offer without a mode is fast, and strict if it limits users", func(b *trial) {
 		equal(b, "mode", b.offer(1, inMode("")).Mode, models.ModeFast)
 		equal(b, "mode with a limit of redemptions", b.offer(1, inMode(""), limitRedemptions(1)).Mode, models.ModeStrict)
 		equal(b, "mode with a limit of units", b.offer(1, inMode(""), limitUnits(1)).Mode, models.ModeStrict)
 		equal(b, "mode with a limit", b.offer(1, inMode(models.ModeAvailable), limitUnits(1)).Mode, models.ModeAvailable)
 	}},
-	{"a fast offer cannot limit its users", func(b *bench) {
+	{"a fast offer cannot limit its users", func(b *trial) {
 		for _, limit := range []func(*models.Offer){limitRedemptions(1), limitUnits(1)} {
 			terms := b.terms("fast", 1)
 			terms.Mode = models.ModeFast
@@ -82,7 +82,7 @@ var modeTests = []test{
 			equal(b, "mode without the limit", changed.Mode, models.ModeFast)
 		}
 	}},
-	{"a lease keeps the mode that it was granted in", func(b *bench) {
+	{"a lease keeps the mode that it was granted in", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 5)
 		_, err := b.ChangeOffer(b.ctx, o.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeStrict; return nil })
@@ -95,7 +95,7 @@ var modeTests = []test{
 		equal(b, "exposed by the strict one", strict.reclaim().Exposed, 0)
 		equal(b, "bound", b.audit(o).OverspendBound, 5)
 	}},
-	{"an acknowledged redemption is booked over its user's limit, counted and listed", func(b *bench) {
+	{"an acknowledged redemption is booked over its user's limit, counted and listed", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeAvailable), limitRedemptions(1), limitUnits(3))
 		l := b.lane(o, 20)
 		over := acknowledged(redeem(o, "2", "u", 2))
@@ -120,7 +120,7 @@ var modeTests = []test{
 		b.listed(o, "user_limit 2", "user_limit v", "user_limit 4")
 		equal(b, "redeemed", b.audit(o).Redeemed, 11)
 	}},
-	{"what can still be refused makes room for what was acknowledged", func(b *bench) {
+	{"what can still be refused makes room for what was acknowledged", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeAvailable), limitRedemptions(1))
 		v := b.lane(o, 20).settle(redeem(o, "asks", "u", 1), acknowledged(redeem(o, "has", "u", 1)), redeem(o, "has", "u", 1))
 		b.fails(v[0].Err, models.ErrUserLimitReached)
@@ -130,7 +130,7 @@ var modeTests = []test{
 		b.listed(o)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
 	}},
-	{"what was acknowledged on two nodes is booked once", func(b *bench) {
+	{"what was acknowledged on two nodes is booked once", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l, other := b.lane(o, 10), b.lane(o, 10)
 		first := l.booked(acknowledged(redeem(o, "k", "u", 3)))[0]
@@ -143,7 +143,7 @@ var modeTests = []test{
 		b.listed(o)
 		equal(b, "redeemed", b.audit(o).Redeemed, 4)
 	}},
-	{"a key that another request has is listed once, however often it is asked for", func(b *bench) {
+	{"a key that another request has is listed once, however often it is asked for", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 20)
 		l.booked(redeem(o, "k", "u", 3))
@@ -165,7 +165,7 @@ var modeTests = []test{
 		equal(b, "whom it concerns", [2]string{e.UserID, e.EntryID.String()}, [2]string{"someone else", taken.ID.String()})
 		equal(b, "redeemed", b.audit(o).Redeemed, 4)
 	}},
-	{"an acknowledged redemption that is in the ledger already is no replay, on any lease", func(b *bench) {
+	{"an acknowledged redemption that is in the ledger already is no replay, on any lease", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l, other, closed := b.lane(o, 5), b.lane(o, 5), b.lane(o, 5)
 		w := acknowledged(redeem(o, "k", "u", 2))
@@ -179,7 +179,7 @@ var modeTests = []test{
 		b.listed(o)
 		equal(b, "redeemed", b.audit(o).Redeemed, 2)
 	}},
-	{"a check does not apply to what was acknowledged", func(b *bench) {
+	{"a check does not apply to what was acknowledged", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 20)
 		l.booked(checkOnly(acknowledged(redeem(o, "1", "u", 1))))
@@ -187,7 +187,7 @@ var modeTests = []test{
 		l.booked(checkOnly(acknowledged(redeem(o, "2", "u", 1))))
 		equal(b, "redeemed", b.audit(o).Redeemed, 2)
 	}},
-	{"a refund that was acknowledged is a fault", func(b *bench) {
+	{"a refund that was acknowledged is a fault", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l, p := b.lane(o, 20), b.pool(o)
 		l.booked(redeem(o, "k", "u", 5))
@@ -196,7 +196,7 @@ var modeTests = []test{
 		}
 		equal(b, "refunded", b.audit(o).Refunded, 0)
 	}},
-	{"leases are found by their ids in any state", func(b *bench) {
+	{"leases are found by their ids in any state", func(b *trial) {
 		o := b.offer(50, inMode(models.ModeFast))
 		active, returned, reclaimed := b.lane(o, 5), b.lane(o, 5), b.lane(o, 5)
 		active.booked(redeem(o, "k", "u", 2))
@@ -216,7 +216,7 @@ var modeTests = []test{
 		b.ok(err)
 		equal(b, "leases without an id", len(none), 0)
 	}},
-	{"exceptions are listed newest first, page by page", func(b *bench) {
+	{"exceptions are listed newest first, page by page", func(b *trial) {
 		o := b.offer(50, inMode(models.ModeFast))
 		l := b.lane(o, 10)
 		l.reclaim()
@@ -234,9 +234,9 @@ var modeTests = []test{
 		b.ok(err)
 		equal(b, "exceptions of no offer", len(none), 0)
 	}},
-	{"nothing is booked on a lease that was never granted", func(b *bench) {
+	{"nothing is booked on a lease that was never granted", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
-		l := &lane{bench: b, offer: o, lease: models.Lease{ID: models.NewID()}}
+		l := &lane{trial: b, offer: o, lease: models.Lease{ID: models.NewID()}}
 		for _, w := range []models.Wanted{redeem(o, "k", "u", 1), acknowledged(redeem(o, "k", "u", 1))} {
 			if _, err := b.Settle(b.ctx, l.next(w)); !errors.Is(err, models.ErrLeaseClosed) {
 				b.Fatalf("settled: %v", err)

@@ -9,7 +9,7 @@ import (
 )
 
 var nodeTests = []test{
-	{"a node's epochs rise, and an older one is superseded", func(b *bench) {
+	{"a node's epochs rise, and an older one is superseded", func(b *trial) {
 		equal(b, "first epoch", b.epoch, 1)
 		b.ok(b.Heartbeat(b.ctx, b.node, 1))
 		second, err := b.RegisterNode(b.ctx, b.node, "renamed")
@@ -19,12 +19,12 @@ var nodeTests = []test{
 		b.ok(b.Heartbeat(b.ctx, b.node, 2))
 		b.fails(b.Heartbeat(b.ctx, models.NewID(), 1), models.ErrEpochSuperseded)
 	}},
-	{"heartbeats in quick succession are all well", func(b *bench) {
+	{"heartbeats in quick succession are all well", func(b *trial) {
 		for range 20 {
 			b.ok(b.Heartbeat(b.ctx, b.node, b.epoch))
 		}
 	}},
-	{"nodes are listed newest first with what they hold", func(b *bench) {
+	{"nodes are listed newest first with what they hold", func(b *trial) {
 		o := b.offer(100)
 		b.lane(o, 30)
 		b.lane(o, 12).close()
@@ -46,14 +46,14 @@ var nodeTests = []test{
 			b.Fatalf("the page before %s has %v", b.node, rest)
 		}
 	}},
-	{"the database answers a ping", func(b *bench) {
+	{"the database answers a ping", func(b *trial) {
 		b.ok(b.Ping(b.ctx))
 		equal(b, "available", b.Available(), true)
 	}},
 }
 
 var offerTests = []test{
-	{"a created offer reads back as it was meant", func(b *bench) {
+	{"a created offer reads back as it was meant", func(b *trial) {
 		terms := b.terms("full", 1000)
 		terms.Name = `Ünïcode "quotes" 'and' \backslashes\ 🎉 %_`
 		terms.Unit = "EUR"
@@ -83,7 +83,7 @@ var offerTests = []test{
 			b.Fatalf("created at %s", created.CreatedAt.Time())
 		}
 	}},
-	{"creating an offer again finds it, creating another under its id fails", func(b *bench) {
+	{"creating an offer again finds it, creating another under its id fails", func(b *trial) {
 		terms := b.terms("twice", 10)
 		_, isNew, err := b.CreateOffer(b.ctx, terms)
 		b.ok(err)
@@ -105,7 +105,7 @@ var offerTests = []test{
 			b.fails(err, models.ErrOfferExists)
 		}
 	}},
-	{"an offer that isn't there is not found", func(b *bench) {
+	{"an offer that isn't there is not found", func(b *trial) {
 		_, err := b.Offer(b.ctx, "none-"+b.tag)
 		b.fails(err, models.ErrOfferNotFound)
 		_, err = b.Balance(b.ctx, "none-"+b.tag)
@@ -119,7 +119,7 @@ var offerTests = []test{
 		_, err = b.ChangeOffer(b.ctx, "none-"+b.tag, nil, func(*models.Offer) error { return nil })
 		b.fails(err, models.ErrOfferNotFound)
 	}},
-	{"offers A and a are two", func(b *bench) {
+	{"offers A and a are two", func(b *trial) {
 		upper, lower := b.terms("A", 5), b.terms("a", 7)
 		for _, o := range []models.Offer{upper, lower} {
 			_, isNew, err := b.CreateOffer(b.ctx, o)
@@ -133,7 +133,7 @@ var offerTests = []test{
 		l.booked(redeem(&upper, "k", "u", 5))
 		equal(b, "redeemed of a", b.balance(&lower).Redeemed, 0)
 	}},
-	{"offers are listed by status at the database's clock", func(b *bench) {
+	{"offers are listed by status at the database's clock", func(b *trial) {
 		long, past, future := models.Micros(1), models.Micros(2), models.Micros(4_000_000_000_000_000)
 		b.offer(1, func(o *models.Offer) { o.Name = "active" })
 		b.offer(1, func(o *models.Offer) { o.Name, o.StartsAt, o.EndsAt = "active", &past, &future })
@@ -153,7 +153,7 @@ var offerTests = []test{
 			}
 		}
 	}},
-	{"offers are found by a part of their id or name in any case", func(b *bench) {
+	{"offers are found by a part of their id or name in any case", func(b *trial) {
 		b.offer(1, func(o *models.Offer) { o.ID, o.Name = "SPRING-"+b.tag, "Frühling 100% "+b.tag })
 		b.offer(1, func(o *models.Offer) { o.ID, o.Name = "autumn-"+b.tag, "Herbst_ "+b.tag })
 		for query, n := range map[string]int{
@@ -165,7 +165,7 @@ var offerTests = []test{
 			equal(b, "offers with "+query, len(list), n)
 		}
 	}},
-	{"offers are paged newest first", func(b *bench) {
+	{"offers are paged newest first", func(b *trial) {
 		made := map[string]bool{}
 		for range 7 {
 			made[b.offer(1).ID] = true
@@ -192,7 +192,7 @@ var offerTests = []test{
 		}
 		equal(b, "offers listed", seen, 7)
 	}},
-	{"a sync brings what was changed lately, and all when asked for all", func(b *bench) {
+	{"a sync brings what was changed lately, and all when asked for all", func(b *trial) {
 		o := b.offer(10)
 		find := func(window time.Duration) *models.Offer {
 			snapshot, err := b.SyncOffers(b.ctx, window)
@@ -226,7 +226,7 @@ var offerTests = []test{
 }
 
 var changeTests = []test{
-	{"a change raises the version, and no change does not", func(b *bench) {
+	{"a change raises the version, and no change does not", func(b *trial) {
 		o := b.offer(10)
 		changed, err := b.ChangeOffer(b.ctx, o.ID, pointer(int64(1)), func(o *models.Offer) error {
 			o.Name, o.LeaseSize, o.Adaptive, o.StartsAt = "renamed", 3, true, pointer(models.Micros(5))
@@ -259,7 +259,7 @@ var changeTests = []test{
 		equal(b, "start cleared in the table", read.StartsAt, nil)
 		equal(b, "adaptive cleared in the table", read.Adaptive, false)
 	}},
-	{"a change from an old version is stale", func(b *bench) {
+	{"a change from an old version is stale", func(b *trial) {
 		o := b.offer(10)
 		rename := func(to string) func(*models.Offer) error {
 			return func(o *models.Offer) error { o.Name = to; return nil }
@@ -269,7 +269,7 @@ var changeTests = []test{
 		_, err = b.ChangeOffer(b.ctx, o.ID, pointer(int64(1)), rename("second"))
 		b.fails(err, models.ErrStaleVersion)
 	}},
-	{"a change's own error ends it", func(b *bench) {
+	{"a change's own error ends it", func(b *trial) {
 		o, own := b.offer(10), errors.New("no")
 		_, err := b.ChangeOffer(b.ctx, o.ID, nil, func(o *models.Offer) error { o.Name = "x"; return own })
 		b.fails(err, own)
@@ -277,7 +277,7 @@ var changeTests = []test{
 		b.ok(err)
 		equal(b, "version", read.Version, 1)
 	}},
-	{"a lowered budget follows what comes back, and stays above what is spent", func(b *bench) {
+	{"a lowered budget follows what comes back, and stays above what is spent", func(b *trial) {
 		o := b.offer(100)
 		first, second := b.lane(o, 40), b.lane(o, 30)
 		first.booked(redeem(o, "k", "u", 10))
@@ -306,7 +306,7 @@ var changeTests = []test{
 		b.lane(o, 40).close()
 		equal(b, "budget stays", b.audit(o).Budget, 50)
 	}},
-	{"a user limit can be added only before the first lease", func(b *bench) {
+	{"a user limit can be added only before the first lease", func(b *trial) {
 		limit := func(o *models.Offer) error { o.UserLimitUnits = pointer(int64(3)); return nil }
 		fresh := b.offer(10)
 		_, err := b.ChangeOffer(b.ctx, fresh.ID, nil, limit)

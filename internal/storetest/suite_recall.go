@@ -10,7 +10,7 @@ import (
 )
 
 var recallTests = []test{
-	{"a lease has its offer's number, a recall raises it and nothing else", func(b *bench) {
+	{"a lease has its offer's number, a recall raises it and nothing else", func(b *trial) {
 		o := b.offer(100)
 		old := b.lane(o, 30)
 		equal(b, "number of a lease", old.lease.Recall, 0)
@@ -33,7 +33,7 @@ var recallTests = []test{
 		_, err = b.Recall(b.ctx, "none-"+b.tag, 0)
 		b.fails(err, models.ErrOfferNotFound)
 	}},
-	{"hundreds who saw one number raise it once", func(b *bench) {
+	{"hundreds who saw one number raise it once", func(b *trial) {
 		o := b.offer(10)
 		var wait sync.WaitGroup
 		for range 300 {
@@ -49,7 +49,7 @@ var recallTests = []test{
 		b.ok(err)
 		equal(b, "number", late.Recall, 1)
 	}},
-	{"a sync brings a recall", func(b *bench) {
+	{"a sync brings a recall", func(b *trial) {
 		o := b.offer(10)
 		number := func() (n int64) {
 			n = -1
@@ -79,7 +79,7 @@ var recallTests = []test{
 			from++
 		}
 	}},
-	{"whatever gives or lengthens a lease tells of a recall", func(b *bench) {
+	{"whatever gives or lengthens a lease tells of a recall", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 5)
 		_, err := b.Recall(b.ctx, o.ID, 0)
@@ -97,7 +97,7 @@ var recallTests = []test{
 		_, _, err = b.Store.Renew(b.ctx, b.node, b.epoch, "none-"+b.tag, nil)
 		b.fails(err, models.ErrOfferNotFound)
 	}},
-	{"a pool has the offer's mode, whatever its opener knows", func(b *bench) {
+	{"a pool has the offer's mode, whatever its opener knows", func(b *trial) {
 		o := b.offer(10, func(o *models.Offer) { o.Mode = models.ModeFast })
 		_, err := b.ChangeOffer(b.ctx, o.ID, nil, func(o *models.Offer) error {
 			o.Mode = models.ModeStrict
@@ -109,7 +109,7 @@ var recallTests = []test{
 		equal(b, "mode", pool.Mode, models.ModeStrict)
 		equal(b, "version", offer.Version, 2)
 	}},
-	{"new terms recall leases, a new name does not", func(b *bench) {
+	{"new terms recall leases, a new name does not", func(b *trial) {
 		o, number := b.offer(10), int64(0)
 		change := func(what string, recalls bool, change func(*models.Offer)) {
 			b.Helper()
@@ -141,7 +141,7 @@ var recallTests = []test{
 		b.ok(err)
 		equal(b, "version after a recall", after.Version, before.Version)
 	}},
-	{"a sync of all leaves out what is over", func(b *bench) {
+	{"a sync of all leaves out what is over", func(b *trial) {
 		long, past, future := models.Micros(1), models.Micros(2), models.Micros(4_000_000_000_000_000)
 		want := map[string]bool{}
 		for _, c := range []struct {
@@ -166,7 +166,7 @@ var recallTests = []test{
 }
 
 var auditTests = []test{
-	{"what admins do is recorded with who, where, when, why, and the terms before and after", func(b *bench) {
+	{"what admins do is recorded with who, where, when, why, and the terms before and after", func(b *trial) {
 		terms, reason := b.terms("audited", 10), `too "many" 🎉`
 		terms.StartsAt = pointer(models.Micros(1_700_000_000_123_456))
 		_, _, err := b.Store.CreateOffer(b.ctx, terms, models.Audit{Actor: models.ActorLocal, Action: models.ActionCreate, NodeID: b.node, RequestID: "r-1"})
@@ -205,7 +205,7 @@ var auditTests = []test{
 			}
 		}
 	}},
-	{"audits are paged newest first, of one offer or of all", func(b *bench) {
+	{"audits are paged newest first, of one offer or of all", func(b *trial) {
 		one, other := b.offer(10), b.offer(10)
 		for i := range 5 {
 			for _, o := range []*models.Offer{one, other} {

@@ -9,7 +9,7 @@ import (
 )
 
 var refundTests = []test{
-	{"a whole refund comes back to the pool and to the user", func(b *bench) {
+	{"a whole refund comes back to the pool and to the user", func(b *trial) {
 		o := b.offer(10, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 4))
@@ -31,7 +31,7 @@ var refundTests = []test{
 		l.close()
 		equal(b, "allocated", b.audit(o).Allocated, 4)
 	}},
-	{"partial refunds add up to the redemption and no further", func(b *bench) {
+	{"partial refunds add up to the redemption and no further", func(b *trial) {
 		o := b.offer(10)
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 5))
@@ -47,7 +47,7 @@ var refundTests = []test{
 		b.fails(p.settle(refund(o, "k", "6", 0))[0].Err, models.ErrRefundExceeds)
 		equal(b, "refunded", b.audit(o).Refunded, 5)
 	}},
-	{"a refund again is a replay, with another amount it is refused", func(b *bench) {
+	{"a refund again is a replay, with another amount it is refused", func(b *trial) {
 		o := b.offer(10)
 		l, p, other := b.lane(o, 10), b.pool(o), b.pool(o)
 		l.booked(redeem(o, "k", "u", 5))
@@ -59,12 +59,12 @@ var refundTests = []test{
 		b.fails(other.settle(refund(o, "k", "r", 3))[0].Err, models.ErrKeyReused)
 		equal(b, "refunded", b.audit(o).Refunded, 2)
 	}},
-	{"a refund of nothing is refused", func(b *bench) {
+	{"a refund of nothing is refused", func(b *trial) {
 		o := b.offer(10)
 		b.fails(b.pool(o).settle(refund(o, "none", "r", 1))[0].Err, models.ErrRedemptionNotFound)
 		equal(b, "refunded", b.audit(o).Refunded, 0)
 	}},
-	{"a redemption and its refund in one batch", func(b *bench) {
+	{"a redemption and its refund in one batch", func(b *trial) {
 		o := b.offer(10, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 5))
@@ -76,16 +76,16 @@ var refundTests = []test{
 		b.ok(err)
 		equal(b, "usage", u, models.Usage{OfferID: o.ID, UserID: "u", Redemptions: 1, Units: 1})
 	}},
-	{"one user's redemption and refund in a batch with more coming back than going out", func(b *bench) {
+	{"one user's redemption and refund in a batch with more coming back than going out", func(b *trial) {
 		o := b.offer(20, limitUnits(9))
 		l, p := b.lane(o, 20), b.pool(o)
 		l.booked(redeem(o, "big", "u", 8))
 		p.booked(refund(o, "big", "r", 0), redeem(o, "small", "u", 1))
 		equal(b, "net spent", b.audit(o).NetSpent(), 1)
 	}},
-	{"refunds of all at once on several pools: one gets it", func(b *bench) { refundsAtOnce(b, b.offer(1000)) }},
-	{"refunds of all at once, of a user with a limit: one gets it", func(b *bench) { refundsAtOnce(b, b.offer(1000, limitUnits(5))) }},
-	{"one refund sent to two pools at once is one", func(b *bench) {
+	{"refunds of all at once on several pools: one gets it", func(b *trial) { refundsAtOnce(b, b.offer(1000)) }},
+	{"refunds of all at once, of a user with a limit: one gets it", func(b *trial) { refundsAtOnce(b, b.offer(1000, limitUnits(5))) }},
+	{"one refund sent to two pools at once is one", func(b *trial) {
 		o := b.offer(1000)
 		l := b.lane(o, 100)
 		pools := []*lane{b.pool(o), b.pool(o)}
@@ -101,7 +101,7 @@ var refundTests = []test{
 		equal(b, "entry", verdicts[0].Entry.ID, verdicts[1].Entry.ID)
 		equal(b, "refunded", b.audit(o).Refunded, 3)
 	}},
-	{"a refund after the lease closed and the offer ended is taken", func(b *bench) {
+	{"a refund after the lease closed and the offer ended is taken", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		l.booked(redeem(o, "k", "u", 5))
@@ -115,7 +115,7 @@ var refundTests = []test{
 		equal(b, "allocated", balance.Allocated, 0)
 		equal(b, "unallocated", balance.Unallocated(), 10)
 	}},
-	{"a refund that the budget does not get back is forfeited", func(b *bench) {
+	{"a refund that the budget does not get back is forfeited", func(b *trial) {
 		o := b.offer(10, func(o *models.Offer) { o.RefundRestoresBudget = false }, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 4))
@@ -130,7 +130,7 @@ var refundTests = []test{
 		l.close()
 		equal(b, "allocated", b.audit(o).Allocated, 4)
 	}},
-	{"a refund that the user does not get back keeps the limit used", func(b *bench) {
+	{"a refund that the user does not get back keeps the limit used", func(b *trial) {
 		o := b.offer(10, func(o *models.Offer) { o.RefundRestoresUserLimit = false }, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 4))
@@ -141,7 +141,7 @@ var refundTests = []test{
 		equal(b, "usage", u, models.Usage{OfferID: o.ID, UserID: "u", Redemptions: 1, Units: 4})
 		b.audit(o)
 	}},
-	{"a redemption counts again for its user with its last unit", func(b *bench) {
+	{"a redemption counts again for its user with its last unit", func(b *trial) {
 		o := b.offer(10, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)
 		l.booked(redeem(o, "k", "u", 3))
@@ -154,7 +154,7 @@ var refundTests = []test{
 }
 
 var readTests = []test{
-	{"redemptions are listed by user, order and key, newest first", func(b *bench) {
+	{"redemptions are listed by user, order and key, newest first", func(b *trial) {
 		o := b.offer(50)
 		l, p := b.lane(o, 50), b.pool(o)
 		for _, w := range []models.Wanted{redeem(o, "1", "u", 1), redeem(o, "2", "u", 2), redeem(o, "3", "v", 3)} {
@@ -189,7 +189,7 @@ var readTests = []test{
 		equal(b, "on the second page", len(rest), 1)
 		equal(b, "oldest", rest[0].Units, 1)
 	}},
-	{"the ledger is listed newest first", func(b *bench) {
+	{"the ledger is listed newest first", func(b *trial) {
 		o := b.offer(50)
 		l, p := b.lane(o, 50), b.pool(o)
 		l.booked(redeem(o, "1", "u", 1), redeem(o, "2", "u", 2))
@@ -201,7 +201,7 @@ var readTests = []test{
 		b.ok(err)
 		equal(b, "next page", page[0].ID, entries[1].ID)
 	}},
-	{"all that is left, under the key of a refund of a part, is another request", func(b *bench) {
+	{"all that is left, under the key of a refund of a part, is another request", func(b *trial) {
 		o := b.offer(10)
 		b.lane(o, 10).booked(redeem(o, "k", "u", 10))
 		p := b.pool(o)
@@ -213,7 +213,7 @@ var readTests = []test{
 		}
 		b.fails(p.settle(refund(o, "k", "part", 0))[0].Err, models.ErrKeyReused)
 	}},
-	{"histories of many redemptions come in order", func(b *bench) {
+	{"histories of many redemptions come in order", func(b *trial) {
 		o := b.offer(2000)
 		l, p := b.lane(o, 2000), b.pool(o)
 		var redeems, refunds []models.Wanted
@@ -240,7 +240,7 @@ var readTests = []test{
 			equal(b, "entries", len(histories[id]), 3)
 		}
 	}},
-	{"a redemption of one offer is none of another", func(b *bench) {
+	{"a redemption of one offer is none of another", func(b *trial) {
 		o, other := b.offer(10), b.offer(10)
 		b.lane(o, 5).booked(redeem(o, "k", "u", 5))
 		b.lane(other, 5).booked(redeem(other, "k", "u", 5))
@@ -252,7 +252,7 @@ var readTests = []test{
 }
 
 // refundsAtOnce sends three refunds of the same redemption at once, several times.
-func refundsAtOnce(b *bench, o *models.Offer) {
+func refundsAtOnce(b *trial, o *models.Offer) {
 	l := b.lane(o, 100)
 	pools := []*lane{b.pool(o), b.pool(o), b.pool(o)}
 	for range 16 {

@@ -8,7 +8,7 @@ import (
 )
 
 var settleTests = []test{
-	{"a settled redemption reads back as it was meant", func(b *bench) {
+	{"a settled redemption reads back as it was meant", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		w := redeem(o, `key-"1"`, "ålice 🎉 'x'", 3)
@@ -36,7 +36,7 @@ var settleTests = []test{
 		equal(b, "redeemed", balance.Redeemed, 3)
 		equal(b, "outstanding", balance.Outstanding, 7)
 	}},
-	{"a batch that was booked is found by its number, and books nothing twice", func(b *bench) {
+	{"a batch that was booked is found by its number, and books nothing twice", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		batch := l.next(redeem(o, "a", "u", 1), redeem(o, "b", "u", 1))
@@ -51,7 +51,7 @@ var settleTests = []test{
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 2)
 	}},
-	{"what a booked batch did not hold is not settled by its number", func(b *bench) {
+	{"what a booked batch did not hold is not settled by its number", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		batch := l.next(redeem(o, "a", "u", 1))
@@ -65,7 +65,7 @@ var settleTests = []test{
 		b.fails(again[2].Err, models.ErrNotSettled)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
 	}},
-	{"a booked batch is found after its lease closed as well", func(b *bench) {
+	{"a booked batch is found after its lease closed as well", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		batch := l.next(redeem(o, "a", "u", 1))
@@ -78,7 +78,7 @@ var settleTests = []test{
 		equal(b, "entry", again[0].Entry.ID, batch.Wanted[0].ID)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
 	}},
-	{"a batch that comes after its lease closed is never booked", func(b *bench) {
+	{"a batch that comes after its lease closed is never booked", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		l.booked(redeem(o, "a", "u", 1))
@@ -89,7 +89,7 @@ var settleTests = []test{
 		b.fails(err, models.ErrLeaseClosed)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
 	}},
-	{"a batch number that skips one is a fault", func(b *bench) {
+	{"a batch number that skips one is a fault", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
 		batch := l.next(redeem(o, "a", "u", 1))
@@ -100,7 +100,7 @@ var settleTests = []test{
 		equal(b, "redeemed", b.audit(o).Redeemed, 0)
 		l.booked(redeem(o, "a", "u", 1))
 	}},
-	{"more than the lease has left is a fault", func(b *bench) {
+	{"more than the lease has left is a fault", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 4)
 		if _, err := b.Settle(b.ctx, l.next(redeem(o, "a", "u", 3), redeem(o, "b", "u", 2))); err == nil {
@@ -109,7 +109,7 @@ var settleTests = []test{
 		equal(b, "redeemed", b.audit(o).Redeemed, 0)
 		equal(b, "available", b.Available(), true)
 	}},
-	{"an empty batch still takes its number", func(b *bench) {
+	{"an empty batch still takes its number", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 4)
 		late := l.next(redeem(o, "a", "u", 1))
@@ -119,7 +119,7 @@ var settleTests = []test{
 		b.fails(verdicts[0].Err, models.ErrNotSettled)
 		equal(b, "redeemed", b.audit(o).Redeemed, 0)
 	}},
-	{"the same request again is a replay, on this lease and on another", func(b *bench) {
+	{"the same request again is a replay, on this lease and on another", func(b *trial) {
 		o := b.offer(20)
 		l, other := b.lane(o, 10), b.lane(o, 10)
 		first := l.booked(redeem(o, "k", "u", 3))[0]
@@ -133,7 +133,7 @@ var settleTests = []test{
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"the same key for another request is refused", func(b *bench) {
+	{"the same key for another request is refused", func(b *trial) {
 		o := b.offer(20)
 		l := b.lane(o, 20)
 		l.booked(redeem(o, "k", "u", 3))
@@ -144,7 +144,7 @@ var settleTests = []test{
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"the same key twice in a batch is one redemption", func(b *bench) {
+	{"the same key twice in a batch is one redemption", func(b *trial) {
 		o := b.offer(20)
 		l := b.lane(o, 20)
 		v := l.settle(redeem(o, "k", "u", 3), redeem(o, "k", "u", 3), redeem(o, "k", "u", 2))
@@ -154,7 +154,7 @@ var settleTests = []test{
 		b.fails(v[2].Err, models.ErrKeyReused)
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"one key from many leases at once is one redemption", func(b *bench) {
+	{"one key from many leases at once is one redemption", func(b *trial) {
 		o := b.offer(100)
 		verdicts := make([]models.Verdict, 8)
 		var wait sync.WaitGroup
@@ -174,7 +174,7 @@ var settleTests = []test{
 		equal(b, "booked", booked, 1)
 		equal(b, "redeemed", b.audit(o).Redeemed, 5)
 	}},
-	{"a check only looks", func(b *bench) {
+	{"a check only looks", func(b *trial) {
 		o := b.offer(20)
 		l := b.lane(o, 20)
 		l.booked(redeem(o, "there", "u", 3))
@@ -185,7 +185,7 @@ var settleTests = []test{
 		b.fails(v[2].Err, models.ErrNotSettled)
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
 	}},
-	{"users who differ in case or in a trailing space are different", func(b *bench) {
+	{"users who differ in case or in a trailing space are different", func(b *trial) {
 		o := b.offer(20, limitRedemptions(1))
 		l := b.lane(o, 20)
 		l.booked(redeem(o, "1", "alice", 1), redeem(o, "2", "Alice", 1), redeem(o, "3", "alice ", 1))
@@ -200,12 +200,12 @@ var settleTests = []test{
 		b.fails(l.settle(redeem(o, "4", "alice", 1))[0].Err, models.ErrUserLimitReached)
 		b.audit(o)
 	}},
-	{"keys that differ in case are different", func(b *bench) {
+	{"keys that differ in case are different", func(b *trial) {
 		o := b.offer(20)
 		b.lane(o, 20).booked(redeem(o, "key", "u", 1), redeem(o, "KEY", "u", 1))
 		equal(b, "redeemed", b.audit(o).Redeemed, 2)
 	}},
-	{"a batch of more than one statement holds is one transaction", func(b *bench) {
+	{"a batch of more than one statement holds is one transaction", func(b *trial) {
 		const n = 510
 		o := b.offer(n, limitRedemptions(1))
 		wanted := make([]models.Wanted, n)
@@ -235,7 +235,7 @@ func settleOne(l *lane, w models.Wanted) models.Verdict {
 }
 
 var limitTests = []test{
-	{"a user gets as many redemptions as the limit says", func(b *bench) {
+	{"a user gets as many redemptions as the limit says", func(b *trial) {
 		o := b.offer(20, limitRedemptions(2))
 		l := b.lane(o, 20)
 		v := l.settle(redeem(o, "1", "u", 1), redeem(o, "2", "v", 1), redeem(o, "3", "u", 1), redeem(o, "4", "u", 1), redeem(o, "5", "v", 1))
@@ -251,7 +251,7 @@ var limitTests = []test{
 		b.fails(l.settle(redeem(o, "6", "u", 1))[0].Err, models.ErrUserLimitReached)
 		equal(b, "redeemed", b.audit(o).Redeemed, 4)
 	}},
-	{"a user gets as many units as the limit says", func(b *bench) {
+	{"a user gets as many units as the limit says", func(b *trial) {
 		o := b.offer(50, limitUnits(10))
 		l := b.lane(o, 50)
 		v := l.settle(redeem(o, "1", "u", 6), redeem(o, "2", "u", 5), redeem(o, "3", "u", 4), redeem(o, "4", "v", 11), redeem(o, "5", "v", 10))
@@ -262,7 +262,7 @@ var limitTests = []test{
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 20)
 	}},
-	{"a replay is not refused by the limit", func(b *bench) {
+	{"a replay is not refused by the limit", func(b *trial) {
 		o := b.offer(20, limitRedemptions(1))
 		l := b.lane(o, 20)
 		l.booked(redeem(o, "1", "u", 1))
@@ -273,7 +273,7 @@ var limitTests = []test{
 		b.fails(v[2].Err, models.ErrUserLimitReached)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
 	}},
-	{"a new user's two redemptions from two leases at once: one wins", func(b *bench) {
+	{"a new user's two redemptions from two leases at once: one wins", func(b *trial) {
 		o := b.offer(1000, limitRedemptions(1))
 		lanes := []*lane{b.lane(o, 20), b.lane(o, 20), b.lane(o, 20), b.lane(o, 20)}
 		for range 12 {
@@ -296,7 +296,7 @@ var limitTests = []test{
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 12)
 	}},
-	{"usage counts alike with and without a limit", func(b *bench) {
+	{"usage counts alike with and without a limit", func(b *trial) {
 		for _, o := range []*models.Offer{b.offer(50), b.offer(50, limitRedemptions(9))} {
 			l, p := b.lane(o, 50), b.pool(o)
 			l.booked(redeem(o, "1", "u", 5), redeem(o, "2", "u", 4), redeem(o, "3", "v", 1))
