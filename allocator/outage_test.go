@@ -410,3 +410,33 @@ func TestAvailableDoesNotRefuseWhatMayComeTrue(t *testing.T) {
 		}
 	})
 }
+
+// The ledger counts another node's redemption to the user's limit, and goes away before the key can be looked up. It has decided, so this
+// node, which knows nothing of the other redemption, must not acknowledge one more.
+func TestAvailableDoesNotRedeemWhatTheLedgerHasRefused(t *testing.T) {
+	limits := func(o *models.Offer) { limitOne(o); fixedBlocks(models.ModeAvailable, 25)(o) }
+	inFleet(t, 2, limits, func(t *testing.T, f *fleet) {
+		for _, n := range f.nodes {
+			if _, err := n.redeem(fmt.Sprint("warm", n.id), fmt.Sprint(n.id), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.nodes[0].redeem("first", "u", 1); err != nil {
+			t.Fatal(err)
+		}
+		f.fail(func(call string) error {
+			if call == "Histories" {
+				return models.ErrLedgerUnavailable
+			}
+			return nil
+		})
+		n := f.nodes[1]
+		if r, err := n.redeem("second", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) || n.journal.last != 0 {
+			t.Errorf("%+v, %v, %d records", r, err, n.journal.last)
+		}
+		f.fail(nil)
+		if _, err := n.redeem("second", "u", 1); !errors.Is(err, models.ErrUserLimitReached) {
+			t.Errorf("when it is back: %v", err)
+		}
+	})
+}

@@ -60,8 +60,8 @@ func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (R
 	if offer.Mode == models.ModeAvailable && undecided(err) {
 		r, err = a.outage(ctx, offer, e, err)
 	}
-	if refusal, ok := errors.AsType[refusal](err); ok {
-		return a.refuse(ctx, &e, refusal.reason)
+	if refused, ok := errors.AsType[refusal](err); ok {
+		return a.refuse(ctx, &e, refused.reason)
 	}
 	return r, err
 }
@@ -69,8 +69,8 @@ func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (R
 // patience is how long an offer in mode available waits for the ledger before it takes it for away.
 const patience = time.Second
 
-// redeem takes units of an offer as it is by now, and makes the redemption durable. It tries again where only the state of this node
-// was in the way.
+// redeem makes a redemption on the offer as it is by now. It tries again where only something that this node did not know yet was in the
+// way.
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	if offer.Mode == models.ModeAvailable {
 		if !a.ledger.Available() {
@@ -81,7 +81,7 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		defer cancel()
 	}
 	for {
-		r, err := a.redeemOnce(ctx, f, offer, e)
+		r, err := a.attempt(ctx, f, offer, e)
 		switch {
 		case err == nil:
 			return r, nil
@@ -103,8 +103,9 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 	}
 }
 
-// redeemOnce makes the redemption durable in the journal, if both the offer and the block's lease are fast, else in the ledger.
-func (a *Allocator) redeemOnce(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
+// attempt takes the units once. It makes the redemption durable in the journal, if both the offer and the block's lease are fast, else in
+// the ledger.
+func (a *Allocator) attempt(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	posting, err := a.spend(ctx, offer, e)
 	switch {
 	case err != nil:
