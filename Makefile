@@ -1,8 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all test-long lint bench growth profile microbench load clean
 
-staticcheck := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-gofumpt     := mvdan.cc/gofumpt@v0.12.0
+golangci := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,10 +19,10 @@ test-all: ## Everything, with the race detector, on a private MariaDB; some minu
 test-long: ## The same with the long versions of the random and of the system tests
 	TRANCHE_TEST_LONG=1 ./test.sh
 
-lint: ## go vet, staticcheck and gofumpt; changes nothing
-	go vet ./...
-	go run $(staticcheck) ./...
-	@unformatted=$$(go run $(gofumpt) -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofumpt:" $$unformatted; exit 1; fi
+lint: ## golangci-lint, and the checks of imports, documents and names; changes nothing
+	go run $(golangci) run ./...
+	cd loadtest/rivals && go run $(golangci) run ./...
+	go test -count=1 .
 
 bench: ## Side by side with the rivals, into docs/bench; half an hour, loadtest/bench.sh says how to change that
 	./loadtest/bench.sh

@@ -53,6 +53,7 @@ func (a *Allocator) ChangeOffer(
 	a.offers.Learn(offer)
 	applied, err := a.untilApplied(ctx, &offer)
 	if err != nil { // the change was made; the same request again tells who has applied it
+		//nolint:errorlint // the outcome is unknown, whatever the second error says of it
 		return Applied{}, fmt.Errorf("%w: the offer is changed, its leases could not be read: %v", models.ErrOutcomeUnknown, err)
 	}
 	return applied, nil

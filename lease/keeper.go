@@ -15,7 +15,7 @@ import (
 	"tranche/models"
 )
 
-// ErrShort: neither this node's blocks nor the budget have the units that were asked for.
+// ErrShort says that neither this node's blocks nor the budget have the units that were asked for.
 var ErrShort = errors.New("not enough units to lease")
 
 // Ledger is what a Keeper needs of the database. Each call has its own time-out.

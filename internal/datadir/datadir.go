@@ -17,7 +17,7 @@ import (
 	"tranche/models"
 )
 
-// ErrLocked: another process runs on this folder.
+// ErrLocked says that another process runs on this folder.
 var ErrLocked = errors.New("data directory is in use by another process")
 
 const (

@@ -3,6 +3,7 @@ package faultproxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -46,11 +47,11 @@ func startServer(t *testing.T) *fakeServer {
 func (s *fakeServer) serve(conn net.Conn) {
 	defer func() { conn.Close(); s.ended <- struct{}{} }()
 	r := bufio.NewReader(conn)
-	send(conn, 0, "greeting")
+	_ = send(conn, 0, "greeting") // a client that is gone shows at the next read
 	if login, err := receive(r); err != nil || login != "login" {
 		return
 	}
-	send(conn, 2, "\x00")
+	_ = send(conn, 2, "\x00")
 	for {
 		command, err := receive(r)
 		if err != nil {
@@ -205,6 +206,6 @@ func (c *client) hearsTheEnd() {
 }
 
 func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error)
-	return ok && timeout.Timeout()
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -144,7 +144,7 @@ func (b *book) told(t fataler, w *models.Wanted, v *models.Verdict) {
 	if w.Acknowledged && v.Err != nil && !errors.Is(v.Err, models.ErrKeyReused) {
 		t.Fatalf("an acknowledged entry is refused: %+v", *v)
 	}
-	if b.late && !w.Acknowledged && v.Err != models.ErrLeaseClosed {
+	if b.late && !w.Acknowledged && !errors.Is(v.Err, models.ErrLeaseClosed) {
 		t.Fatalf("on a closed lease, the verdict is %+v", *v)
 	}
 	if v.Err == nil && !v.Replayed && v.Entry.Late != b.late {

@@ -145,7 +145,7 @@ func (o *object) parse(body []byte) error {
 	if _, err := tokens.ReadToken(); err != nil { // the closing brace
 		return err
 	}
-	if _, err := tokens.ReadToken(); err != io.EOF {
+	if _, err := tokens.ReadToken(); !errors.Is(err, io.EOF) {
 		return errTrailingData
 	}
 	return nil

@@ -60,7 +60,7 @@ func (s *server) identify(x *exchange) {
 func (s *server) answer(x *exchange) (answer reply, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares this very value
 				panic(p)
 			}
 			answer, err = reply{}, &panicError{p, debug.Stack()}

@@ -113,7 +113,7 @@ func TestAnAbortedHandlerStaysAborted(t *testing.T) {
 	w := newWorld(t)
 	w.desk.Fake.Fail = func(string) error { panic(http.ErrAbortHandler) }
 	defer func() {
-		if p := recover(); p != http.ErrAbortHandler {
+		if p := recover(); p != http.ErrAbortHandler { //nolint:errorlint // net/http compares this very value
 			t.Errorf("recovered %v", p)
 		}
 	}()

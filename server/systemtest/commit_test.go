@@ -224,7 +224,7 @@ func (f *fleet) strand(p *faultproxy.Proxy, n *node, offerID, locking string) {
 		if p.Counts().Done[faultproxy.Strand] == 0 {
 			return errors.New("no transaction is stranded")
 		}
-		rows, err := f.db.QueryContext(ctx, locking, offerID)
+		rows, err := f.db.QueryContext(ctx, locking, offerID) //nolint:rowserrcheck // it asks for the lock, not for the rows
 		if err == nil {
 			_ = rows.Close()
 			return errors.New("no stranded transaction holds the lock")

@@ -105,7 +105,7 @@ func dribble(t *testing.T, n *node, request string, quick int, within time.Durat
 	deadline := time.After(within)
 	for i := quick; i < len(request)-1; i++ {
 		select {
-		case <-closed:
+		case <-closed: //nolint:errcheck // how it was closed does not matter
 			return nil
 		case <-deadline:
 			return fmt.Errorf("still open after %v", within)
