@@ -51,7 +51,7 @@ func TestAShortLookCountsLittle(t *testing.T) {
 
 // The rest of a block that is given back was not spent.
 func TestWhatIsReturnedIsNotDemand(t *testing.T) {
-	withoutLoops(t, testOffer(100_000, 1000), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100_000, 1000), func(t *testing.T, b *keeperOnFake) {
 		ol := b.keeper.leasesOf("o")
 		for range 5 { // each time a block of 1000, of which one unit is spent
 			if err := b.spend(1); err != nil {

@@ -112,7 +112,7 @@ func TestADrainReturnsTheLeasesOfManyOffersSideBySide(t *testing.T) {
 }
 
 func TestADrainWaitsForTheGrantUnderWay(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		var under atomic.Bool
 		b.fake.After = func(call string) error {
 			if call == "Grant" {
@@ -142,7 +142,7 @@ func TestADrainWaitsForTheGrantUnderWay(t *testing.T) {
 
 // A pool that a refund opens while the node drains is returned, too.
 func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)

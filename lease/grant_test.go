@@ -17,7 +17,7 @@ import (
 // gate holds back the replies to grants: each waits until it is let through.
 type gate chan struct{}
 
-func (b *bench) gate() gate {
+func (b *keeperOnFake) gate() gate {
 	g := make(gate)
 	b.fake.After = func(call string) error {
 		if call == "Grant" {
@@ -39,7 +39,7 @@ func (g gate) open() { close(g) }
 
 // crowd is requests that are made one after the other, each with a name.
 type crowd struct {
-	b    *bench
+	b    *keeperOnFake
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	errs map[string]error
@@ -61,7 +61,7 @@ func (c *crowd) ask(name string, units int64, timeout time.Duration) {
 }
 
 func TestWhoCameLaterIsAskedForNext(t *testing.T) {
-	inBubble(t, testOffer(1000, 1), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1), func(t *testing.T, b *keeperOnFake) {
 		g := b.gate()
 		c := &crowd{b: b, errs: map[string]error{}}
 		c.ask("first", 20, time.Minute)
@@ -86,7 +86,7 @@ func TestWhoCameLaterIsAskedForNext(t *testing.T) {
 
 // A grant failed, and meanwhile there is something to spend: units came back.
 func TestWhoWaitsIsServedFromWhatCameBackWhenTheGrantFails(t *testing.T) {
-	inBubble(t, testOffer(2, 1), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(2, 1), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestWhoWaitsIsServedFromWhatCameBackWhenTheGrantFails(t *testing.T) {
 
 // A request that finds others waiting queues behind them, even if units have come back that would do for it.
 func TestNobodyJumpsTheQueue(t *testing.T) {
-	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func TestNobodyJumpsTheQueue(t *testing.T) {
 }
 
 func TestTheQueueOfWaitersIsBounded(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(time.Second)
@@ -156,7 +156,7 @@ func TestTheQueueOfWaitersIsBounded(t *testing.T) {
 }
 
 // grants records the sizes that were granted.
-func (b *bench) grants() func() []int64 {
+func (b *keeperOnFake) grants() func() []int64 {
 	var mu sync.Mutex
 	var sizes []int64
 	seen := map[models.ID]bool{}
@@ -188,7 +188,7 @@ func (b *bench) grants() func() []int64 {
 func TestAnAdaptiveBlockFollowsTheRate(t *testing.T) {
 	offer := testOffer(1_000_000, 1000)
 	offer.Adaptive = true
-	inBubble(t, offer, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
 		sizes := b.grants()
 		for range 20 * 120 { // 20 a second for two minutes
 			if err := b.spend(1); err != nil {
@@ -209,7 +209,7 @@ func TestAnAdaptiveBlockFollowsTheRate(t *testing.T) {
 
 // Half a block is used up before a slow grant has come back.
 func TestTheNextBlockIsAskedForInTimeWhenGrantsAreSlow(t *testing.T) {
-	inBubble(t, testOffer(1_000_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1_000_000, 100), func(t *testing.T, b *keeperOnFake) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(80 * time.Millisecond)
@@ -235,7 +235,7 @@ func TestTheNextBlockIsAskedForInTimeWhenGrantsAreSlow(t *testing.T) {
 
 // At the end of a budget, others may be waiting for what would be fetched ahead.
 func TestNothingIsFetchedAheadInTheTail(t *testing.T) {
-	inBubble(t, testOffer(100, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 1000), func(t *testing.T, b *keeperOnFake) {
 		sizes := b.grants()
 		for i := range 25 { // a quarter of the budget
 			if err := b.spend(1); err != nil {
@@ -254,7 +254,7 @@ func TestNothingIsFetchedAheadInTheTail(t *testing.T) {
 
 // While a grant is under way, requests find out without the lock that they need not ask for one.
 func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
-	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +278,7 @@ func TestASpendTakesNoLockWhileAGrantIsUnderWay(t *testing.T) {
 
 // What a grant brings goes to those who waited for it, before anybody else can see it: they ask for nothing more.
 func TestWhoWaitsIsServedFromTheGrantUnderWay(t *testing.T) {
-	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *keeperOnFake) {
 		var grants, looks atomic.Int64
 		b.fail(func(call string) error {
 			switch call {
@@ -307,7 +307,7 @@ func TestWhoWaitsIsServedFromTheGrantUnderWay(t *testing.T) {
 
 // Batches are larger, and so fewer, where all spend from the same lease.
 func TestYoungerBlocksWaitTheirTurn(t *testing.T) {
-	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *keeperOnFake) {
 		spends := func(n int) (from []*Block) {
 			for range n {
 				block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
@@ -335,7 +335,7 @@ func TestYoungerBlocksWaitTheirTurn(t *testing.T) {
 
 // What was refunded goes first: a pool that is used up needs no return.
 func TestThePoolIsSpentFirst(t *testing.T) {
-	inBubble(t, testOffer(10_000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10_000, 1000), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(10); err != nil {
 			t.Fatal(err)
 		}
@@ -365,7 +365,7 @@ func TestThePoolIsSpentFirst(t *testing.T) {
 
 // A prefetch that failed is tried again by the next request, at most one at a time.
 func TestOneGrantIsUnderWayAtATime(t *testing.T) {
-	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *keeperOnFake) {
 		var underWay, most atomic.Int64
 		b.fail(func(call string) error {
 			if call == "Grant" {

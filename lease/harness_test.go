@@ -16,8 +16,8 @@ import (
 	"tranche/models"
 )
 
-// bench is a keeper on the fake store, with one offer, in a bubble of its own time.
-type bench struct {
+// keeperOnFake is a keeper on the fake store, with one offer, in a bubble of its own time.
+type keeperOnFake struct {
 	t      *testing.T
 	fake   *storetest.Fake
 	keeper *Keeper
@@ -28,12 +28,12 @@ type bench struct {
 }
 
 // fail has the store ask fault before each call; nil heals it.
-func (b *bench) fail(fault func(call string) error) { b.faults.Store(&fault) }
+func (b *keeperOnFake) fail(fault func(call string) error) { b.faults.Store(&fault) }
 
 // inBubble runs a test against a keeper whose maintenance runs, and drains it at the end.
-func inBubble(t *testing.T, offer models.Offer, test func(t *testing.T, b *bench)) {
+func inBubble(t *testing.T, offer models.Offer, test func(t *testing.T, b *keeperOnFake)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, storetest.NewFake(time.Now), offer)
+		b := newKeeperOnFake(t, storetest.NewFake(time.Now), offer)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loops sync.WaitGroup
 		loops.Go(func() { b.keeper.Run(ctx) })
@@ -52,8 +52,8 @@ func inBubble(t *testing.T, offer models.Offer, test func(t *testing.T, b *bench
 	})
 }
 
-func newBench(t *testing.T, fake *storetest.Fake, offer models.Offer) *bench {
-	b := &bench{t: t, fake: fake}
+func newKeeperOnFake(t *testing.T, fake *storetest.Fake, offer models.Offer) *keeperOnFake {
+	b := &keeperOnFake{t: t, fake: fake}
 	fake.Fail = func(call string) error {
 		if fault := b.faults.Load(); fault != nil && *fault != nil {
 			return (*fault)(call)
@@ -85,7 +85,7 @@ func testOffer(budget, leaseSize int64) models.Offer {
 	}
 }
 
-func (b *bench) balance() models.Balance {
+func (b *keeperOnFake) balance() models.Balance {
 	b.t.Helper()
 	balance, err := b.fake.Balance(b.t.Context(), b.offer.ID)
 	if err != nil {
@@ -101,7 +101,7 @@ func held(k *Keeper) (n int) {
 }
 
 // spend takes n units and says in the ledger that they are redeemed.
-func (b *bench) spend(n int64) error {
+func (b *keeperOnFake) spend(n int64) error {
 	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
 	defer cancel()
 	block, err := b.keeper.Spend(ctx, b.offer, n, time.Now())
@@ -113,7 +113,7 @@ func (b *bench) spend(n int64) error {
 }
 
 // settle books n pending units of a block, one batch after the other, as its queue would.
-func (b *bench) settle(block *Block, n int64) {
+func (b *keeperOnFake) settle(block *Block, n int64) {
 	b.t.Helper()
 	b.settling.Lock()
 	defer b.settling.Unlock()

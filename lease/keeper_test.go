@@ -14,7 +14,7 @@ import (
 )
 
 func TestABurstOfThreeBlocksWhileAGrantIsSlow(t *testing.T) {
-	inBubble(t, testOffer(100_000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 1000), func(t *testing.T, b *keeperOnFake) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(300 * time.Millisecond)
@@ -46,7 +46,7 @@ func TestAGrantThatFailsOrPanicsDoesNotStopTheNext(t *testing.T) {
 		"panics": func() error { panic("boom") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+			inBubble(t, testOffer(10_000, 100), func(t *testing.T, b *keeperOnFake) {
 				if err := b.spend(1); err != nil {
 					t.Fatal(err)
 				}
@@ -75,7 +75,7 @@ func TestAGrantThatFailsOrPanicsDoesNotStopTheNext(t *testing.T) {
 }
 
 func TestTheNextBlockIsThereBeforeTheCurrentOneIsEmpty(t *testing.T) {
-	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100_000, 100), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestTheNextBlockIsThereBeforeTheCurrentOneIsEmpty(t *testing.T) {
 }
 
 func TestARenewalMovesTheDeadline(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestARenewalMovesTheDeadline(t *testing.T) {
 }
 
 func TestTheDeadlineIsLookedAtWhileRenewalsFail(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func TestTheDeadlineIsLookedAtWhileRenewalsFail(t *testing.T) {
 }
 
 func TestAnIdleLeaseGoesBackWhenItExpires(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestAnIdleLeaseGoesBackWhenItExpires(t *testing.T) {
 
 func TestEverythingIsSoldWhateverTheLeaseSize(t *testing.T) {
 	for _, size := range []int64{1, 7, 1000, 1_000_000} {
-		inBubble(t, testOffer(500, size), func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(500, size), func(t *testing.T, b *keeperOnFake) {
 			var sold, short atomic.Int64
 			var wg sync.WaitGroup
 			for range 800 {
@@ -196,7 +196,7 @@ func TestEverythingIsSoldWhateverTheLeaseSize(t *testing.T) {
 }
 
 func TestARequestLargerThanAnyBlockIsServedInOnePiece(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -216,9 +216,9 @@ func TestARequestLargerThanAnyBlockIsServedInOnePiece(t *testing.T) {
 func TestTwoNodesAreBothAskedForMoreThanEitherHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		one := newBench(t, fake, testOffer(3000, 1500))
-		two := newBench(t, fake, testOffer(3000, 1500))
-		for _, b := range []*bench{one, two} { // each holds blocks of its own now
+		one := newKeeperOnFake(t, fake, testOffer(3000, 1500))
+		two := newKeeperOnFake(t, fake, testOffer(3000, 1500))
+		for _, b := range []*keeperOnFake{one, two} { // each holds blocks of its own now
 			for range 4 {
 				if err := b.spend(1); err != nil {
 					t.Fatal(err)
@@ -227,7 +227,7 @@ func TestTwoNodesAreBothAskedForMoreThanEitherHas(t *testing.T) {
 		}
 		var wg sync.WaitGroup
 		var sold atomic.Int64
-		for _, b := range []*bench{one, two} {
+		for _, b := range []*keeperOnFake{one, two} {
 			wg.Go(func() {
 				if err := b.spend(2900); err == nil {
 					sold.Add(1)
@@ -240,14 +240,14 @@ func TestTwoNodesAreBothAskedForMoreThanEitherHas(t *testing.T) {
 		if got := one.balance(); sold.Load() > 1 || got.Redeemed != 8+2900*sold.Load() || got.Redeemed > 3000 {
 			t.Errorf("sold %d times: %+v", sold.Load(), got)
 		}
-		for _, b := range []*bench{one, two} {
+		for _, b := range []*keeperOnFake{one, two} {
 			b.keeper.Drain(t.Context())
 		}
 	})
 }
 
 func TestAShortageIsNotBelievedForLong(t *testing.T) {
-	inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1, 10), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +278,7 @@ func TestAShortageIsNotBelievedForLong(t *testing.T) {
 }
 
 func TestWhoStopsWaitingGivesBackWhatArrives(t *testing.T) {
-	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *keeperOnFake) {
 		b.fail(func(call string) error {
 			if call == "Grant" {
 				time.Sleep(time.Second)
@@ -298,7 +298,7 @@ func TestWhoStopsWaitingGivesBackWhatArrives(t *testing.T) {
 
 // A request can be served at the very moment it gives up.
 func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
-	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 40, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -313,7 +313,7 @@ func TestWhoIsServedWhileGivingUpGivesBack(t *testing.T) {
 }
 
 func TestAPausedOfferIsGrantedNothing(t *testing.T) {
-	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		pause := func(o *models.Offer) error { o.Status = models.StatusPaused; return nil }
 		if _, err := b.fake.ChangeOffer(t.Context(), b.offer.ID, nil, pause, models.Audit{}); err != nil {
 			t.Fatal(err)
@@ -327,7 +327,7 @@ func TestAPausedOfferIsGrantedNothing(t *testing.T) {
 
 func TestDrainWaitsForWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, storetest.NewFake(time.Now), testOffer(100, 10))
+		b := newKeeperOnFake(t, storetest.NewFake(time.Now), testOffer(100, 10))
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -353,7 +353,7 @@ func TestDrainWaitsForWhatIsPending(t *testing.T) {
 }
 
 func TestAReclaimedLeaseIsForgotten(t *testing.T) {
-	inBubble(t, testOffer(100, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 100), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)

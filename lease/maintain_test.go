@@ -221,7 +221,7 @@ func TestWhatFailsIsLoggedOnceUntilItWorksAgain(t *testing.T) {
 
 // A pending unit keeps its lease alive, for its entry has to be booked on it, however long that takes.
 func TestALeaseWithUnsettledSpendsIsRenewed(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestALeaseWithUnsettledSpendsIsRenewed(t *testing.T) {
 
 // A pool can look the same at two looks, though refunds came in and were spent between them.
 func TestAPoolThatGrewIsRenewed(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(500); err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 
 // The deadline counts from before the request: the database may have counted from then, whenever its answer came.
 func TestADeadlineCountsFromBeforeTheRequest(t *testing.T) {
-	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 1000), func(t *testing.T, b *keeperOnFake) {
 		b.fake.After = func(call string) error {
 			if call == "Grant" || call == "Renew" {
 				time.Sleep(4 * time.Second)
@@ -288,7 +288,7 @@ func TestADeadlineCountsFromBeforeTheRequest(t *testing.T) {
 }
 
 func TestAUsedUpBlockGoesBackAtOnce(t *testing.T) {
-	inBubble(t, testOffer(1000, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 10), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +307,7 @@ func TestAUsedUpBlockGoesBackAtOnce(t *testing.T) {
 
 // What a closed lease held is back in the budget, and worth asking for at once.
 func TestAReturnEndsAShortage(t *testing.T) {
-	withoutLoops(t, testOffer(4, 20), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(4, 20), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -331,8 +331,8 @@ func TestAReturnEndsAShortage(t *testing.T) {
 
 // An offer of which the node has nothing but the memory of a shortage keeps that, or else each request would ask a sold-out offer's row.
 func TestAShortageIsRememberedWithoutALease(t *testing.T) {
-	withoutLoops(t, testOffer(10, 10), func(t *testing.T, b *bench) {
-		other := newBench(t, b.fake, testOffer(10, 10))
+	withoutLoops(t, testOffer(10, 10), func(t *testing.T, b *keeperOnFake) {
+		other := newKeeperOnFake(t, b.fake, testOffer(10, 10))
 		if err := other.spend(10); err != nil {
 			t.Fatal(err)
 		}
@@ -360,7 +360,7 @@ func TestAShortageIsRememberedWithoutALease(t *testing.T) {
 func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
 	offer := testOffer(1000, 100)
 	offer.Adaptive = true
-	inBubble(t, offer, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
 		for range 100 {
 			if err := b.spend(1); err != nil {
 				t.Fatal(err)
@@ -375,7 +375,7 @@ func TestANodeThatRedeemsSeldomLeasesMoreThanAUnit(t *testing.T) {
 }
 
 func TestAnEndedOfferLeavesMemory(t *testing.T) {
-	inBubble(t, testOffer(10, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(10, 10), func(t *testing.T, b *keeperOnFake) {
 		end := func(o *models.Offer) error { o.Status = models.StatusEnded; return nil }
 		if _, err := b.fake.ChangeOffer(t.Context(), "o", nil, end, models.Audit{}); err != nil {
 			t.Fatal(err)
@@ -392,7 +392,7 @@ func TestAnEndedOfferLeavesMemory(t *testing.T) {
 func TestASlowOfferIsRememberedBetweenItsBlocks(t *testing.T) {
 	offer := testOffer(10_000, 1000)
 	offer.Adaptive = true
-	inBubble(t, offer, func(t *testing.T, b *bench) {
+	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
 		var grants atomic.Int64
 		b.fail(func(call string) error {
 			if call == "Grant" {
@@ -416,7 +416,7 @@ func TestASlowOfferIsRememberedBetweenItsBlocks(t *testing.T) {
 
 // A renewal that doesn't find a lease, because this node has returned it meanwhile, is no loss.
 func TestAReturnIsNotTakenForALoss(t *testing.T) {
-	withoutLoops(t, testOffer(100, 20), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 20), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -444,7 +444,7 @@ func TestAReturnIsNotTakenForALoss(t *testing.T) {
 // A lease is lost once, whether the renewal finds out or the return.
 func TestALossIsCountedOnce(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"by the renewal": 25 * time.Second, "by the return": 0} {
-		inBubble(t, testOffer(100, 20), func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(100, 20), func(t *testing.T, b *keeperOnFake) {
 			block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 			if err != nil {
 				t.Fatal(err)
@@ -464,7 +464,7 @@ func TestALossIsCountedOnce(t *testing.T) {
 }
 
 // counter reads one of the keeper's counters.
-func (b *bench) counter(name string) (value float64) {
+func (b *keeperOnFake) counter(name string) (value float64) {
 	b.t.Helper()
 	families, err := b.keeper.cfg.Metrics.(*prometheus.Registry).Gather()
 	if err != nil {

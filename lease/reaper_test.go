@@ -19,7 +19,7 @@ import (
 
 // estate is a fake store with a lease of 99 outstanding units, whose database clock can be moved.
 type estate struct {
-	*bench
+	*keeperOnFake
 	step atomic.Int64
 }
 
@@ -35,7 +35,7 @@ func withReaperFor(t *testing.T, ttlSeconds int64, test func(t *testing.T, e *es
 		fake := storetest.NewFake(func() time.Time { return time.Now().Add(time.Duration(e.step.Load())) })
 		offer := testOffer(100, 100)
 		offer.LeaseTTLSeconds = ttlSeconds
-		e.bench = newBench(t, fake, offer)
+		e.keeperOnFake = newKeeperOnFake(t, fake, offer)
 		e.offer.Adaptive = false
 		block, err := e.keeper.Spend(t.Context(), e.offer, 1, time.Now())
 		if err != nil {

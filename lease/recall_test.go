@@ -13,7 +13,7 @@ import (
 )
 
 // recall raises the offer's number in the database, and gives the offer.
-func (b *bench) recall() *models.Offer {
+func (b *keeperOnFake) recall() *models.Offer {
 	b.t.Helper()
 	offer, err := b.fake.Recall(b.t.Context(), "o", b.balance().Recall)
 	if err != nil {
@@ -24,7 +24,7 @@ func (b *bench) recall() *models.Offer {
 
 // A recalled lease is not spent from any more, and goes back as soon as what was spent from it is settled: maintenance need not come by.
 func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -55,7 +55,7 @@ func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
 }
 
 func TestAPoolFromBeforeARecallIsNotSpentFrom(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		opened, _, err := b.fake.OpenPool(t.Context(), models.Lease{OfferID: "o", ID: models.NewID(), NodeID: b.keeper.cfg.NodeID, Epoch: 1, TTLSeconds: 60})
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestAPoolFromBeforeARecallIsNotSpentFrom(t *testing.T) {
 
 // A lease that had lapsed is known to be recalled before it can be spent from again.
 func TestARenewalTellsOfARecall(t *testing.T) {
-	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func TestARenewalTellsOfARecall(t *testing.T) {
 
 // The reply to a grant was missing, and meanwhile its leases were recalled.
 func TestAGrantFoundAfterARecallIsReturned(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) { // else maintenance might find it before the recall
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) { // else maintenance might find it before the recall
 		b.loseReplies(1, true)
 		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Fatal(err)
@@ -121,10 +121,10 @@ func TestAGrantFoundAfterARecallIsReturned(t *testing.T) {
 }
 
 // trio is three keepers on one store. What one of them raises, the second hears in a moment, and the third never: it is dead.
-func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *bench)) {
+func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *keeperOnFake)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		asks, alive, dead := newBench(t, fake, testOffer(300, 10)), newBench(t, fake, testOffer(300, 10)), newBench(t, fake, testOffer(300, 10))
+		asks, alive, dead := newKeeperOnFake(t, fake, testOffer(300, 10)), newKeeperOnFake(t, fake, testOffer(300, 10)), newKeeperOnFake(t, fake, testOffer(300, 10))
 		fake.After = func(call string) error {
 			if call == "Recall" {
 				time.AfterFunc(50*time.Millisecond, func() {
@@ -137,7 +137,7 @@ func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *bench)) {
 			}
 			return nil
 		}
-		for _, b := range []*bench{alive, dead} {
+		for _, b := range []*keeperOnFake{alive, dead} {
 			if err := b.spend(1); err != nil {
 				t.Fatal(err)
 			}
@@ -146,20 +146,20 @@ func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *bench)) {
 			t.Fatal(err)
 		}
 		test(t, asks, alive, dead)
-		for _, b := range []*bench{asks, alive, dead} {
+		for _, b := range []*keeperOnFake{asks, alive, dead} {
 			b.fail(nil)
 			b.keeper.Drain(t.Context())
 		}
 	})
 }
 
-func (b *bench) unallocated() int64 {
+func (b *keeperOnFake) unallocated() int64 {
 	balance := b.balance()
 	return balance.Unallocated()
 }
 
 func TestManyWhoWaitRaiseOneRecall(t *testing.T) {
-	trio(t, func(t *testing.T, asks, alive, _ *bench) {
+	trio(t, func(t *testing.T, asks, alive, _ *keeperOnFake) {
 		var wg sync.WaitGroup
 		var sold atomic.Int64
 		for range 6 {
@@ -178,7 +178,7 @@ func TestManyWhoWaitRaiseOneRecall(t *testing.T) {
 
 // Units that a dead node was asked for before don't keep others from being asked for theirs.
 func TestADeadOwnerDoesNotStopARecall(t *testing.T) {
-	trio(t, func(t *testing.T, asks, alive, _ *bench) {
+	trio(t, func(t *testing.T, asks, alive, _ *keeperOnFake) {
 		offer := asks.recall()
 		alive.keeper.hear(offer)
 		synctest.Wait()
@@ -204,7 +204,7 @@ func TestADeadOwnerDoesNotStopARecall(t *testing.T) {
 }
 
 func TestNobodyIsRecalledForMoreThanThereIs(t *testing.T) {
-	trio(t, func(t *testing.T, asks, _, _ *bench) {
+	trio(t, func(t *testing.T, asks, _, _ *keeperOnFake) {
 		start := time.Now()
 		if err := asks.spend(100); !errors.Is(err, ErrShort) || time.Since(start) > 0 || asks.balance().Recall > 0 {
 			t.Errorf("%v after %s: %+v", err, time.Since(start), asks.balance())
@@ -222,7 +222,7 @@ func TestNobodyIsRecalledForMoreThanThereIs(t *testing.T) {
 func TestWaitingForUnitsToComeBackIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		dead, asks := newBench(t, fake, testOffer(10, 10)), newBench(t, fake, testOffer(10, 10))
+		dead, asks := newKeeperOnFake(t, fake, testOffer(10, 10)), newKeeperOnFake(t, fake, testOffer(10, 10))
 		block, err := dead.keeper.Spend(t.Context(), dead.offer, 10, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -246,7 +246,7 @@ func TestWaitingForUnitsToComeBackIsBounded(t *testing.T) {
 
 // One request for more than there is must not cost the others their next block, nor a look at the books each time they spend.
 func TestARequestForTooMuchStopsNoPrefetch(t *testing.T) {
-	withoutLoops(t, testOffer(10_000, 100), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(10_000, 100), func(t *testing.T, b *keeperOnFake) {
 		if err := b.spend(1); err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // loseReplies makes the next n grants end without a reply, after they committed or before.
-func (b *bench) loseReplies(n int64, committed bool) {
+func (b *keeperOnFake) loseReplies(n int64, committed bool) {
 	var lost atomic.Int64
 	lose := func(call string) error {
 		if call == "Grant" && lost.Add(1) <= n {
@@ -29,7 +29,7 @@ func (b *bench) loseReplies(n int64, committed bool) {
 
 func TestAGrantWithoutReplyIsFoundByTheNext(t *testing.T) {
 	for _, committed := range []bool{true, false} {
-		inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
+		inBubble(t, testOffer(1, 10), func(t *testing.T, b *keeperOnFake) {
 			b.loseReplies(1, committed)
 			if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) {
 				t.Errorf("nothing of the request is on its way: %v", err)
@@ -42,7 +42,7 @@ func TestAGrantWithoutReplyIsFoundByTheNext(t *testing.T) {
 }
 
 func TestAGrantWithoutReplyIsFoundWithoutARequest(t *testing.T) {
-	inBubble(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(3, true)
 		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)
@@ -56,7 +56,7 @@ func TestAGrantWithoutReplyIsFoundWithoutARequest(t *testing.T) {
 
 // While nobody knows, an outage tells nothing about the request that may have committed.
 func TestAGrantWithoutReplyOutlastsAnOutage(t *testing.T) {
-	withoutLoops(t, testOffer(1, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(1, 10), func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(1, true)
 		if err := b.spend(1); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)
@@ -77,7 +77,7 @@ func TestAGrantWithoutReplyOutlastsAnOutage(t *testing.T) {
 
 // A panic says as little about the request as a missing reply.
 func TestAGrantThatPanickedAfterItsCommitIsFound(t *testing.T) {
-	inBubble(t, testOffer(1, 10), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1, 10), func(t *testing.T, b *keeperOnFake) {
 		var panicked atomic.Bool
 		b.fake.After = func(call string) error {
 			if call == "Grant" && panicked.CompareAndSwap(false, true) {
@@ -96,7 +96,7 @@ func TestAGrantThatPanickedAfterItsCommitIsFound(t *testing.T) {
 
 // The deadline of what is found counts from the first request, as the database's end may.
 func TestALeaseFoundLaterEndsNoLater(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(1, true)
 		_ = b.spend(1)
 		time.Sleep(50 * time.Second)
@@ -114,7 +114,7 @@ func TestALeaseFoundLaterEndsNoLater(t *testing.T) {
 // What is found was made for others: who asks for more than that was not refused anything yet. Nor if nothing is left of it.
 func TestWhatIsFoundRefusesNobody(t *testing.T) {
 	for _, reclaimed := range []bool{false, true} {
-		withoutLoops(t, testOffer(1000, 10), func(t *testing.T, b *bench) {
+		withoutLoops(t, testOffer(1000, 10), func(t *testing.T, b *keeperOnFake) {
 			b.loseReplies(1, true)
 			_ = b.spend(1)
 			leases, err := b.fake.ActiveLeases(t.Context(), "o")
@@ -135,7 +135,7 @@ func TestWhatIsFoundRefusesNobody(t *testing.T) {
 func TestAGrantThatIsFoundTooLateExposesNothing(t *testing.T) {
 	offer := testOffer(100, 10)
 	offer.Mode = models.ModeFast
-	withoutLoops(t, offer, func(t *testing.T, b *bench) {
+	withoutLoops(t, offer, func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(1, true)
 		_ = b.spend(1)
 		leases, err := b.fake.ActiveLeases(t.Context(), "o")
@@ -166,7 +166,7 @@ func TestAGrantThatIsFoundTooLateExposesNothing(t *testing.T) {
 }
 
 func TestADrainReturnsAGrantWithoutReply(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(2, true)
 		_ = b.spend(1)
 		if left, _ := drain(t, b.keeper); left != 0 {
@@ -180,7 +180,7 @@ func TestADrainReturnsAGrantWithoutReply(t *testing.T) {
 
 // One that never committed is not made up for by the drain.
 func TestADrainAsksForNothingNew(t *testing.T) {
-	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *bench) {
+	withoutLoops(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
 		b.loseReplies(1, false)
 		_ = b.spend(1)
 		if left, _ := drain(t, b.keeper); left != 0 {
@@ -193,14 +193,14 @@ func TestADrainAsksForNothingNew(t *testing.T) {
 }
 
 // withoutLoops is inBubble without maintenance, and without a drain.
-func withoutLoops(t *testing.T, offer models.Offer, test func(t *testing.T, b *bench)) {
+func withoutLoops(t *testing.T, offer models.Offer, test func(t *testing.T, b *keeperOnFake)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { test(t, newBench(t, storetest.NewFake(time.Now), offer)) })
+	synctest.Test(t, func(t *testing.T) { test(t, newKeeperOnFake(t, storetest.NewFake(time.Now), offer)) })
 }
 
 // What is pending on a lease keeps it from going back when the database is away, but not from ending.
 func TestALeaseIsHeldUntilItsDeadline(t *testing.T) {
-	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *bench) {
+	inBubble(t, testOffer(1000, 100), func(t *testing.T, b *keeperOnFake) {
 		block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 func TestAUsedUpFastBlockIsOutOfTheWayUntilItsUnitsComeBack(t *testing.T) {
 	offer := testOffer(1000, 10)
 	offer.Mode, offer.Adaptive = models.ModeFast, false
-	withoutLoops(t, offer, func(t *testing.T, b *bench) {
+	withoutLoops(t, offer, func(t *testing.T, b *keeperOnFake) {
 		var first *Block
 		for i := range 50 {
 			block, err := b.keeper.Spend(t.Context(), b.offer, 10, time.Now())

@@ -11,7 +11,7 @@ import (
 )
 
 // twoOffers makes a second offer, and a cart of a hold of so many units of each.
-func (b *bench) twoOffers(key string, units int64) (models.Cart, []*models.Offer) {
+func (b *deskOnFake) twoOffers(key string, units int64) (models.Cart, []*models.Offer) {
 	b.t.Helper()
 	terms := *b.offer
 	terms.ID = "p"
@@ -38,7 +38,7 @@ func (b *bench) twoOffers(key string, units int64) (models.Cart, []*models.Offer
 }
 
 // entries are of one kind, for each redemption of a cart.
-func (b *bench) entries(c models.Cart, kind models.Kind) (entries []models.Entry) {
+func (b *deskOnFake) entries(c models.Cart, kind models.Kind) (entries []models.Entry) {
 	for _, id := range c.Redemptions() {
 		e := b.entry("", kind, 0)
 		e.OfferID, e.Redemption = id.OfferID, id.Hash
@@ -47,7 +47,7 @@ func (b *bench) entries(c models.Cart, kind models.Kind) (entries []models.Entry
 	return entries
 }
 
-func (b *bench) bookCart(c models.Cart, offers []*models.Offer, kind models.Kind) ([]models.Verdict, error) {
+func (b *deskOnFake) bookCart(c models.Cart, offers []*models.Offer, kind models.Kind) ([]models.Verdict, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
 	defer cancel()
 	return b.desk.BookCart(ctx, c, offers, b.entries(c, kind))
@@ -55,7 +55,7 @@ func (b *bench) bookCart(c models.Cart, offers []*models.Offer, kind models.Kind
 
 // One of the pools was reclaimed while this node thought that it had it.
 func TestACartEndsOnThePoolsOfItsOffers(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		c, offers := b.twoOffers("k", 5)
 		b.take("other", 1, 0)
 		if _, err := b.book("other", models.KindRefund, 1); err != nil {
@@ -89,7 +89,7 @@ func TestACartEndsOnThePoolsOfItsOffers(t *testing.T) {
 }
 
 func TestACartFillsPools(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		c, offers := b.twoOffers("k", 60)
 		if _, err := b.bookCart(c, offers, models.KindCancel); err != nil {
 			t.Fatal(err)
@@ -101,7 +101,7 @@ func TestACartFillsPools(t *testing.T) {
 }
 
 func TestACartWithoutAPoolIsNotBooked(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		c, offers := b.twoOffers("k", 5)
 		b.fail(func(call string) error {
 			if call == "OpenPool" {

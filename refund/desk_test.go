@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a desk on a fake store, in a bubble of its own time, with the offer "o": 1000 units, in leases of 60.
-type bench struct {
+// deskOnFake is a desk on a fake store, in a bubble of its own time, with the offer "o": 1000 units, in leases of 60.
+type deskOnFake struct {
 	t       *testing.T
 	fake    *storetest.Fake
 	offer   *models.Offer
@@ -37,9 +37,9 @@ type bench struct {
 	calls map[string]int
 }
 
-func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
+func inBubble(t *testing.T, test func(t *testing.T, b *deskOnFake)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{t: t, fake: storetest.NewFake(time.Now), node: models.NewID(), calls: map[string]int{}}
+		b := &deskOnFake{t: t, fake: storetest.NewFake(time.Now), node: models.NewID(), calls: map[string]int{}}
 		created, _, err := b.fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 1000, BudgetTarget: 1000,
 			Status: models.StatusActive, LeaseSize: 60, LeaseTTLSeconds: 60, RefundRestoresBudget: true, RefundRestoresUserLimit: true,
@@ -76,7 +76,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench)) {
 	})
 }
 
-func (b *bench) asked(call string) error {
+func (b *deskOnFake) asked(call string) error {
 	b.mu.Lock()
 	b.calls[call]++
 	fault := b.fault
@@ -87,26 +87,26 @@ func (b *bench) asked(call string) error {
 	return fault(call)
 }
 
-func (b *bench) fail(fault func(call string) error) {
+func (b *deskOnFake) fail(fault func(call string) error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fault = fault
 }
 
-func (b *bench) called(call string) int {
+func (b *deskOnFake) called(call string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.calls[call]
 }
 
 // Offer is what the node knows of the offer.
-func (b *bench) Offer(context.Context, string) (*models.Offer, error) { return b.offer, nil }
+func (b *deskOnFake) Offer(context.Context, string) (*models.Offer, error) { return b.offer, nil }
 
 // Newer is what the node knows of it by now.
-func (b *bench) Newer(o *models.Offer) *models.Offer { return o }
+func (b *deskOnFake) Newer(o *models.Offer) *models.Offer { return o }
 
 // take redeems, or holds if it is for a while.
-func (b *bench) take(key string, units int64, holdFor time.Duration) {
+func (b *deskOnFake) take(key string, units int64, holdFor time.Duration) {
 	b.t.Helper()
 	block, err := b.keeper.Spend(b.t.Context(), b.offer, units, time.Now())
 	if err != nil {
@@ -123,14 +123,14 @@ func (b *bench) take(key string, units int64, holdFor time.Duration) {
 	}
 }
 
-func (b *bench) entry(key string, kind models.Kind, units int64) models.Entry {
+func (b *deskOnFake) entry(key string, kind models.Kind, units int64) models.Entry {
 	return models.Entry{
 		OfferID: "o", ID: models.NewID(), Redemption: models.RedemptionIDOf("o", key).Hash, Kind: kind, Units: units, NodeID: b.node,
 		CreatedAt: models.MicrosOf(time.Now()),
 	}
 }
 
-func (b *bench) book(key string, kind models.Kind, units int64) (models.Verdict, error) {
+func (b *deskOnFake) book(key string, kind models.Kind, units int64) (models.Verdict, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), 5*time.Second)
 	defer cancel()
 	e := b.entry(key, kind, units)
@@ -140,7 +140,7 @@ func (b *bench) book(key string, kind models.Kind, units int64) (models.Verdict,
 	return b.desk.Book(ctx, b.offer, e)
 }
 
-func (b *bench) state(key string) models.RedemptionState {
+func (b *deskOnFake) state(key string) models.RedemptionState {
 	b.t.Helper()
 	list, err := b.fake.Redemptions(b.t.Context(), models.RedemptionFilter{OfferID: "o", IdempotencyKey: key, Limit: 1})
 	if err != nil || len(list) != 1 {
@@ -150,7 +150,7 @@ func (b *bench) state(key string) models.RedemptionState {
 }
 
 func TestWhatComesBackIsSpendableAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("redeemed", 10, 0)
 		b.take("confirmed", 10, time.Minute)
 		b.take("cancelled", 10, time.Minute)
@@ -179,7 +179,7 @@ func TestWhatComesBackIsSpendableAtOnce(t *testing.T) {
 }
 
 func TestRequestsAtOnceOpenOnePool(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("k", 50, 0)
 		b.fail(func(call string) error {
 			if call == "OpenPool" {
@@ -203,7 +203,7 @@ func TestRequestsAtOnceOpenOnePool(t *testing.T) {
 }
 
 func TestAPoolThatIsFullIsReturnedAndAnotherOpened(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("k", 60, 0)
 		b.take("l", 1, 0)
 		for _, key := range []string{"k", "l"} {
@@ -219,7 +219,7 @@ func TestAPoolThatIsFullIsReturnedAndAnotherOpened(t *testing.T) {
 
 // After a budget was lowered below what is out, nothing that comes back is spent again.
 func TestWhatComesBackToALoweredBudgetIsNotSpentAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		other := models.NewID()
 		epoch, err := b.fake.RegisterNode(t.Context(), other, "other")
 		if err != nil {
@@ -253,7 +253,7 @@ func TestWhatComesBackToALoweredBudgetIsNotSpentAgain(t *testing.T) {
 
 // The pool was reclaimed while this node thought that it had it.
 func TestAnEntryForAClosedPoolGoesToANewOne(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("k", 5, 0)
 		b.take("held", 5, time.Hour)
 		if _, err := b.book("k", models.KindRefund, 1); err != nil {
@@ -280,7 +280,7 @@ func TestAnOpeningThatFailsOrPanicsIsNotTheLast(t *testing.T) {
 		"hangs a bit": func() error { time.Sleep(10 * time.Second); return models.ErrLedgerUnavailable },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, b *bench) {
+			inBubble(t, func(t *testing.T, b *deskOnFake) {
 				b.take("k", 50, 0)
 				b.fail(func(call string) error {
 					if call != "OpenPool" {
@@ -308,7 +308,7 @@ func TestAnOpeningThatFailsOrPanicsIsNotTheLast(t *testing.T) {
 }
 
 func TestRefusalsComeThroughTheDesk(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("redeemed", 2, 0)
 		b.take("held", 2, time.Minute)
 		for i, c := range []struct {

@@ -24,8 +24,8 @@ const (
 )
 
 // sweep lets a sweeper run while the test does, at least until it has given holds their chance once.
-func sweep(t *testing.T, test func(t *testing.T, b *bench, s *Sweeper)) {
-	inBubble(t, func(t *testing.T, b *bench) {
+func sweep(t *testing.T, test func(t *testing.T, b *deskOnFake, s *Sweeper)) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		s, stop := b.sweeper()
 		defer stop()
 		time.Sleep(2 * chance)
@@ -34,7 +34,7 @@ func sweep(t *testing.T, test func(t *testing.T, b *bench, s *Sweeper)) {
 }
 
 // sweeper starts one, as that of a node of its own would be.
-func (b *bench) sweeper() (s *Sweeper, stop func()) {
+func (b *deskOnFake) sweeper() (s *Sweeper, stop func()) {
 	ledger := health.NewLedger(time.Now, func() bool { return true })
 	s = NewSweeper(b.config(zerolog.Nop()), b.fake, ledger, b, b.desk)
 	ctx, cancel := context.WithCancel(b.t.Context())
@@ -46,7 +46,7 @@ func (b *bench) sweeper() (s *Sweeper, stop func()) {
 	return s, func() { cancel(); loop.Wait() }
 }
 
-func (b *bench) config(logger zerolog.Logger) SweeperConfig {
+func (b *deskOnFake) config(logger zerolog.Logger) SweeperConfig {
 	return SweeperConfig{NodeID: b.node, Now: time.Now, Logger: logger, Metrics: prometheus.NewRegistry()}
 }
 
@@ -61,7 +61,7 @@ func count(t *testing.T, s *Sweeper) float64 {
 }
 
 func TestAHoldIsExpiredAMomentAfterItsEnd(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, s *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, s *Sweeper) {
 		b.take("k", 5, 10*time.Second)
 		time.Sleep(10*time.Second + grace - time.Millisecond)
 		if got := b.state("k"); got != models.StateHeld {
@@ -78,7 +78,7 @@ func TestAHoldIsExpiredAMomentAfterItsEnd(t *testing.T) {
 }
 
 func TestWhatWasConfirmedOrCancelledDoesNotExpire(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, s *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, s *Sweeper) {
 		b.take("confirmed", 1, time.Second)
 		b.take("cancelled", 1, time.Second)
 		b.take("at the last moment", 1, time.Second)
@@ -109,7 +109,7 @@ func TestWhatWasConfirmedOrCancelledDoesNotExpire(t *testing.T) {
 
 // Holds ran out while nobody could reach the database. When it is back, shops have their chance before the sweeper.
 func TestAfterAnOutageShopsComeFirst(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, _ *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, _ *Sweeper) {
 		b.take("k", 1, 10*time.Second)
 		b.take("l", 1, 10*time.Second)
 		b.fail(func(string) error { return models.ErrLedgerUnavailable })
@@ -127,7 +127,7 @@ func TestAfterAnOutageShopsComeFirst(t *testing.T) {
 }
 
 func TestAtTheStartShopsComeFirst(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.take("k", 1, time.Second)
 		time.Sleep(time.Hour)
 		_, stop := b.sweeper()
@@ -145,7 +145,7 @@ func TestAtTheStartShopsComeFirst(t *testing.T) {
 
 // A database that is away now and then, for longer than a silence, does not keep holds for ever; nor do single errors keep them at all.
 func TestOutagesAgainAndAgainDoNotKeepHolds(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, _ *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, _ *Sweeper) {
 		b.take("k", 1, time.Second)
 		for range 4 {
 			b.fail(func(string) error { return models.ErrLedgerUnavailable })
@@ -176,7 +176,7 @@ func TestOutagesAgainAndAgainDoNotKeepHolds(t *testing.T) {
 
 func TestWhatCouldNotBeBookedIsFoundAgain(t *testing.T) {
 	for _, trouble := range []error{models.ErrBusy, models.ErrLedgerUnavailable, models.ErrOutcomeUnknown, errors.New("a bug")} {
-		sweep(t, func(t *testing.T, b *bench, s *Sweeper) {
+		sweep(t, func(t *testing.T, b *deskOnFake, s *Sweeper) {
 			b.take("k", 1, time.Second)
 			b.fail(func(call string) error {
 				if call == "Settle" {
@@ -200,7 +200,7 @@ func TestWhatCouldNotBeBookedIsFoundAgain(t *testing.T) {
 // More holds than one sweep takes, and several sweepers that all want them.
 func TestManySweepersGiveEachHoldBackOnce(t *testing.T) {
 	const holds = 3*sweepAtOnce + 1
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		b.offer.LeaseSize = 1000 // so that one pool takes them all
 		var sweepers []*Sweeper
 		for range 4 {
@@ -234,7 +234,7 @@ func (recovered) Looked(time.Time, error) {}
 func (recovered) Recovered() bool         { return true }
 
 // overtaken is a list of holds that are out of date by the time it arrives: all of them have been confirmed.
-type overtaken struct{ *bench }
+type overtaken struct{ *deskOnFake }
 
 func (o overtaken) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error) {
 	list, err := o.fake.ExpiredHolds(ctx, limit)
@@ -247,7 +247,7 @@ func (o overtaken) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredH
 }
 
 func TestToBeSecondIsNoTrouble(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
+	inBubble(t, func(t *testing.T, b *deskOnFake) {
 		var log bytes.Buffer
 		s := NewSweeper(b.config(zerolog.New(&log)), overtaken{b}, recovered{}, b, b.desk)
 		b.take("k", 2, time.Second)
@@ -260,7 +260,7 @@ func TestToBeSecondIsNoTrouble(t *testing.T) {
 
 // A database that answers and takes no writes lets no shop confirm.
 func TestWithoutHeartbeatsNoHoldIsExpired(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, _ *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, _ *Sweeper) {
 		b.take("k", 1, 20*time.Second)
 		b.fail(func(call string) error {
 			if call == "Heartbeat" {
@@ -282,7 +282,7 @@ func TestWithoutHeartbeatsNoHoldIsExpired(t *testing.T) {
 
 // What takes long is not a silence.
 func TestASlowDatabaseIsSweptOn(t *testing.T) {
-	sweep(t, func(t *testing.T, b *bench, _ *Sweeper) {
+	sweep(t, func(t *testing.T, b *deskOnFake, _ *Sweeper) {
 		b.take("k", 1, time.Second)
 		b.take("l", 1, 4*time.Second)
 		b.fail(func(call string) error {

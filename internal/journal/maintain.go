@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maintainEvery is the pause between two rounds. For so long the manifest may not say yet that the last group is durable.
-const maintainEvery = time.Second
+// roundEvery is the pause between two rounds. For so long the manifest may not say yet that the last group is durable.
+const roundEvery = time.Second
 
 func (j *Journal) wakeMaintenance() {
 	select {
@@ -16,9 +16,9 @@ func (j *Journal) wakeMaintenance() {
 	}
 }
 
-// maintain works once every maintainEvery, and when it is woken.
+// maintain works once every roundEvery, and when it is woken.
 func (j *Journal) maintain(ctx context.Context) {
-	tick := time.NewTicker(maintainEvery)
+	tick := time.NewTicker(roundEvery)
 	defer tick.Stop()
 	for !j.stopping(ctx) {
 		j.maintainOnce(ctx)

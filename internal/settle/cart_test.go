@@ -14,22 +14,22 @@ import (
 	"tranche/models"
 )
 
-// cartBench is a bench with a second offer and a block of it.
-type cartBench struct {
-	*bench
+// withSecondOffer is a settlerOnFake with a second offer and a block of it.
+type withSecondOffer struct {
+	*settlerOnFake
 	offers [2]*models.Offer
 	blocks [2]*lease.Block
 }
 
-func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *cartBench)) {
-	inBubble(t, budget, func(t *testing.T, one *bench) {
+func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *withSecondOffer)) {
+	inBubble(t, budget, func(t *testing.T, one *settlerOnFake) {
 		terms := *one.offer
 		terms.ID, terms.Allocated, terms.Version = "p", 0, 0
 		second, _, err := one.fake.CreateOffer(t.Context(), terms, models.Audit{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &cartBench{bench: one, offers: [2]*models.Offer{one.offer, &second}}
+		b := &withSecondOffer{settlerOnFake: one, offers: [2]*models.Offer{one.offer, &second}}
 		grant, err := b.fake.Grant(t.Context(), models.GrantRequest{
 			OfferID: "p", NodeID: b.node, Epoch: 1, LeaseID: models.NewID(),
 			Size: func(*models.Offer, int64, int64) int64 { return budget },
@@ -43,7 +43,7 @@ func withTwoOffers(t *testing.T, budget int64, test func(t *testing.T, b *cartBe
 }
 
 // items spends a unit of each offer for a cart.
-func (b *cartBench) items(key string) (models.Cart, []lease.Posting) {
+func (b *withSecondOffer) items(key string) (models.Cart, []lease.Posting) {
 	b.t.Helper()
 	c := models.Cart{ID: models.CartIDOf(key), IdempotencyKey: key, OfferIDs: models.OfferIDs{"o", "p"}}
 	items := make([]lease.Posting, len(b.offers))
@@ -58,7 +58,7 @@ func (b *cartBench) items(key string) (models.Cart, []lease.Posting) {
 	return c, items
 }
 
-func (b *cartBench) buy(key string, timeout time.Duration, decided func()) ([]models.Verdict, error) {
+func (b *withSecondOffer) buy(key string, timeout time.Duration, decided func()) ([]models.Verdict, error) {
 	b.t.Helper()
 	c, items := b.items(key)
 	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)
@@ -67,7 +67,7 @@ func (b *cartBench) buy(key string, timeout time.Duration, decided func()) ([]mo
 }
 
 // sold checks that so many carts are booked on both blocks, and nothing is pending.
-func (b *cartBench) sold(carts int64) {
+func (b *withSecondOffer) sold(carts int64) {
 	b.t.Helper()
 	for i, o := range b.offers {
 		balance, err := b.fake.Balance(b.t.Context(), o.ID)
@@ -82,7 +82,7 @@ func (b *cartBench) sold(carts int64) {
 }
 
 func TestACartIsBookedOnAllItsBlocks(t *testing.T) {
-	withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+	withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 		calls := 0
 		verdicts, err := b.buy("k", time.Second, func() { calls++ })
 		if err != nil || len(verdicts) != 2 || verdicts[0].Replayed || verdicts[1].Entry.OfferID != "p" || calls != 1 {
@@ -96,7 +96,7 @@ func TestACartIsBookedOnAllItsBlocks(t *testing.T) {
 }
 
 func TestARefusedCartGivesAllItsUnitsBack(t *testing.T) {
-	withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+	withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 		other := redeem("k")
 		other.OfferID, other.Redemption = "p", models.RedemptionIDOf("p", "k").Hash
 		b.blocks[1].Spend(1, time.Now())
@@ -120,7 +120,7 @@ func TestARefusedCartGivesAllItsUnitsBack(t *testing.T) {
 }
 
 func TestAClosedLeaseIsSealedForTheCartToGoElsewhere(t *testing.T) {
-	withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+	withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 		if _, _, err := b.fake.CloseLease(t.Context(), "p", b.blocks[1].LeaseID, models.LeaseReclaimed, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestAClosedLeaseIsSealedForTheCartToGoElsewhere(t *testing.T) {
 func TestACartOfUnknownOutcomeIsFoundOut(t *testing.T) {
 	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
 		t.Run(name, func(t *testing.T) {
-			withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+			withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 				attempts := 0
 				fault := func(call string) error {
 					if attempts++; call != "SettleCart" || attempts > 4 {
@@ -164,7 +164,7 @@ func TestACartOfUnknownOutcomeIsFoundOut(t *testing.T) {
 func TestACartOfUnknownOutcomeAndAReclaimedLease(t *testing.T) {
 	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
 		t.Run(name, func(t *testing.T) {
-			withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+			withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 				lost := false
 				fault := func(call string) error {
 					if call != "SettleCart" || lost {
@@ -194,7 +194,7 @@ func TestACartOfUnknownOutcomeAndAReclaimedLease(t *testing.T) {
 func TestACartIsNotWrittenAfterItsDeadline(t *testing.T) {
 	for name, committed := range map[string]bool{"committed": true, "not committed": false} {
 		t.Run(name, func(t *testing.T) {
-			withTwoOffers(t, 10, func(t *testing.T, b *cartBench) {
+			withTwoOffers(t, 10, func(t *testing.T, b *withSecondOffer) {
 				began := time.Now()
 				outage := func(call string) error {
 					if call == "SettleCart" && time.Since(began) < 10*time.Second {
@@ -225,7 +225,7 @@ func TestACartIsNotWrittenAfterItsDeadline(t *testing.T) {
 }
 
 func TestCartsLeaveConnectionsToBatches(t *testing.T) {
-	withTwoOffers(t, 2000, func(t *testing.T, b *cartBench) {
+	withTwoOffers(t, 2000, func(t *testing.T, b *withSecondOffer) {
 		var under, most atomic.Int64
 		b.fake.Fail = func(call string) error {
 			if call == "SettleCart" {
@@ -265,7 +265,7 @@ func TestCartsLeaveConnectionsToBatches(t *testing.T) {
 }
 
 func TestStopAgainstCarts(t *testing.T) {
-	withTwoOffers(t, 100, func(t *testing.T, b *cartBench) {
+	withTwoOffers(t, 100, func(t *testing.T, b *withSecondOffer) {
 		b.fake.After = func(call string) error {
 			if call == "SettleCart" {
 				return models.ErrOutcomeUnknown

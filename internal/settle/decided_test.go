@@ -16,7 +16,7 @@ import (
 )
 
 // redeemWith is redeem with a hook.
-func (b *bench) redeemWith(key string, timeout time.Duration, decided func()) (models.Verdict, error) {
+func (b *settlerOnFake) redeemWith(key string, timeout time.Duration, decided func()) (models.Verdict, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)
 	defer cancel()
 	b.block.Spend(1, time.Now())
@@ -32,25 +32,25 @@ func (f *faulty) attempts() int {
 
 func TestDecidedIsCalledOnceBeforeAnAnswerThatIsFinal(t *testing.T) {
 	for name, c := range map[string]struct {
-		arrange func(b *bench)
+		arrange func(b *settlerOnFake)
 		want    error
 	}{
-		"booked": {func(*bench) {}, nil},
-		"failed": {func(b *bench) {
+		"booked": {func(*settlerOnFake) {}, nil},
+		"failed": {func(b *settlerOnFake) {
 			b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
 		}, models.ErrLedgerUnavailable},
-		"lease closed": {func(b *bench) {
+		"lease closed": {func(b *settlerOnFake) {
 			_, _, _ = b.fake.CloseLease(b.t.Context(), "o", b.block.LeaseID, models.LeaseReclaimed, nil)
 		}, models.ErrLeaseClosed},
-		"withdrawn": {func(b *bench) {
+		"withdrawn": {func(b *settlerOnFake) {
 			b.ledger.slow = 2 * time.Second
 			go func() { _, _ = b.redeem("before it", 5*time.Second) }()
 			synctest.Wait()
 		}, models.ErrLedgerUnavailable},
-		"draining": {func(b *bench) { b.settler.Stop(b.t.Context()) }, models.ErrDraining},
+		"draining": {func(b *settlerOnFake) { b.settler.Stop(b.t.Context()) }, models.ErrDraining},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, 10, func(t *testing.T, b *bench) {
+			inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 				c.arrange(b)
 				var calls atomic.Int64
 				_, err := b.redeemWith("a", time.Second, func() { calls.Add(1) })
@@ -67,7 +67,7 @@ func TestDecidedIsCalledOnceBeforeAnAnswerThatIsFinal(t *testing.T) {
 }
 
 func TestDecidedIsCalledWhenAnUnknownOutcomeIsKnown(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		var away atomic.Bool
 		away.Store(true)
 		b.ledger.after = func(models.Batch) error {
@@ -95,7 +95,7 @@ func TestDecidedIsCalledWhenAnUnknownOutcomeIsKnown(t *testing.T) {
 
 // The ledger sends no COMMIT after the deadline, so what it says then is final.
 func TestNothingIsAppliedAfterItsTime(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = 4 * time.Second
 		var decided atomic.Bool
 		if _, err := b.redeemWith("a", 10*time.Millisecond, func() { decided.Store(true) }); !errors.Is(err, models.ErrOutcomeUnknown) {
@@ -126,7 +126,7 @@ func TestABatchHasTheTimeOfItsLastRequester(t *testing.T) {
 }
 
 func TestANotSettledEntryIsAskedForAgainWhileItsTimeLasts(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = 300 * time.Millisecond
 		b.ledger.before = func(batch models.Batch) error { // nothing is written, whatever is asked
 			for i := range batch.Wanted {
@@ -149,18 +149,18 @@ func TestANotSettledEntryIsAskedForAgainWhileItsTimeLasts(t *testing.T) {
 
 // What the journal holds is asked for until it is booked, and not in a hot loop.
 func TestWhatWasAcknowledgedIsAskedForWithPauses(t *testing.T) {
-	fail := func(err error) func(b *bench) {
-		return func(b *bench) { b.ledger.before = func(models.Batch) error { return err } }
+	fail := func(err error) func(b *settlerOnFake) {
+		return func(b *settlerOnFake) { b.ledger.before = func(models.Batch) error { return err } }
 	}
-	for name, arrange := range map[string]func(b *bench){
-		"refused": func(b *bench) {
+	for name, arrange := range map[string]func(b *settlerOnFake){
+		"refused": func(b *settlerOnFake) {
 			b.ledger.judge = func(verdicts []models.Verdict) {
 				for i := range verdicts {
 					verdicts[i] = models.Verdict{Err: models.ErrUserLimitReached}
 				}
 			}
 		},
-		"not settled": func(b *bench) {
+		"not settled": func(b *settlerOnFake) {
 			b.ledger.judge = func(verdicts []models.Verdict) {
 				for i := range verdicts {
 					verdicts[i] = models.Verdict{Err: models.ErrNotSettled}
@@ -173,7 +173,7 @@ func TestWhatWasAcknowledgedIsAskedForWithPauses(t *testing.T) {
 		"fault":        fail(errors.New("a fault")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, 10, func(t *testing.T, b *bench) {
+			inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 				arrange(b)
 				var booked atomic.Int64
 				b.block.Spend(1, time.Now())
@@ -204,7 +204,7 @@ func TestWhatWasAcknowledgedIsAskedForWithPauses(t *testing.T) {
 
 // In an outage the requests behind an acknowledged entry hear of it, instead of waiting for that entry.
 func TestARequestIsNotHeldUpByWhatWasAcknowledged(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
 		b.block.Spend(1, time.Now())
 		b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem("acknowledged")}, hearing(func(models.Verdict) {}))
@@ -222,7 +222,7 @@ func TestARequestIsNotHeldUpByWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestTheOfferOfABatchIsTheNewestKnown(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = time.Second
 		var versions []int64
 		b.ledger.before = func(batch models.Batch) error {
@@ -249,7 +249,7 @@ func TestTheOfferOfABatchIsTheNewestKnown(t *testing.T) {
 }
 
 func TestWhoHasGoneTakesNoRoomInABatch(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = time.Second
 		text := strings.Repeat("x", models.MaxMetadataBytes)
 		var wg sync.WaitGroup
@@ -279,7 +279,7 @@ func TestWhoHasGoneTakesNoRoomInABatch(t *testing.T) {
 }
 
 func TestAForfeitedRefundFillsNoPool(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		if _, err := b.redeem("a", time.Second); err != nil {
 			t.Fatal(err)
 		}

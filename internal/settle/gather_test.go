@@ -13,11 +13,11 @@ import (
 )
 
 // acknowledge books so many entries, one every so often.
-func (b *bench) acknowledge(name string, n int, every time.Duration) {
+func (b *settlerOnFake) acknowledge(name string, n int, every time.Duration) {
 	b.acknowledgeOn(b.block, name, n, every)
 }
 
-func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time.Duration) {
+func (b *settlerOnFake) acknowledgeOn(block *lease.Block, name string, n int, every time.Duration) {
 	for i := range n {
 		if !block.Spend(1, time.Now()) {
 			b.t.Error("the block is empty")
@@ -35,7 +35,7 @@ func (b *bench) acknowledgeOn(block *lease.Block, name string, n int, every time
 }
 
 // raise adds to the budget.
-func (b *bench) raise(units int64) {
+func (b *settlerOnFake) raise(units int64) {
 	b.t.Helper()
 	if _, err := b.fake.ChangeOffer(b.t.Context(), "o", nil, func(o *models.Offer) error {
 		o.Budget, o.BudgetTarget = o.Budget+units, o.BudgetTarget+units
@@ -46,7 +46,7 @@ func (b *bench) raise(units int64) {
 }
 
 // booked is how many redemptions the ledger has.
-func (b *bench) booked() int64 {
+func (b *settlerOnFake) booked() int64 {
 	b.t.Helper()
 	balance, err := b.fake.Balance(b.t.Context(), "o")
 	if err != nil {
@@ -56,7 +56,7 @@ func (b *bench) booked() int64 {
 }
 
 func TestEntriesThatNobodyWaitsForShareTransactions(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		b.acknowledge("a", 100, time.Millisecond)
 		time.Sleep(gatherFor)
 		if n := b.ledger.attempts(); n != 2 || b.booked() != 100 {
@@ -66,17 +66,17 @@ func TestEntriesThatNobodyWaitsForShareTransactions(t *testing.T) {
 }
 
 func TestGatheringEnds(t *testing.T) {
-	for name, end := range map[string]func(b *bench){
-		"with a request": func(b *bench) {
+	for name, end := range map[string]func(b *settlerOnFake){
+		"with a request": func(b *settlerOnFake) {
 			if _, err := b.redeem("waits", time.Second); err != nil {
 				b.t.Error(err)
 			}
 		},
-		"with a full batch": func(b *bench) { b.acknowledge("more", maxBatchEntries-1, 0) },
-		"with a drain":      func(b *bench) { b.settler.Stop(b.t.Context()) },
+		"with a full batch": func(b *settlerOnFake) { b.acknowledge("more", maxBatchEntries-1, 0) },
+		"with a drain":      func(b *settlerOnFake) { b.settler.Stop(b.t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, 1000, func(t *testing.T, b *bench) {
+			inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 				b.acknowledge("a", 1, 0)
 				began := time.Now()
 				end(b)
@@ -91,7 +91,7 @@ func TestGatheringEnds(t *testing.T) {
 
 // An outage leaves hundreds of queues with a backlog each. When it is over, they must not take all connections at once.
 func TestBatchesThatNobodyWaitsForTakeTurns(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		const leases, each, commit = 100, 600, 20 * time.Millisecond
 		b.raise(leases * each)
 		blocks := make([]*lease.Block, leases)
@@ -125,7 +125,7 @@ func TestBatchesThatNobodyWaitsForTakeTurns(t *testing.T) {
 
 // In an outage of the database, the batches of all leases may be of unknown outcome. They must not take all connections when it is back.
 func TestRepeatsTakeTurns(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		const leases = 40
 		b.raise(leases)
 		blocks := make([]*lease.Block, leases)
@@ -156,7 +156,7 @@ func TestRepeatsTakeTurns(t *testing.T) {
 
 // What an outage leaves may be a lot. Requests must not stand behind it.
 func TestABacklogIsOvertaken(t *testing.T) {
-	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+	inBubble(t, 100_000, func(t *testing.T, b *settlerOnFake) {
 		const commit = 20 * time.Millisecond
 		b.ledger.takes(commit)
 		b.acknowledge("backlog", 2*maxQueued, 0)
@@ -176,7 +176,7 @@ func TestABacklogIsOvertaken(t *testing.T) {
 }
 
 func TestANodeOwesOnlySoMuch(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.settler.owed.Store(maxOwed - 3)
 		b.acknowledge("owed", 2, 0)
 		if b.settler.Overloaded() {
@@ -196,7 +196,7 @@ func TestANodeOwesOnlySoMuch(t *testing.T) {
 
 // When all connections are in use, more and smaller transactions would be the worst answer.
 func TestABatchThatFoundNoConnectionIsNotDivided(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		crowded := time.Now().Add(10 * time.Second)
 		b.ledger.before = func(models.Batch) error {
 			if time.Now().Before(crowded) {
@@ -219,7 +219,7 @@ func TestABatchThatFoundNoConnectionIsNotDivided(t *testing.T) {
 
 // A request that was set apart for a lock is tried again in time, though there is always something else to do.
 func TestASubmissionThatIsSetApartIsNotForgotten(t *testing.T) {
-	inBubble(t, 100_000, func(t *testing.T, b *bench) {
+	inBubble(t, 100_000, func(t *testing.T, b *settlerOnFake) {
 		free := time.Now().Add(2500 * time.Millisecond)
 		b.stuck(func(w models.Wanted) bool { return w.IdempotencyKey == "stuck" && time.Now().Before(free) })
 		if _, err := b.redeem("stuck", 5*time.Second); err == nil {
@@ -237,7 +237,7 @@ func TestASubmissionThatIsSetApartIsNotForgotten(t *testing.T) {
 
 // Each batch of a lease has the next number, also when the queue was empty meanwhile, and after a restart.
 func TestBatchNumbersLiveAsLongAsTheLease(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		for i := range 3 {
 			if _, err := b.redeem(fmt.Sprint(i), time.Second); err != nil {
 				t.Error(err)

@@ -22,7 +22,7 @@ func end(key string, kind models.Kind, units int64) models.Entry {
 	}
 }
 
-func (b *bench) pool() *lease.Block {
+func (b *settlerOnFake) pool() *lease.Block {
 	b.t.Helper()
 	opened, _, err := b.fake.OpenPool(b.t.Context(), models.Lease{
 		OfferID: "o", ID: models.NewID(), NodeID: b.node, Epoch: 1, Mode: models.ModeStrict, TTLSeconds: 60,
@@ -33,7 +33,7 @@ func (b *bench) pool() *lease.Block {
 	return lease.NewBlock(&opened, time.Now().Add(time.Minute))
 }
 
-func (b *bench) hold(key string, units int64) {
+func (b *settlerOnFake) hold(key string, units int64) {
 	b.t.Helper()
 	if !b.block.Spend(units, time.Now()) {
 		b.t.Fatal("the block is empty")
@@ -45,7 +45,7 @@ func (b *bench) hold(key string, units int64) {
 
 func TestWhatAHoldGivesBackFillsThePoolOnce(t *testing.T) {
 	for kind, want := range map[models.Kind]int64{models.KindConfirm: 2, models.KindCancel: 5, models.KindExpire: 5} {
-		inBubble(t, 10, func(t *testing.T, b *bench) {
+		inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 			b.hold("a", 5)
 			if b.block.Left() != 5 || b.block.Pending() != 0 {
 				t.Errorf("the block has %d, and %d pending", b.block.Left(), b.block.Pending())
@@ -75,7 +75,7 @@ func TestWhatAHoldGivesBackFillsThePoolOnce(t *testing.T) {
 }
 
 func TestTheUnitsOfARefusedHoldGoBack(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.hold("a", 2)
 		other := hold("a", 2)
 		other.UserID = "somebody else"

@@ -20,7 +20,7 @@ const (
 )
 
 // stuck makes the ledger as slow as it really is when somebody holds one of these locks. It gives how many attempts met one.
-func (b *bench) stuck(holds func(models.Wanted) bool) *atomic.Int64 {
+func (b *settlerOnFake) stuck(holds func(models.Wanted) bool) *atomic.Int64 {
 	var met atomic.Int64
 	b.ledger.before = func(batch models.Batch) error {
 		for _, w := range batch.Wanted {
@@ -42,7 +42,7 @@ func key(key string) func(models.Wanted) bool {
 
 func TestOneStuckRowHoldsUpNobodyElse(t *testing.T) {
 	for _, place := range []int{0, 17, 63} {
-		inBubble(t, 100, func(t *testing.T, b *bench) {
+		inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
 			b.stuck(key(fmt.Sprint(place)))
 			var wg sync.WaitGroup
 			for i := range 64 {
@@ -69,7 +69,7 @@ func TestOneStuckRowHoldsUpNobodyElse(t *testing.T) {
 }
 
 func TestAStuckUserIsOnePartyWhereUsersAreLimited(t *testing.T) {
-	inBubble(t, 100, func(t *testing.T, b *bench) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
 		limit := int64(1000)
 		b.offer.UserLimitUnits = &limit
 		met := b.stuck(func(w models.Wanted) bool { return w.UserID == "u" })
@@ -105,7 +105,7 @@ func TestAStuckUserIsOnePartyWhereUsersAreLimited(t *testing.T) {
 }
 
 func TestOfALargeBatchOnlyThePieceOfTheStuckOneMayRunOutOfTime(t *testing.T) {
-	inBubble(t, 600, func(t *testing.T, b *bench) {
+	inBubble(t, 600, func(t *testing.T, b *settlerOnFake) {
 		met := b.stuck(key("170"))
 		var lost atomic.Int64
 		var wg sync.WaitGroup
@@ -137,7 +137,7 @@ func TestOfALargeBatchOnlyThePieceOfTheStuckOneMayRunOutOfTime(t *testing.T) {
 
 // A checkout that retries on behalf of the stuck user again and again costs the others a lock wait now and then, and no request.
 func TestTheNextEntriesOfAStuckPartyRunApart(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		b.stuck(key("stuck"))
 		var wg sync.WaitGroup
 		for i := range 200 { // 20 s
@@ -162,7 +162,7 @@ func TestTheNextEntriesOfAStuckPartyRunApart(t *testing.T) {
 }
 
 func TestWhatWasAcknowledgedOutlastsALock(t *testing.T) {
-	inBubble(t, 100, func(t *testing.T, b *bench) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
 		free := time.Now().Add(20 * time.Second)
 		b.stuck(func(w models.Wanted) bool { return w.IdempotencyKey == "7" && time.Now().Before(free) })
 		var booked atomic.Int64
@@ -190,7 +190,7 @@ func TestWhatWasAcknowledgedOutlastsALock(t *testing.T) {
 
 // The requester has heard that the outcome is unknown; when the attempt has certainly failed, its entry must not be tried again.
 func TestAnEntryWhoseTimeEndedDuringAFailedAttemptIsDropped(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.stuck(func(models.Wanted) bool { return b.ledger.attempts() == 2 })
 		var decided atomic.Bool
 		var wg sync.WaitGroup

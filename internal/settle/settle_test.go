@@ -20,8 +20,8 @@ import (
 	"tranche/models"
 )
 
-// bench is a settler on the fake store, with one offer and one lease of it.
-type bench struct {
+// settlerOnFake is a settler on the fake store, with one offer and one lease of it.
+type settlerOnFake struct {
 	t       *testing.T
 	fake    *storetest.Fake
 	ledger  *faulty
@@ -88,10 +88,10 @@ func (f *faulty) takes(d time.Duration) {
 	f.slow = d
 }
 
-func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
+func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *settlerOnFake)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := storetest.NewFake(time.Now)
-		b := &bench{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
+		b := &settlerOnFake{t: t, fake: fake, ledger: &faulty{Fake: fake}, node: models.NewID()}
 		b.settler = New(Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, b.ledger)
 		created, _, err := fake.CreateOffer(t.Context(), models.Offer{
 			ID: "o", Name: "O", Unit: models.UnitRedemptions, Mode: models.ModeFast, Budget: budget, BudgetTarget: budget,
@@ -107,7 +107,7 @@ func inBubble(t *testing.T, budget int64, test func(t *testing.T, b *bench)) {
 	})
 }
 
-func (b *bench) grant(n int64) *lease.Block {
+func (b *settlerOnFake) grant(n int64) *lease.Block {
 	b.t.Helper()
 	epoch, err := b.fake.RegisterNode(b.t.Context(), b.node, "n")
 	if err != nil {
@@ -136,7 +136,7 @@ type hearing func(models.Verdict)
 func (h hearing) Decided(v models.Verdict) { h(v) }
 
 // redeem spends a unit and settles it, within a request's time.
-func (b *bench) redeem(key string, timeout time.Duration) (models.Verdict, error) {
+func (b *settlerOnFake) redeem(key string, timeout time.Duration) (models.Verdict, error) {
 	ctx, cancel := context.WithTimeout(b.t.Context(), timeout)
 	defer cancel()
 	if !b.block.Spend(1, time.Now()) {
@@ -147,7 +147,7 @@ func (b *bench) redeem(key string, timeout time.Duration) (models.Verdict, error
 }
 
 // check holds the ledger against what was acknowledged and against the block.
-func (b *bench) check(redeemed int64) {
+func (b *settlerOnFake) check(redeemed int64) {
 	b.t.Helper()
 	balance, err := b.fake.Balance(b.t.Context(), "o")
 	if err != nil {
@@ -165,7 +165,7 @@ func (b *bench) check(redeemed int64) {
 }
 
 func TestWhatWaitsMakesUpTheNextBatch(t *testing.T) {
-	inBubble(t, 5000, func(t *testing.T, b *bench) {
+	inBubble(t, 5000, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = 10 * time.Millisecond
 		var wg sync.WaitGroup
 		for i := range 1301 {
@@ -187,7 +187,7 @@ func TestWhatWaitsMakesUpTheNextBatch(t *testing.T) {
 }
 
 func TestABatchIsCappedInBytes(t *testing.T) {
-	inBubble(t, 1000, func(t *testing.T, b *bench) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = 10 * time.Millisecond
 		text := `{"x":"` + strings.Repeat("x", models.MaxMetadataBytes-20) + `"}`
 		var wg sync.WaitGroup
@@ -212,7 +212,7 @@ func TestABatchIsCappedInBytes(t *testing.T) {
 }
 
 func TestAFailedBatchGivesItsUnitsBack(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.before = func(models.Batch) error { return models.ErrLedgerUnavailable }
 		if _, err := b.redeem("a", time.Second); !errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Error(err)
@@ -227,7 +227,7 @@ func TestAFailedBatchGivesItsUnitsBack(t *testing.T) {
 }
 
 func TestACommitWithoutReplyRunsAgain(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		unknown := 3
 		lose := func(models.Batch) error {
 			if unknown--; unknown >= 0 {
@@ -250,7 +250,7 @@ func TestACommitWithoutReplyRunsAgain(t *testing.T) {
 
 // A first attempt that ends in the dark, and then a database that is away: the requester has to hear "unknown", never "no".
 func TestWhatMayHaveCommittedIsNeverCalledNotRedeemed(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		attempts := 0
 		b.ledger.after = func(models.Batch) error { return models.ErrOutcomeUnknown }
 		b.ledger.before = func(models.Batch) error {
@@ -271,7 +271,7 @@ func TestWhatMayHaveCommittedIsNeverCalledNotRedeemed(t *testing.T) {
 }
 
 func TestARequestThatStopsWaitingInTheQueueIsNotBooked(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = time.Second
 		var wg sync.WaitGroup
 		wg.Go(func() { _, _ = b.redeem("first", 5*time.Second) })
@@ -286,7 +286,7 @@ func TestARequestThatStopsWaitingInTheQueueIsNotBooked(t *testing.T) {
 }
 
 func TestAnEntryPastItsTimeIsNotWrittenByALaterAttempt(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		attempts := 0
 		b.ledger.before = func(models.Batch) error {
 			if attempts++; attempts < 10 {
@@ -307,7 +307,7 @@ func TestAnEntryPastItsTimeIsNotWrittenByALaterAttempt(t *testing.T) {
 }
 
 func TestAClosedLeaseBooksNothing(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		if _, did, err := b.fake.CloseLease(t.Context(), "o", b.block.LeaseID, models.LeaseReclaimed, nil); err != nil || !did {
 			t.Fatal(did, err)
 		}
@@ -322,7 +322,7 @@ func TestAClosedLeaseBooksNothing(t *testing.T) {
 }
 
 func TestAFullQueueTurnsAway(t *testing.T) {
-	inBubble(t, 2*maxQueued, func(t *testing.T, b *bench) {
+	inBubble(t, 2*maxQueued, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = time.Second
 		var overloaded atomic.Int64
 		var wg sync.WaitGroup
@@ -348,7 +348,7 @@ func TestAFullQueueTurnsAway(t *testing.T) {
 }
 
 func TestARefundFillsItsPoolOnce(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		if _, err := b.redeem("a", time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +384,7 @@ func TestARefundFillsItsPoolOnce(t *testing.T) {
 func TestTheBooksAreExactWhateverBecomesOfCommit(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	inBubble(t, 20_000, func(t *testing.T, b *bench) {
+	inBubble(t, 20_000, func(t *testing.T, b *settlerOnFake) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		var mu sync.Mutex
 		var later sync.WaitGroup

@@ -18,7 +18,7 @@ import (
 )
 
 func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.slow = time.Second
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -39,7 +39,7 @@ func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
 }
 
 func TestStopGivesUpInTheEnd(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.ledger.before = func(models.Batch) error { return models.ErrOutcomeUnknown }
 		var decisions atomic.Int64
 		var wg sync.WaitGroup
@@ -72,7 +72,7 @@ func TestStopGivesUpInTheEnd(t *testing.T) {
 
 // A call that hangs ends with its context.
 func TestStopEndsACallThatHangs(t *testing.T) {
-	inBubble(t, 10, func(t *testing.T, b *bench) {
+	inBubble(t, 10, func(t *testing.T, b *settlerOnFake) {
 		b.settler.ledger = hanging{}
 		go func() { _, _ = b.redeem("a", time.Hour) }()
 		synctest.Wait()

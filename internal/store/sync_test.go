@@ -19,7 +19,7 @@ import (
 // It runs on the server of TRANCHE_TEST_DSN, or else on SQLite.
 func BenchmarkSync(b *testing.B) {
 	for _, c := range []struct{ open, over int }{{100, 0}, {10_000, 0}, {100, 10_000}} {
-		s := benchStore(b)
+		s := newStore(b)
 		fill(b, s, c.open, c.over)
 		settled(b, s, time.Millisecond)
 		for _, w := range []struct {
@@ -50,7 +50,7 @@ func settled(b *testing.B, s *store.Store, window time.Duration) {
 	b.Fatal("there is always something new")
 }
 
-func benchStore(b *testing.B) *store.Store {
+func newStore(b *testing.B) *store.Store {
 	b.Helper()
 	cfg := store.Config{Path: filepath.Join(b.TempDir(), "books.db")}
 	if os.Getenv("TRANCHE_TEST_DSN") != "" {
