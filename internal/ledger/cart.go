@@ -13,15 +13,15 @@ func SameOffers(cart, again *models.Cart) bool {
 	return slices.Equal(slices.Sorted(slices.Values(cart.OfferIDs)), slices.Sorted(slices.Values(again.OfferIDs)))
 }
 
-// AllOrNone gives the verdicts on a cart's items from the plans of each, one entry in one plan, users' limits applied. A
+// AllOrNone gives the verdicts on a cart's items from the decisions of each, one entry in one decision, users' limits applied. A
 // *models.CartError: the first item that is refused, and nothing of the cart may be written.
 //
 // Where a cart is refunded, an item that has nothing left to refund is none to refuse it for: its verdict says so, and the others are
 // booked. If no item has anything left, the first one refuses the cart.
-func AllOrNone(plans []*Planned) ([]models.Verdict, error) {
-	verdicts := make([]models.Verdict, len(plans))
+func AllOrNone(decisions []*Decision) ([]models.Verdict, error) {
+	verdicts := make([]models.Verdict, len(decisions))
 	left := false
-	for i, p := range plans {
+	for i, p := range decisions {
 		verdicts[i] = p.Verdicts[0]
 		switch err := verdicts[i].Err; {
 		case err == nil:
@@ -31,7 +31,7 @@ func AllOrNone(plans []*Planned) ([]models.Verdict, error) {
 		}
 	}
 	if !left {
-		return nil, &models.CartError{OfferID: plans[0].batch.Offer.ID, Err: verdicts[0].Err}
+		return nil, &models.CartError{OfferID: decisions[0].batch.Offer.ID, Err: verdicts[0].Err}
 	}
 	return verdicts, nil
 }

@@ -11,7 +11,7 @@ func own(history []models.Entry, id models.ID) bool {
 }
 
 // judge decides on one wanted entry. A verdict without error and without Replayed asks for the entry to be appended.
-func (p *Planned) judge(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+func (p *Decision) judge(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	switch {
 	case p.as == late && !wanted.Acknowledged:
 		return models.Verdict{Err: models.ErrLeaseClosed}
@@ -25,12 +25,12 @@ func (p *Planned) judge(wanted *models.Wanted, history []models.Entry, r models.
 }
 
 // asksOnly reports whether an entry that is not there must stay so.
-func (p *Planned) asksOnly(w *models.Wanted) bool {
+func (p *Decision) asksOnly(w *models.Wanted) bool {
 	return p.as == lookedUp || w.CheckOnly && !w.Acknowledged
 }
 
 // judgeFirst decides on a redeem or a hold.
-func (p *Planned) judgeFirst(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+func (p *Decision) judgeFirst(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	if len(history) > 0 {
 		v := replay(&history[0], &wanted.Entry, r, SameRequest(&history[0], &wanted.Entry))
 		if p.as == lookedUp && wanted.Acknowledged && v.Err != nil {
@@ -49,7 +49,7 @@ func (p *Planned) judgeFirst(wanted *models.Wanted, history []models.Entry, r mo
 
 // judgeEnd decides on what ends a hold: a confirm, cancel or expire. Whatever comes first ends it, and is its second entry. Who then
 // asks for just that is answered with it.
-func (p *Planned) judgeEnd(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+func (p *Decision) judgeEnd(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	switch {
 	case len(history) > 0 && history[0].Kind != models.KindHold:
 		return models.Verdict{Err: models.ErrNotAHold, Redemption: r}
@@ -82,14 +82,14 @@ func sameEnd(end *models.Entry, wanted *models.Wanted, r *models.Redemption) boo
 }
 
 // next is the verdict that appends an entry to its redemption.
-func (p *Planned) next(e models.Entry, r models.Redemption) models.Verdict {
+func (p *Decision) next(e models.Entry, r models.Redemption) models.Verdict {
 	e.Seq, e.LeaseID = r.LastSeq+1, p.batch.LeaseID
 	e.UserID, e.OrderID = r.UserID, r.OrderID
 	apply(&r, &e)
 	return models.Verdict{Entry: e, Redemption: r}
 }
 
-func (p *Planned) judgeRefund(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
+func (p *Decision) judgeRefund(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	for i := range r.Refunds {
 		if earlier := &r.Refunds[i]; earlier.IdempotencyKey == wanted.IdempotencyKey {
 			all := r.Remaining() == 0 && i == len(r.Refunds)-1 // that one took all that was left

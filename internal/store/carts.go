@@ -36,22 +36,22 @@ func (q *query) settleCart(cart *models.Cart, items []models.Batch) ([]models.Ve
 	if err := q.lockCart(cart, items[0].Wanted[0].Kind.Spends()); err != nil {
 		return nil, err
 	}
-	plans := make([]*ledger.Planned, len(items))
+	decisions := make([]*ledger.Decision, len(items))
 	order := byOffer(items)
 	for _, i := range order {
-		plan, err := q.planItem(&items[i])
+		decision, err := q.decideItem(&items[i])
 		if err != nil {
 			return nil, err
 		}
-		plans[i] = plan
+		decisions[i] = decision
 	}
-	verdicts, err := ledger.AllOrNone(plans)
+	verdicts, err := ledger.AllOrNone(decisions)
 	if err != nil {
 		return nil, err
 	}
 	var appends []models.Entry
 	var held, ended []models.Hold
-	for _, p := range plans {
+	for _, p := range decisions {
 		appends = append(appends, p.Appends...)
 		held, ended = append(held, p.Held...), append(ended, p.Ended...)
 	}
@@ -62,7 +62,7 @@ func (q *query) settleCart(cart *models.Cart, items []models.Batch) ([]models.Ve
 		return nil, err
 	}
 	for _, i := range order {
-		if err := q.moveItem(&items[i], &plans[i].Lease); err != nil {
+		if err := q.moveItem(&items[i], &decisions[i].Lease); err != nil {
 			return nil, err
 		}
 	}
@@ -100,17 +100,17 @@ func (q *query) lockCart(cart *models.Cart, isNew bool) error {
 	}
 }
 
-// planItem decides on one item, and counts it for its user.
-func (q *query) planItem(item *models.Batch) (*ledger.Planned, error) {
+// decideItem decides on one item, and counts it for its user.
+func (q *query) decideItem(item *models.Batch) (*ledger.Decision, error) {
 	histories, err := q.histories(item.Offer.ID, redemptionsOf(item, true))
 	if err != nil {
 		return nil, err
 	}
-	plan, err := ledger.Plan(item, histories)
+	decision, err := ledger.Decide(item, histories)
 	if err != nil {
 		return nil, err
 	}
-	return plan, q.count(item.Offer.ID, plan)
+	return decision, q.count(item.Offer.ID, decision)
 }
 
 // moveItem books an item on its lease, which must be active. The number of the lease's last batch stays as it is.

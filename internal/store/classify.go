@@ -31,7 +31,7 @@ const (
 	fault           // a bug, ours or the database's
 )
 
-// errOvertaken: what this transaction has planned does not fit with what others have written. It has to read that first.
+// errOvertaken: what this transaction has decided does not fit with what others have written. It has to read that first.
 var errOvertaken = errors.New("overtaken by other entries")
 
 // errLocked: another process has the lock that we waited for.

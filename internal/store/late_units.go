@@ -12,7 +12,7 @@ import (
 // settleLate books the acknowledged entries of a batch on its closed lease, whose fold into the offer it corrects. It locks in the
 // order of all transactions: user counters, entries, the lease, the offer.
 func (q *query) settleLate(batch *models.Batch, lookFirst bool) ([]models.Verdict, error) {
-	plan, err := q.write(batch, lookFirst, ledger.PlanLate)
+	decision, err := q.write(batch, lookFirst, ledger.DecideLate)
 	if err != nil {
 		return nil, err
 	}
@@ -22,10 +22,10 @@ func (q *query) settleLate(batch *models.Batch, lookFirst bool) ([]models.Verdic
 		return nil, err
 	case l.State == models.LeaseActive || l.Batch != batch.Number-1:
 		return nil, errFenced
-	case l.Spent+plan.Lease.Spent > l.Granted:
+	case l.Spent+decision.Lease.Spent > l.Granted:
 		return nil, misfit(batch, &l)
 	}
-	return plan.Verdicts, q.moveLate(&l, &plan.Lease)
+	return decision.Verdicts, q.moveLate(&l, &decision.Lease)
 }
 
 // moveLate takes a closed lease, whose row is locked, on to its next batch. A batch that adds nothing leaves the hot row alone.

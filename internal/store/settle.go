@@ -64,36 +64,36 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *qu
 
 // settle books a batch on its active lease. It locks in the order of all transactions: user counters, entries, the lease.
 func (q *query) settle(batch *models.Batch, lookFirst bool) ([]models.Verdict, error) {
-	plan, err := q.write(batch, lookFirst, ledger.Plan)
+	decision, err := q.write(batch, lookFirst, ledger.Decide)
 	if err != nil {
 		return nil, err
 	}
-	return plan.Verdicts, q.move(batch, &plan.Lease)
+	return decision.Verdicts, q.move(batch, &decision.Lease)
 }
 
 // write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
-func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
+func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Decision, error)) (*ledger.Decision, error) {
 	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst))
 	if err != nil {
 		return nil, err
 	}
-	plan, err := decide(batch, histories)
+	decision, err := decide(batch, histories)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.count(batch.Offer.ID, plan); err != nil {
+	if err := q.count(batch.Offer.ID, decision); err != nil {
 		return nil, err
 	}
-	if plan.OverLimit() && !lookFirst {
+	if decision.OverLimit() && !lookFirst {
 		return nil, errOvertaken // the redemption that goes over the limit may be there already: then it is repeated, not refused
 	}
-	if err := q.append(plan.Appends); err != nil {
+	if err := q.append(decision.Appends); err != nil {
 		return nil, err
 	}
-	if err := q.hold(plan.Held, plan.Ended); err != nil {
+	if err := q.hold(decision.Held, decision.Ended); err != nil {
 		return nil, err
 	}
-	return plan, q.except(batch.Offer.ID, plan.Exceptions)
+	return decision, q.except(batch.Offer.ID, decision.Exceptions)
 }
 
 // redemptionsOf gives the redemptions of a batch whose entries have to be read before it can be decided.
@@ -136,7 +136,7 @@ func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ledger.Judge(batch, histories)
+		return ledger.LookUp(batch, histories)
 	case l.State != models.LeaseActive && !acknowledged:
 		return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
 	case l.State != models.LeaseActive && l.Batch == batch.Number-1:

@@ -9,14 +9,14 @@ import (
 	"tranche/models"
 )
 
-// count adds the plan to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
+// count adds the decision to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
 // transactions that see the same new user one waits and then counts on top of the other.
-func (q *query) count(offerID string, plan *ledger.Planned) error {
-	users := plan.UserIDs()
+func (q *query) count(offerID string, decision *ledger.Decision) error {
+	users := decision.UserIDs()
 	if len(users) == 0 {
 		return nil
 	}
-	added := plan.Users
+	added := decision.Users
 	allNew, err := q.addUsages(offerID, users, added)
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (q *query) count(offerID string, plan *ledger.Planned) error {
 	} else if after, err = q.lockUsages(offerID, users); err != nil {
 		return err
 	}
-	corrections, err := plan.Limit(after)
+	corrections, err := decision.Limit(after)
 	if err != nil {
 		return err
 	}

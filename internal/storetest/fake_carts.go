@@ -19,18 +19,18 @@ func (f *Fake) SettleCart(ctx context.Context, cart models.Cart, items []models.
 		case found && isNew && !ledger.SameOffers(&there, &cart):
 			return nil, &models.CartError{Err: models.ErrKeyReused}
 		}
-		plans, err := f.planCart(items)
+		decisions, err := f.decideCart(items)
 		if err != nil {
 			return nil, err
 		}
-		verdicts, err := ledger.AllOrNone(plans)
+		verdicts, err := ledger.AllOrNone(decisions)
 		if err != nil {
 			return nil, err
 		}
-		if err := f.admitCart(items, plans); err != nil {
+		if err := f.admitCart(items, decisions); err != nil {
 			return nil, err
 		}
-		for i, p := range plans {
+		for i, p := range decisions {
 			s := f.offers[items[i].Offer.ID]
 			if p.Lease == (ledger.Delta{}) {
 				continue // nothing is to be written
@@ -49,24 +49,24 @@ func (f *Fake) SettleCart(ctx context.Context, cart models.Cart, items []models.
 	})
 }
 
-func (f *Fake) planCart(items []models.Batch) ([]*ledger.Planned, error) {
-	plans := make([]*ledger.Planned, len(items))
+func (f *Fake) decideCart(items []models.Batch) ([]*ledger.Decision, error) {
+	decisions := make([]*ledger.Decision, len(items))
 	for i := range items {
 		s, err := f.shelf(items[i].Offer.ID)
 		if err != nil {
 			return nil, err
 		}
-		if plans[i], err = s.plan(&items[i], ledger.Plan); err != nil {
+		if decisions[i], err = s.decide(&items[i], ledger.Decide); err != nil {
 			return nil, err
 		}
 	}
-	return plans, nil
+	return decisions, nil
 }
 
 // admitCart checks that each lease takes its item, in the order of the offers as a database does.
-func (f *Fake) admitCart(items []models.Batch, plans []*ledger.Planned) error {
+func (f *Fake) admitCart(items []models.Batch, decisions []*ledger.Decision) error {
 	var closed *models.CartError
-	for i, p := range plans {
+	for i, p := range decisions {
 		offerID, d := items[i].Offer.ID, p.Lease
 		if d == (ledger.Delta{}) {
 			continue

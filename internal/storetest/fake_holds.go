@@ -30,11 +30,11 @@ func (f *Fake) ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds
 }
 
 // hold keeps the list of holds that have not ended.
-func (s *shelf) hold(plan *ledger.Planned) {
-	for _, h := range plan.Held {
+func (s *shelf) hold(decision *ledger.Decision) {
+	for _, h := range decision.Held {
 		s.holds[h] = true
 	}
-	for _, h := range plan.Ended {
+	for _, h := range decision.Ended {
 		if !s.holds[h] {
 			panic(fmt.Sprintf("offer %q: %+v ends and was not held", s.offer.ID, h))
 		}

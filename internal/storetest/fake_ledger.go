@@ -204,22 +204,22 @@ func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict
 			return nil, err
 		}
 		l, ok := s.leases[batch.LeaseID]
-		decide := ledger.Plan
+		decide := ledger.Decide
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, batch.LeaseID, batch.Offer.ID)
 		case l.Batch >= batch.Number:
-			return ledger.Judge(&batch, s.histories)
+			return ledger.LookUp(&batch, s.histories)
 		case l.State != models.LeaseActive && !batch.Acknowledged():
 			return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
 		case l.State != models.LeaseActive:
-			decide = ledger.PlanLate
+			decide = ledger.DecideLate
 		}
-		plan, err := s.plan(&batch, decide)
+		decision, err := s.decide(&batch, decide)
 		if err != nil {
 			return nil, err
 		}
-		d := plan.Lease
+		d := decision.Lease
 		if l.Batch != batch.Number-1 || l.Spent+d.Spent > l.Granted+d.Granted {
 			return nil, fmt.Errorf("settle: batch %d of %d units on lease %s: %+v", batch.Number, d.Spent, l.ID, *l)
 		}
@@ -230,38 +230,38 @@ func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict
 		l.Spent += d.Spent
 		l.Totals = l.Totals.Add(d.Totals)
 		l.Batch = batch.Number
-		s.write(plan, now)
+		s.write(decision, now)
 		s.check()
-		return plan.Verdicts, nil
+		return decision.Verdicts, nil
 	})
 }
 
-// plan decides on the batch, user limits included.
-func (s *shelf) plan(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Planned, error)) (*ledger.Planned, error) {
-	plan, err := decide(batch, s.histories)
+// decide decides on the batch, user limits included.
+func (s *shelf) decide(batch *models.Batch, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Decision, error)) (*ledger.Decision, error) {
+	decision, err := decide(batch, s.histories)
 	if err != nil {
 		return nil, err
 	}
 	after := map[string]models.Usage{}
-	for user, d := range plan.Users {
+	for user, d := range decision.Users {
 		after[user] = d.ApplyTo(s.usages[user])
 	}
-	_, err = plan.Limit(after)
-	return plan, err
+	_, err = decision.Limit(after)
+	return decision, err
 }
 
-// write appends the plan's entries, counts them, and lists its holds and exceptions.
-func (s *shelf) write(plan *ledger.Planned, now models.Micros) {
-	s.except(plan.Exceptions, now)
-	s.hold(plan)
-	for _, e := range plan.Appends {
+// write appends the decision's entries, counts them, and lists its holds and exceptions.
+func (s *shelf) write(decision *ledger.Decision, now models.Micros) {
+	s.except(decision.Exceptions, now)
+	s.hold(decision)
+	for _, e := range decision.Appends {
 		if e.Seq != int64(len(s.histories[e.Redemption])) {
 			panic(fmt.Sprintf("offer %q: entry %s has seq %d", s.offer.ID, e.ID, e.Seq))
 		}
 		s.histories[e.Redemption] = append(s.histories[e.Redemption], e)
 		s.entries = append(s.entries, e)
 	}
-	for user, d := range plan.Users {
+	for user, d := range decision.Users {
 		u := d.ApplyTo(s.usages[user])
 		u.OfferID, u.UserID = s.offer.ID, user
 		if u.Redemptions < 0 || u.Units < 0 || u.HeldUnits < 0 {

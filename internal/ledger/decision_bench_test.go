@@ -7,8 +7,8 @@ import (
 	"tranche/models"
 )
 
-// BenchmarkPlan decides on a whole batch of new redemptions.
-func BenchmarkPlan(b *testing.B) {
+// BenchmarkDecide decides on a whole batch of new redemptions.
+func BenchmarkDecide(b *testing.B) {
 	batch := models.Batch{Offer: &models.Offer{ID: "o"}, LeaseID: models.NewID(), Number: 1}
 	for i := range 500 {
 		key := fmt.Sprint(i)
@@ -19,7 +19,7 @@ func BenchmarkPlan(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Plan(&batch, nil); err != nil {
+		if _, err := Decide(&batch, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

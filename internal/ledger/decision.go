@@ -8,8 +8,8 @@ import (
 	"tranche/models"
 )
 
-// A Planned batch: what the transaction is to write, and what each requester is to hear once it has committed.
-type Planned struct {
+// A Decision batch: what the transaction is to write, and what each requester is to hear once it has committed.
+type Decision struct {
 	Verdicts []models.Verdict // one for each wanted entry, in order
 	Appends  []models.Entry   // rows to insert, seq set
 	Lease    Delta
@@ -22,7 +22,7 @@ type Planned struct {
 	Exceptions []models.Exception
 
 	batch     *models.Batch
-	as        booking
+	as        timing
 	histories map[models.ID][]models.Entry
 
 	// used holds the counters without this batch of every user that it counts. Set when somebody goes over a limit:
@@ -30,47 +30,47 @@ type Planned struct {
 	used map[string]models.Usage
 }
 
-// booking says what is to become of a batch.
-type booking int
+// timing says what is to become of a batch.
+type timing int
 
 const (
-	onTime   booking = iota
-	late             // its lease has closed: only what was acknowledged is booked
-	lookedUp         // it was decided before: nothing is written
+	onTime   timing = iota
+	late            // its lease has closed: only what was acknowledged is booked
+	lookedUp        // it was decided before: nothing is written
 )
 
-// Plan decides what a batch may write, given the entries that its redemptions have by now (keyed by redemption hash, ordered by
+// Decide decides what a batch may write, given the entries that its redemptions have by now (keyed by redemption hash, ordered by
 // seq). It changes none of its arguments.
-func Plan(batch *models.Batch, histories map[models.ID][]models.Entry) (*Planned, error) {
-	return newPlan(batch, histories, onTime)
+func Decide(batch *models.Batch, histories map[models.ID][]models.Entry) (*Decision, error) {
+	return newDecision(batch, histories, onTime)
 }
 
-// PlanLate is Plan for a batch whose lease has closed. Acknowledged entries are booked, as late; all others are ErrLeaseClosed.
-func PlanLate(batch *models.Batch, histories map[models.ID][]models.Entry) (*Planned, error) {
-	return newPlan(batch, histories, late)
+// DecideLate is Decide for a batch whose lease has closed. Acknowledged entries are booked, as late; all others are ErrLeaseClosed.
+func DecideLate(batch *models.Batch, histories map[models.ID][]models.Entry) (*Decision, error) {
+	return newDecision(batch, histories, late)
 }
 
-// Judge says what became of a batch that was decided before: it is looked up, and nothing is written any more.
-func Judge(batch *models.Batch, histories map[models.ID][]models.Entry) ([]models.Verdict, error) {
-	p, err := newPlan(batch, histories, lookedUp)
+// LookUp says what became of a batch that was decided before: it is looked up, and nothing is written any more.
+func LookUp(batch *models.Batch, histories map[models.ID][]models.Entry) ([]models.Verdict, error) {
+	p, err := newDecision(batch, histories, lookedUp)
 	if err != nil {
 		return nil, err
 	}
 	return p.Verdicts, nil
 }
 
-func newPlan(batch *models.Batch, histories map[models.ID][]models.Entry, as booking) (*Planned, error) {
+func newDecision(batch *models.Batch, histories map[models.ID][]models.Entry, as timing) (*Decision, error) {
 	for i := range batch.Wanted {
 		if w := &batch.Wanted[i]; w.Acknowledged && !w.Kind.Spends() {
 			return nil, fmt.Errorf("entry %s: a %s cannot be acknowledged before it is booked", w.ID, w.Kind)
 		}
 	}
-	p := &Planned{batch: batch, histories: histories, as: as}
-	return p, p.decide()
+	p := &Decision{batch: batch, histories: histories, as: as}
+	return p, p.judgeAll()
 }
 
 // UserIDs are the users whose counters change, sorted: the order in which their rows are locked.
-func (p *Planned) UserIDs() []string {
+func (p *Decision) UserIDs() []string {
 	ids := make([]string, 0, len(p.Users))
 	for id := range p.Users {
 		ids = append(ids, id)
@@ -80,10 +80,10 @@ func (p *Planned) UserIDs() []string {
 }
 
 // Limit refuses the redemptions that go over a user's limit, first come first served. after holds each user's counters with
-// this plan's deltas already added. It gives what must be taken off them again: nothing when all fit.
-func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]UserDelta, err error) {
-	planned, used, exceeded := p.Users, map[string]models.Usage{}, false
-	for user, delta := range planned {
+// this decision's deltas already added. It gives what must be taken off them again: nothing when all fit.
+func (p *Decision) Limit(after map[string]models.Usage) (corrections map[string]UserDelta, err error) {
+	decided, used, exceeded := p.Users, map[string]models.Usage{}, false
+	for user, delta := range decided {
 		exceeded = exceeded || p.over(after[user])
 		usage := delta.Negated().ApplyTo(after[user])
 		usage.OfferID, usage.UserID = p.batch.Offer.ID, user
@@ -93,11 +93,11 @@ func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]U
 		return nil, nil
 	}
 	p.used = used
-	if err := p.decide(); err != nil {
+	if err := p.judgeAll(); err != nil {
 		return nil, err
 	}
 	corrections = map[string]UserDelta{}
-	for user, delta := range planned {
+	for user, delta := range decided {
 		if now := p.Users[user]; now != delta {
 			corrections[user] = delta.Add(now.Negated())
 		}
@@ -106,10 +106,10 @@ func (p *Planned) Limit(after map[string]models.Usage) (corrections map[string]U
 }
 
 // OverLimit reports whether Limit has found a user over a limit: then what is to be written may be other than it was before.
-func (p *Planned) OverLimit() bool { return p.used != nil }
+func (p *Decision) OverLimit() bool { return p.used != nil }
 
 // over reports whether a user who has used this much is past a limit.
-func (p *Planned) over(u models.Usage) bool {
+func (p *Decision) over(u models.Usage) bool {
 	offer := p.batch.Offer
 	return past(u.Redemptions, offer.UserLimitRedemptions) || past(u.Units, offer.UserLimitUnits)
 }
@@ -117,7 +117,7 @@ func (p *Planned) over(u models.Usage) bool {
 func past(used int64, limit *int64) bool { return limit != nil && used > *limit }
 
 // fits says whether a new entry is within its user's limits, on top of those of this batch before it. Only one that spends can be over.
-func (p *Planned) fits(v *models.Verdict) error {
+func (p *Decision) fits(v *models.Verdict) error {
 	if p.used == nil || !v.Entry.Kind.Spends() {
 		return nil
 	}
@@ -135,9 +135,9 @@ func (p *Planned) fits(v *models.Verdict) error {
 	return nil
 }
 
-// decide goes through the wanted entries, each on top of those before it. The acknowledged ones come first: they are booked whatever
+// judgeAll goes through the wanted entries, each on top of those before it. The acknowledged ones come first: they are booked whatever
 // the others want, so the others are judged on top of them, and a user's limit is not overrun where a refusal still can prevent it.
-func (p *Planned) decide() error {
+func (p *Decision) judgeAll() error {
 	wanted := p.batch.Wanted
 	p.Verdicts = make([]models.Verdict, len(wanted))
 	p.Appends = make([]models.Entry, 0, len(wanted))
@@ -150,7 +150,7 @@ func (p *Planned) decide() error {
 			if wanted[i].Acknowledged != acknowledged {
 				continue
 			}
-			if err := p.decideOne(i, grown); err != nil {
+			if err := p.judgeOne(i, grown); err != nil {
 				return err
 			}
 		}
@@ -158,8 +158,8 @@ func (p *Planned) decide() error {
 	return nil
 }
 
-// decideOne gives the i-th wanted entry its verdict, and books it if that is the verdict.
-func (p *Planned) decideOne(i int, grown map[models.ID][]models.Entry) error {
+// judgeOne gives the i-th wanted entry its verdict, and books it if that is the verdict.
+func (p *Decision) judgeOne(i int, grown map[models.ID][]models.Entry) error {
 	wanted := &p.batch.Wanted[i]
 	history, ok := grown[wanted.Redemption]
 	if !ok {
@@ -192,7 +192,7 @@ func (p *Planned) decideOne(i int, grown map[models.ID][]models.Entry) error {
 }
 
 // admit lets a new entry in, or refuses it for its user's limit. One that was acknowledged is let in, and listed.
-func (p *Planned) admit(w *models.Wanted, v models.Verdict) models.Verdict {
+func (p *Decision) admit(w *models.Wanted, v models.Verdict) models.Verdict {
 	over := p.fits(&v)
 	if over != nil && !w.Acknowledged {
 		return models.Verdict{Err: over}
@@ -207,7 +207,7 @@ func (p *Planned) admit(w *models.Wanted, v models.Verdict) models.Verdict {
 }
 
 // except lists an acknowledged entry for what it went beyond.
-func (p *Planned) except(w *models.Wanted, reason models.ExceptionReason) {
+func (p *Decision) except(w *models.Wanted, reason models.ExceptionReason) {
 	p.Exceptions = append(p.Exceptions, models.Exception{
 		OfferID: w.OfferID, Reason: reason, Redemption: w.Redemption, UserID: w.UserID, OrderID: w.OrderID, Units: w.Units,
 		LeaseID: p.batch.LeaseID, NodeID: w.NodeID, EntryID: w.ID, IdempotencyKey: w.IdempotencyKey,
@@ -215,7 +215,7 @@ func (p *Planned) except(w *models.Wanted, reason models.ExceptionReason) {
 }
 
 // append books a verdict that brings a new entry.
-func (p *Planned) append(v *models.Verdict) {
+func (p *Decision) append(v *models.Verdict) {
 	e, r := &v.Entry, &v.Redemption
 	p.Appends = append(p.Appends, *e)
 	p.Lease = p.Lease.Add(leaseDelta(e, r))

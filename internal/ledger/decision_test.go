@@ -33,29 +33,29 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// settle runs a batch the way a store does and checks what Plan and Limit promise.
+// settle runs a batch the way a store does and checks what Decide and Limit promise.
 func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 	t.Helper()
 	batch := &models.Batch{Offer: b.offer, LeaseID: models.NewID(), Number: 1, Wanted: wanted}
 	untouched := clone(b.histories)
-	decide := ledger.Plan
+	decide := ledger.Decide
 	if b.late {
-		decide = ledger.PlanLate
+		decide = ledger.DecideLate
 	}
-	plan, err := decide(batch, b.histories)
+	decision, err := decide(batch, b.histories)
 	if err != nil {
-		t.Fatalf("plan: %v", err)
+		t.Fatalf("decision: %v", err)
 	}
-	first := maps.Clone(plan.Users)
+	first := maps.Clone(decision.Users)
 	after := map[string]models.Usage{}
 	for user, d := range first {
 		after[user] = d.ApplyTo(b.usages[user])
 	}
-	corrections, err := plan.Limit(after)
+	corrections, err := decision.Limit(after)
 	if err != nil {
 		t.Fatalf("limit: %v", err)
 	}
-	for user := range plan.Users {
+	for user := range decision.Users {
 		if _, counted := first[user]; !counted {
 			t.Fatalf("user %q was counted only in the second look", user)
 		}
@@ -64,15 +64,15 @@ func (b *book) settle(t fataler, wanted ...models.Wanted) []models.Verdict {
 		b.usages[user] = corrections[user].Negated().ApplyTo(u)
 	}
 	if !maps.EqualFunc(untouched, b.histories, func(x, y []models.Entry) bool { return slices.Equal(x, y) }) {
-		t.Fatalf("the plan changed the histories that it was given")
+		t.Fatalf("the decision changed the histories that it was given")
 	}
-	b.write(t, plan)
-	b.listed(t, batch, plan)
-	for i, v := range plan.Verdicts {
+	b.write(t, decision)
+	b.listed(t, batch, decision)
+	for i, v := range decision.Verdicts {
 		b.told(t, &wanted[i], &v)
 	}
-	b.judged(t, batch, plan)
-	return plan.Verdicts
+	b.judged(t, batch, decision)
+	return decision.Verdicts
 }
 
 func clone(histories map[models.ID][]models.Entry) map[models.ID][]models.Entry {
@@ -83,28 +83,28 @@ func clone(histories map[models.ID][]models.Entry) map[models.ID][]models.Entry 
 	return c
 }
 
-// write appends the plan's entries, as a unique key on (redemption, seq) allows, and checks that the sums and the list of holds are theirs.
-func (b *book) write(t fataler, plan *ledger.Planned) {
+// write appends the decision's entries, as a unique key on (redemption, seq) allows, and checks that the sums and the list of holds are theirs.
+func (b *book) write(t fataler, decision *ledger.Decision) {
 	t.Helper()
 	var sum ledger.Delta
-	for _, e := range plan.Appends {
+	for _, e := range decision.Appends {
 		if e.Seq != int64(len(b.histories[e.Redemption])) {
 			t.Fatalf("entry with seq %d behind %d others", e.Seq, len(b.histories[e.Redemption]))
 		}
 		b.histories[e.Redemption] = append(b.histories[e.Redemption], e)
 		sum = sum.Add(moved(&e, &b.histories[e.Redemption][0]))
 	}
-	if plan.Lease != sum {
-		t.Fatalf("the lease changes by %+v, its entries by %+v", plan.Lease, sum)
+	if decision.Lease != sum {
+		t.Fatalf("the lease changes by %+v, its entries by %+v", decision.Lease, sum)
 	}
 	b.lease = b.lease.Add(sum)
-	for _, h := range plan.Held {
+	for _, h := range decision.Held {
 		if b.holds[h] {
 			t.Fatalf("%+v is listed twice", h)
 		}
 		b.holds[h] = true
 	}
-	for _, h := range plan.Ended {
+	for _, h := range decision.Ended {
 		if !b.holds[h] {
 			t.Fatalf("%+v ends and is not listed", h)
 		}
@@ -156,19 +156,19 @@ func (b *book) told(t fataler, w *models.Wanted, v *models.Verdict) {
 }
 
 // listed checks that an exception stands for each acknowledged entry that was late or had its key taken, and for no other.
-func (b *book) listed(t fataler, batch *models.Batch, plan *ledger.Planned) {
+func (b *book) listed(t fataler, batch *models.Batch, decision *ledger.Decision) {
 	t.Helper()
 	type line struct {
 		entry  models.ID
 		reason models.ExceptionReason
 	}
 	got := map[line]int{}
-	for _, e := range plan.Exceptions {
+	for _, e := range decision.Exceptions {
 		got[line{e.EntryID, e.Reason}]++
 		b.over[e.UserID] = b.over[e.UserID] || e.Reason == models.ReasonUserLimit
 	}
 	for i, w := range batch.Wanted {
-		v, want := plan.Verdicts[i], map[models.ExceptionReason]bool{}
+		v, want := decision.Verdicts[i], map[models.ExceptionReason]bool{}
 		booked := v.Err == nil && !v.Replayed
 		want[models.ReasonLate] = booked && b.late
 		want[models.ReasonKeyReused] = w.Acknowledged && errors.Is(v.Err, models.ErrKeyReused)
@@ -184,15 +184,15 @@ func (b *book) listed(t fataler, batch *models.Batch, plan *ledger.Planned) {
 }
 
 // judged checks that looking a batch up afterwards says of each entry whether it was booked.
-func (b *book) judged(t fataler, batch *models.Batch, plan *ledger.Planned) {
+func (b *book) judged(t fataler, batch *models.Batch, decision *ledger.Decision) {
 	t.Helper()
-	verdicts, err := ledger.Judge(batch, b.histories)
+	verdicts, err := ledger.LookUp(batch, b.histories)
 	if err != nil {
 		t.Fatalf("judge: %v", err)
 	}
 	for i, v := range verdicts {
 		mine := v.Err == nil && !v.Replayed
-		if booked := plan.Verdicts[i].Err == nil && !plan.Verdicts[i].Replayed; mine != booked {
+		if booked := decision.Verdicts[i].Err == nil && !decision.Verdicts[i].Replayed; mine != booked {
 			t.Fatalf("entry %d was booked: %t, and looked up as %+v", i, booked, v)
 		}
 	}
@@ -382,8 +382,8 @@ func TestWhatWasAcknowledgedComesFirst(t *testing.T) {
 }
 
 func TestARefundCannotBeAcknowledgedBeforeItIsBooked(t *testing.T) {
-	if _, err := ledger.Plan(&models.Batch{Offer: limited(1), Wanted: []models.Wanted{acknowledged(refund("k", "r", 1))}}, nil); err == nil {
-		t.Fatal("it was planned")
+	if _, err := ledger.Decide(&models.Batch{Offer: limited(1), Wanted: []models.Wanted{acknowledged(refund("k", "r", 1))}}, nil); err == nil {
+		t.Fatal("it was decided")
 	}
 }
 
@@ -407,8 +407,8 @@ func TestAnImpossibleHistoryIsNotFolded(t *testing.T) {
 			t.Errorf("%s was folded", name)
 		}
 		batch := &models.Batch{Offer: limited(1), Wanted: []models.Wanted{redeem("k", "u", 3)}}
-		if _, err := ledger.Plan(batch, map[models.ID][]models.Entry{h[0].Redemption: h}); err == nil {
-			t.Errorf("%s was planned upon", name)
+		if _, err := ledger.Decide(batch, map[models.ID][]models.Entry{h[0].Redemption: h}); err == nil {
+			t.Errorf("%s was built upon", name)
 		}
 		if _, err := ledger.UsageOf(map[models.ID][]models.Entry{h[0].Redemption: h}); err == nil {
 			t.Errorf("%s was counted", name)
@@ -421,11 +421,11 @@ func TestUsersAreLockedInOrder(t *testing.T) {
 	for i := range 20 {
 		ws = append(ws, redeem(fmt.Sprint(i), fmt.Sprint("u", (i*7)%20), 1))
 	}
-	plan, err := ledger.Plan(&models.Batch{Offer: limited(1), Wanted: ws}, nil)
+	decision, err := ledger.Decide(&models.Batch{Offer: limited(1), Wanted: ws}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ids := plan.UserIDs(); len(ids) != 20 || !slices.IsSorted(ids) {
+	if ids := decision.UserIDs(); len(ids) != 20 || !slices.IsSorted(ids) {
 		t.Fatalf("users %v", ids)
 	}
 }
