@@ -1,6 +1,7 @@
 package network
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -94,7 +95,7 @@ func TestTheOtherSideIsEndedToo(t *testing.T) {
 	}
 	defer server.Close()
 	client.Close()
-	if _, err := server.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := server.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the server reads %v, want the end", err)
 	}
 }
