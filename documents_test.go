@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +66,50 @@ func TestTheCheckOfDocumentsFindsItsProblems(t *testing.T) {
 			}
 		})
 	}
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// A link between documents leads to a file that exists, and to a heading in it.
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, path := range documents(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			file, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			there, err := os.ReadFile(target)
+			if err != nil {
+				if _, err = os.Stat(target); err != nil {
+					t.Errorf("%s: the link %s leads nowhere", path, match[1])
+				}
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(string(there)), anchor) {
+				t.Errorf("%s: the link %s leads to no heading", path, match[1])
+			}
+		}
+	}
+}
+
+// anchors are the names that headings have in links.
+func anchors(text string) (all []string) {
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		all = append(all, strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return all
 }
 
 // documents are all that people write. docs/bench is written by programs.
