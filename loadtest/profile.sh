@@ -74,7 +74,7 @@ awk -v requests="$((requests + 1))" '
     row("the journal writes and syncs, a group at a time", j "(*Journal).Run")
     row("  of it the fsync", j "(*osFile).Sync")
     row("settling, a batch at a time", s "(*queue).run")
-    row("  decides what is new", "tranche/internal/ledger.Plan")
+    row("  decides what is new", "tranche/internal/ledger.Decide")
     row("  statements in the driver, COMMIT among them", m "QueryContext|" m "ExecContext")
     row("  the COMMIT", "tranche/internal/store.(*Store).commit")
     row("garbage collection in the background", "runtime.gcBgMarkWorker|runtime.bgsweep")
