@@ -155,7 +155,7 @@ func planned(t *testing.T, model plan.Fleet, budget int64, test func(f *plannedF
 		ledger := health.NewLedger(time.Now, func() bool { return true })
 		var loops sync.WaitGroup
 		loops.Go(func() {
-			lease.NewReaper(f.fake, ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry()).Run(ctx)
+			lease.NewReaper(lease.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, f.fake, ledger).Run(ctx)
 		})
 		loops.Go(func() {
 			run.Every(ctx, 5*time.Second, func(ctx context.Context) {

@@ -28,7 +28,7 @@ type Ledger interface {
 	Recall(ctx context.Context, offerID string, from int64) (models.Offer, error)
 }
 
-// Config of a Keeper.
+// Config of a Keeper and of a Reaper, which uses no NodeID.
 type Config struct {
 	NodeID  models.ID
 	Now     func() time.Time // with a monotonic reading

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/rs/zerolog"
 
 	"tranche/internal/run"
 	"tranche/models"
@@ -36,10 +35,9 @@ type Health interface {
 // have that long to renew, and the chance that [Health] gives them if a lease was watched before it. An outage doesn't reset what was
 // watched, so leases do not live for ever either.
 type Reaper struct {
+	cfg     Config
 	estate  Estate
 	health  Health
-	now     func() time.Time
-	logger  zerolog.Logger
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
 	last    time.Time // when the last look began that was answered, or ended in vain
@@ -56,15 +54,15 @@ type watch struct {
 	stood     time.Duration
 }
 
-// NewReaper makes a Reaper; now needs a monotonic reading.
-func NewReaper(estate Estate, health Health, now func() time.Time, logger zerolog.Logger, reg prometheus.Registerer) *Reaper {
+// NewReaper makes a Reaper that watches nothing yet.
+func NewReaper(cfg Config, estate Estate, health Health) *Reaper {
 	r := &Reaper{
-		estate: estate, health: health, now: now, logger: logger, watched: map[watchKey]watch{},
+		cfg: cfg, estate: estate, health: health, watched: map[watchKey]watch{},
 		reaped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tranche_leases_reclaimed_total", Help: "Leases of silent owners that this node has reclaimed.",
 		}),
 	}
-	reg.MustRegister(r.reaped)
+	cfg.Metrics.MustRegister(r.reaped)
 	return r
 }
 
@@ -84,11 +82,11 @@ func (r *Reaper) Run(ctx context.Context) { run.Every(ctx, reapEvery, r.reap) }
 
 // reap looks once.
 func (r *Reaper) reap(ctx context.Context) {
-	now := r.now()
+	now := r.cfg.Now()
 	expiring, err := r.estate.ExpiringLeases(ctx, reapAtOnce)
 	r.health.Looked(now, err) // an error is reported elsewhere
 	if err != nil || !r.health.Serves() {
-		r.last = r.now() // until now nothing was watched
+		r.last = r.cfg.Now() // until now nothing was watched
 		return
 	}
 	ripe := r.ripe(&expiring, r.elapsed(now))
@@ -97,7 +95,7 @@ func (r *Reaper) reap(ctx context.Context) {
 			return
 		}
 		if err := r.reclaim(ctx, &ripe[i]); errors.Is(err, models.ErrLedgerUnavailable) {
-			r.last = r.now()
+			r.last = r.cfg.Now()
 			return
 		}
 	}
@@ -131,7 +129,7 @@ func (r *Reaper) ripe(expiring *models.ExpiringLeases, elapsed time.Duration) (r
 }
 
 func (r *Reaper) reclaim(ctx context.Context, l *models.Lease) error {
-	log := r.logger.With().Str("offer_id", l.OfferID).Stringer("lease_id", l.ID).Stringer("node_id", l.NodeID).Logger()
+	log := r.cfg.Logger.With().Str("offer_id", l.OfferID).Stringer("lease_id", l.ID).Stringer("node_id", l.NodeID).Logger()
 	closed, did, err := r.estate.CloseLease(ctx, l.OfferID, l.ID, models.LeaseReclaimed, &l.ExpiresAt)
 	switch {
 	case err != nil:

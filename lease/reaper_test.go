@@ -43,7 +43,7 @@ func withReaperFor(t *testing.T, ttlSeconds int64, test func(t *testing.T, e *es
 		}
 		e.settle(block, 1)
 		ledger := health.NewLedger(time.Now, func() bool { return true })
-		reaper := NewReaper(fake, ledger, time.Now, zerolog.Nop(), prometheus.NewRegistry())
+		reaper := NewReaper(Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry()}, fake, ledger)
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
 		loop.Go(func() { reaper.Run(ctx) })

@@ -92,8 +92,9 @@ func New(config Config) (_ *Node, err error) {
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
 	n.ledgerHealth = health.NewLedger(now, n.store.Available)
 	n.catalogue = catalogue.New(n.store, now)
-	n.keeper = lease.NewKeeper(lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}, n.store, n.catalogue)
-	n.reaper = lease.NewReaper(n.store, n.ledgerHealth, now, n.log, registry)
+	leases := lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}
+	n.keeper = lease.NewKeeper(leases, n.store, n.catalogue)
+	n.reaper = lease.NewReaper(leases, n.store, n.ledgerHealth)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: n.dir.NodeID, Ledger: n.store, Keeper: n.keeper, Settler: n.settler, Offers: n.catalogue, Now: now, Logger: n.log})
 	n.sweeper = refund.NewSweeper(refund.SweeperConfig{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry},
 		n.store, n.ledgerHealth, n.catalogue, desk)
