@@ -10,7 +10,7 @@ run: ## One node on the embedded database, on 127.0.0.1:8080
 	go run ./server
 
 test: ## What SQLite and the fake can show, with nothing installed; under a minute
-	env -u CI -u TRANCHE_TEST_DSN CGO_ENABLED=0 go test ./...
+	env -u CI -u TRANCHE_TEST_DSN -u TRANCHE_TEST_GALERA -u TRANCHE_TEST_LONG CGO_ENABLED=0 go test ./...
 	@echo 'Not tested: MySQL and MariaDB, whole processes, data races. ./test.sh tests them, too.'
 
 test-all: ## Everything, with the race detector, on a private MariaDB; some minutes

@@ -31,7 +31,8 @@ has go || {
   exit 1
 }
 
-# SQLite is C that was translated to Go. The race detector makes it ten times slower and would find races in that code only.
+# SQLite is C that was translated to Go. The race detector makes it ten times slower and would find races in that code only. These flags
+# come after those of -race, and the compiler takes the last one.
 race='-race -gcflags=modernc.org/...=-race=false'
 export CGO_ENABLED=1
 if ! has "${CC:-gcc}" && ! apt_install gcc libc6-dev; then
@@ -50,13 +51,12 @@ if [ -z "${TRANCHE_TEST_DSN:-}" ]; then
     echo 'test.sh: MariaDB did not start' >&2
     exit 1
   fi
-fi
-
-# A test of the store starts two members of a cluster by itself; it needs MariaDB and this library.
-if mariadb_install && galera_install; then
-  export TRANCHE_TEST_GALERA="$galera_library"
-else
-  without Galera 'A cluster of several members that write is NOT tested.'
+  # A test of the store starts two members of a cluster by itself; it needs MariaDB and this library.
+  if has mariadbd && galera_install; then
+    export TRANCHE_TEST_GALERA="$galera_library"
+  else
+    without Galera 'A cluster of several members that write is NOT tested.'
+  fi
 fi
 
 if [ -n "${TRANCHE_TEST_LONG:-}" ]; then

@@ -44,8 +44,8 @@ func TestThePlanIsWhatAFleetDoes(t *testing.T) {
 				near(t, "grants a second", m.grants, f.plan.Grants, c.off)
 				atMost(t, "returns a second", m.returns, f.plan.Returns*(1+c.off))
 				near(t, "settle transactions a second", m.settles, f.plan.Settles, 0.25)
-				near(t, "units on a node", m.holds, float64(f.plan.NodeHolds), c.off)
-				atMost(t, "units on a node", m.mostHeld, float64(f.plan.NodeHoldsWorst))
+				near(t, "units on a node", m.holds, float64(f.plan.NodeOutstanding), c.off)
+				atMost(t, "units on a node", m.mostHeld, float64(f.plan.NodeOutstandingWorst))
 				near(t, "overspend bound", m.bound, float64(f.plan.OverspendBound), c.off)
 				atMost(t, "overspend bound", m.mostBound, float64(f.plan.OverspendBoundWorst))
 			})
@@ -58,7 +58,7 @@ func TestTheTailCostsWhatIsPlanned(t *testing.T) {
 		fleet := plan.Fleet{Rate: float64(20 * nodes), Nodes: nodes, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeStrict, Commit: commit}
 		p := plan.Of(fleet)
 		const before = 60 // seconds until the tail begins
-		planned(t, fleet, p.TailUnits+nodes*(20*before+p.NodeHolds), func(f *plannedFleet) {
+		planned(t, fleet, p.TailUnits+nodes*(20*before+p.NodeOutstanding), func(f *plannedFleet) {
 			f.redeem(before*time.Second, func() {})
 			near(t, "units left", float64(f.unallocated()), float64(p.TailUnits), 0.15)
 			start := f.count("Grant") + f.count("ReturnLeases")
@@ -79,7 +79,7 @@ func TestADeadNodeStrandsWhatIsPlannedAndForNoLonger(t *testing.T) {
 			f.nodes[2].link.cut.Store(true)
 			f.serving = 2
 			died, held := time.Now(), f.held()[2]
-			atMost(t, "units stranded", held, float64(f.plan.NodeHoldsWorst))
+			atMost(t, "units stranded", held, float64(f.plan.NodeOutstandingWorst))
 			for f.held()[2] > 0 {
 				f.redeem(100*time.Millisecond, func() {})
 			}
@@ -90,7 +90,7 @@ func TestADeadNodeStrandsWhatIsPlannedAndForNoLonger(t *testing.T) {
 	}
 }
 
-func TestAnIdleNodeHoldsItsUnitsForNoLongerThanPlanned(t *testing.T) {
+func TestAnIdleNodeOutstandingItsUnitsForNoLongerThanPlanned(t *testing.T) {
 	fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: commit}
 	planned(t, fleet, 1_000_000, func(f *plannedFleet) {
 		f.redeem(time.Minute, func() {})

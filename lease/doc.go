@@ -37,7 +37,7 @@
 //
 // # Who does what, and waits for whom
 //
-// Requests spend without a lock. Those that find nothing queue for the one goroutine that asks for leases of
+// Requests spend without a lock. Requests that find nothing queue for the one goroutine that asks for leases of
 // their offer. Maintenance looks at all leases several times a second, which waits for nobody, and has what it finds done offer by offer, a
 // bounded number of offers side by side, renewals apart from returns. No lock is held while the database is asked. So an offer
 // whose rows are locked holds up no other one, and returns never hold up renewals.
@@ -49,14 +49,14 @@
 //   - Nothing is spent from a lease with a lower number than the highest that the node has heard.
 //   - One grant is under way per offer and node. Requests that find nothing to spend wait for it, in order of arrival. They are
 //     served from it before any others. A waiter gets [ErrShort] only if its units were part of the grant request.
-//   - The local counters only admit. What a lease has really spent is what the ledger says, and closing computes the rest
+//   - The local counters only admit. The ledger says what a lease has really spent, and closing computes the rest
 //     from there; so an error here can refuse a redemption, but never spend a unit twice.
 //
 // # Failures
 //
 //   - A grant that fails, or panics, fails those who wait for it; the next request starts another one.
 //   - A grant whose reply is missing may have brought a lease that nobody else will ever find. It is kept, and repeated with
-//     the same id before anything else is asked for, also in a drain. Those who waited for it hear that the ledger is away: nothing
+//     the same id before anything else is asked for, also in a drain. Requests that waited for it hear that the ledger is away: nothing
 //     of theirs was redeemed.
 //   - With the database away nothing is renewed; blocks stop at their deadline. When it is back, the owner renews the very same
 //     leases, unless a reaper was first; a reaper leaves it two seconds, and half the lease's time to live if it had not watched it before.

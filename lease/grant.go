@@ -45,7 +45,7 @@ func (ol *offerLeases) ensureGrant() bool {
 	return true
 }
 
-// grantWhileNeeded asks again until nobody waits. Whatever goes wrong in it, those who wait hear of it and the next request
+// grantWhileNeeded asks again until nobody waits. If anything goes wrong in it, the waiting requests hear of it and the next request
 // starts it anew.
 func (ol *offerLeases) grantWhileNeeded(ctx context.Context) {
 	defer func() {

@@ -25,13 +25,8 @@ type work struct {
 func (ol *offerLeases) review(now time.Time) (w work) {
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
-	open := *ol.open.Load()
-	sealed, stale, shown := false, false, 0
+	open := 0
 	for _, l := range ol.leases {
-		if l.isOpen() {
-			shown++
-			stale = stale || !slices.Contains(open, l.Block)
-		}
 		pending := l.Pending()
 		usedUp := l.Kind == models.KindBlock && l.Left() == 0 && pending == 0
 		used := pending > 0 || !usedUp && (l.Left() != l.leftAt || l.granted.Load() != l.grantedAt)
@@ -41,12 +36,14 @@ func (ol *offerLeases) review(now time.Time) (w work) {
 		case l.lost:
 		case !l.Sealed() && (usedUp || !used && l.ExpiredAt(now)):
 			l.Seal()
-			sealed = true
 		case used && now.Sub(l.renewed) >= l.TTL/3:
 			w.renew = append(w.renew, l)
 		}
+		if !l.Sealed() {
+			open++
+		}
 	}
-	if sealed || stale || shown != len(open) {
+	if open != len(*ol.open.Load()) { // a block was sealed, here or elsewhere
 		ol.publish()
 	}
 	w.leases, w.ask = len(ol.leases), ol.unsure != nil
@@ -66,7 +63,7 @@ func (ol *offerLeases) idle(now time.Time) bool {
 	return now.Sub(ol.demand.measured) >= rememberFor && now.Sub(ol.short.until) >= rememberFor
 }
 
-// renew lengthens leases. Those that the database does not know as active any more were reclaimed: what was spent from them and
+// renew lengthens leases. A lease that the database does not know as active any more was reclaimed: what was spent from it and
 // is not settled will be refused there, or booked late.
 func (ol *offerLeases) renew(ctx context.Context, due []*ownLease) {
 	sent := ol.keeper.cfg.Now() // before the request: the database may let them live from any moment after this one
@@ -115,7 +112,7 @@ func (ol *offerLeases) lose(l *ownLease) {
 	ol.keeper.cfg.Logger.Warn().Str("offer_id", ol.offerID).Stringer("lease_id", l.LeaseID).Msg("lease was reclaimed")
 }
 
-// closeQuiet returns the leases that nothing is pending on, in one transaction. What fails is tried again at the next maintenance. Of those
+// closeQuiet returns the leases that nothing is pending on, in one transaction. A return that fails is tried again at the next maintenance. Of those
 // that were reclaimed there is nothing to return, but the books may wait to hear that all that was acknowledged on them has been booked.
 func (ol *offerLeases) closeQuiet(ctx context.Context) error {
 	ol.mu.Lock()

@@ -15,7 +15,7 @@ import (
 // offerLeases is what the node has of one offer.
 //
 // open is read by every request without a lock and replaced, never changed, under mu; granting is read like that, too, and changed
-// under mu. All else below mu is guarded by it. Whatever talks to the database does so without it.
+// under mu. All else below mu is guarded by it. Calls to the database run without it.
 type offerLeases struct {
 	keeper  *Keeper
 	offerID string
@@ -166,18 +166,11 @@ func (ol *offerLeases) add(b *Block, asked time.Time) {
 	ol.publish()
 }
 
-// isOpen reports whether requests have to look at a block. While a burst is settled later, there are many fast ones that are used up; they
-// come back when units do, which is rare: nothing refuses what they were spent for.
-func (l *ownLease) isOpen() bool {
-	usedUp := l.Kind == models.KindBlock && l.Mode == models.ModeFast && l.Left() == 0
-	return !l.Sealed() && !usedUp
-}
-
 // publish makes the blocks that can be spent from visible to requests. mu is held.
 func (ol *offerLeases) publish() {
 	open := make([]*Block, 0, len(ol.leases))
 	for _, l := range ol.leases {
-		if !l.isOpen() {
+		if l.Sealed() {
 			continue
 		}
 		if l.Kind == models.KindRefundPool {

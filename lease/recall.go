@@ -135,7 +135,7 @@ func (ol *offerLeases) callBack(number int64) {
 	}
 }
 
-// returnSoon returns sealed leases, each as soon as nothing of it is pending, for somebody waits for the rest. What fails is left to
+// returnSoon returns sealed leases, each as soon as nothing of it is pending, for somebody waits for the rest. A return that fails is left to
 // maintenance.
 func (ol *offerLeases) returnSoon(ctx context.Context, leases []*ownLease) {
 	for _, l := range leases {

@@ -29,7 +29,7 @@ func Want(adaptive bool, rate float64, size int64) int64 {
 	return int64(max(1, min(want, float64(size))))
 }
 
-// Size decides how many units to grant, of unallocated ones that activeNodes share. Those who wait are served as far as they
+// Size decides how many units to grant, of unallocated ones that activeNodes share. Waiting requests are served as far as they
 // fit, first come first; beyond them a node gets what it wants, as long as that is only its share of what is left. So the last
 // units go exactly to those who wait, and a request larger than any block is served too.
 func Size(unallocated, activeNodes int64, a Appetite) int64 {

@@ -53,7 +53,7 @@ func (id CartID) Value() (driver.Value, error) { return ID(id).Value() }
 func (id *CartID) Scan(src any) error { return (*ID)(id).Scan(src) }
 
 // Cart says that redemptions of several offers were made in one transaction, under one key: all of them or none. Its row is written in
-// that transaction, and never changed. What was asked of each offer, and what became of it, is in the ledger: see Redemptions.
+// that transaction, and never changed. The ledger has what was asked of each offer, and what became of it: see Redemptions.
 type Cart struct {
 	ID             CartID `gorm:"primaryKey"`
 	IdempotencyKey string

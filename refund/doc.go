@@ -33,6 +33,6 @@
 // # Failures
 //
 // The pool's lease may be closed while an entry is on its way to it (it expired, or this node was taken for dead). The fence refuses
-// the entry, and it goes to a new pool. What is acknowledged is committed; an unknown outcome is the caller's to retry, with the same
-// request. What a sweeper could not book it finds again at its next look.
+// the entry, and it goes to a new pool. An acknowledged entry is committed; an unknown outcome is the caller's to retry, with the same
+// request. A sweeper finds a hold that it could not expire again at its next look.
 package refund

@@ -85,7 +85,7 @@ type serve struct{}
 func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	logger := s.logger()
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300) // a node keeps a few megabytes and makes 80 MB of garbage a second: the default collects thirty times a second
+		debug.SetGCPercent(300) // a node keeps little and makes much garbage
 	}
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,

@@ -16,7 +16,7 @@ const (
 )
 
 // frame is one packet of the protocol: its header, and the beginning of its payload as far as the proxy looks at it.
-// What is left of the payload is still in the reader.
+// The rest of the payload is still in the reader.
 type frame struct {
 	header [headerBytes]byte
 	start  []byte

@@ -83,6 +83,13 @@ func (l *Ledger) Serves() bool {
 	return !l.lost && l.available() && l.now().Sub(l.heartbeat) <= heartbeatLasts
 }
 
+// Away reports whether requests must do without the ledger. It waits longer than Serves for a heartbeat, which may be slow.
+func (l *Ledger) Away() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost || !l.available() || l.now().Sub(l.heartbeat) > models.NodeSilence
+}
+
 // Recovered reports whether the ledger serves, and owners and shops had their chance since it last did not.
 func (l *Ledger) Recovered() bool {
 	if !l.Serves() {

@@ -24,7 +24,7 @@
 //
 //   - A sequence: the record is durable. It will be replayed after every restart until it is settled and its segment removed.
 //   - ErrUnknown: it may be, or may get there yet. If recovery finds it, it is replayed like any other, so the caller must
-//     treat what it stands for as open, and settling must be idempotent. What was replayed once is durable.
+//     treat what it stands for as open, and settling must be idempotent. A record that was replayed once is durable.
 //   - Any other error: it never will be.
 //
 // A group fails or succeeds as a whole for those who wait for it. Recovery may find the first few records of one that failed.
@@ -44,7 +44,7 @@
 //   - A settled segment can't be removed: it is tried again. Nothing refers to it any more.
 //   - The process is killed: the page cache has all, and it is synced by the next Open.
 //   - The power is cut: see the rules below.
-//   - Damage: Open gives a CorruptError with file and offset, and changes nothing. What can be read, Scan reads.
+//   - Damage: Open gives a CorruptError with file and offset, and changes nothing. Scan reads all that can be read.
 //
 // # On disk
 //
@@ -105,8 +105,8 @@
 //     than what counts had been durable when it was written, what is missing is damage: corrupt. Others belong to the same
 //     group as what is missing, and that group was torn when the power went: sectors get to the disk in any order. It was never
 //     acknowledged, and its rest is cut off.
-//  8. What counts and lies beyond the manifest's end is written once more and synced. Then the manifest says that the segment
-//     is sealed there. What lies behind is not read again, and is truncated.
+//  8. Records that count and lie beyond the manifest's end are written once more and synced. Then the manifest says that the segment
+//     is sealed there. Bytes behind that end are not read again, and are truncated.
 //  9. Appends go on in a new segment. So nothing that was cut off can ever stand behind a record that was written later.
 //
 // A version above the known one is an error wherever a head is read. Nothing is changed before rule 8.

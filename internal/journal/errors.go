@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// What can become of an append. Only ErrUnknown leaves open whether the record is in the journal; after any other error it
+// Outcomes of an append. Only ErrUnknown leaves open whether the record is in the journal; after any other error it
 // certainly is not, and never will be.
 var (
 	// ErrUnknown: the caller stopped waiting, or the write or its fsync failed. The record may be replayed at the next start.
@@ -26,7 +26,7 @@ var (
 	ErrClosed = errors.New("journal: closed")
 )
 
-// What can be wrong with a journal's folder.
+// Faults of a journal's folder.
 var (
 	// ErrCorrupt: something that had been made durable is damaged or missing. The error is a *CorruptError.
 	ErrCorrupt = errors.New("journal: corrupt")

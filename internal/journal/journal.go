@@ -99,7 +99,7 @@ type Journal struct {
 // Append writes a record, and gives its sequence when it is durable. Records that are waiting at the same time share a write and
 // an fsync.
 //
-// Errors: ErrUnknown means that the record may be in the journal, or may get there yet: ctx ended, or the write failed. Who has
+// Errors: ErrUnknown means that the record may be in the journal, or may get there yet: ctx ended, or the write failed. A caller that has
 // to know in the end calls Submit. After any other error the record is not in the journal: ErrTooLarge, ErrOverloaded, ErrFull,
 // ErrNoSpace, ErrFailed, ErrClosed, or that of a ctx that had ended before.
 func (j *Journal) Append(ctx context.Context, kind byte, payload []byte) (uint64, error) {
@@ -205,7 +205,7 @@ func (j *Journal) openKept(s *segment) (File, error) {
 }
 
 // Close ends Run, waits for it, and lets the manifest say how far the journal is durable, so that damage to any record will be
-// found. What was not written yet is refused with ErrClosed. It is idempotent.
+// found. Records that are not written yet are refused with ErrClosed. It is idempotent.
 func (j *Journal) Close() error {
 	j.stopped.Do(func() { close(j.stop) })
 	j.running.Lock()

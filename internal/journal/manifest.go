@@ -85,7 +85,7 @@ func decodeContents(b []byte) (contents, error) {
 	return p, p.check()
 }
 
-// countExtents reads how many entries a copy has.
+// countExtents reads how many extents a copy has.
 func countExtents(b []byte) (int, bool) {
 	if len(b) < manifestHead {
 		return 0, false

@@ -18,7 +18,7 @@ type Report struct {
 	Bytes    int64  // of the records
 	First    uint64 // sequences; 0: there is no record
 	Last     uint64
-	// Torn is where the last group breaks off, if it does: an open segment that has something behind its last record. What is
+	// Torn is where the last group breaks off, if it does: an open segment that has something behind its last record. The rest
 	// there was never acknowledged, or it was a moment before the end, and has been damaged since.
 	Torn *Place
 }

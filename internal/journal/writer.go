@@ -7,7 +7,7 @@ import (
 )
 
 // Run writes what is submitted, makes segments ahead of need and removes those that are settled, until ctx ends or Close is
-// called. What waits then is refused with ErrClosed, and so is all that comes later: a journal runs once.
+// called. Records that wait then are refused with ErrClosed, and so are all later ones: a journal runs once.
 func (j *Journal) Run(ctx context.Context) {
 	j.running.Lock()
 	defer j.running.Unlock()

@@ -7,8 +7,8 @@ import (
 	"tranche/models"
 )
 
-// SameOffers reports whether a cart that is asked for again names the offers of the one that has its id, in whatever order. What it asks
-// of each is judged with the redemption there.
+// SameOffers reports whether a cart that is asked for again names the offers of the one that has its id, in any order. The units of
+// each are compared with the redemption there.
 func SameOffers(cart, again *models.Cart) bool {
 	return slices.Equal(slices.Sorted(slices.Values(cart.OfferIDs)), slices.Sorted(slices.Values(again.OfferIDs)))
 }

@@ -15,12 +15,12 @@
 // Two writers who both take the same next seq collide on the unique key, and the loser decides anew from what it then reads. So what
 // ends a hold is always its entry 1, there is one, and whoever raced for it hears which.
 //
-// Who asks for what was done is answered with it: confirm for the same units, where none said means all, and cancel. Anything else is
+// A request for what was done already is answered with it: confirm for the same units, where none said means all, and cancel. Anything else is
 // refused with what became of the hold; so is cancel after expire, for the shop should know that the units were free before it said so.
 // A hold is in time until its expire entry is there, whatever the clock says.
 //
-// A hold counts in its user's counters like a redemption, and its confirmation not again. What it gives back, of the units or whole,
-// goes to the budget and the user always: the refund policy is about what was redeemed.
+// A hold counts in its user's counters like a redemption, and its confirmation not again. The units that it gives back, some or all,
+// go to the budget and the user always: the refund policy is about what was redeemed.
 //
 // # A batch
 //
@@ -47,6 +47,6 @@
 //
 // # Offers and leases
 //
-// What creating, changing and granting from an offer may do to its row is here too (offer.go), how that is audited (audit.go), and what
+// The rules of creating, changing and granting from an offer are here too (offer.go), how that is audited (audit.go), and what
 // closing a lease leaves behind (lease.go), for the same reason.
 package ledger

@@ -47,7 +47,7 @@ func (p *Decision) judgeFirst(wanted *models.Wanted, history []models.Entry, r m
 	return models.Verdict{Entry: e, Redemption: r}
 }
 
-// judgeEnd decides on what ends a hold: a confirm, cancel or expire. Whatever comes first ends it, and is its second entry. Who then
+// judgeEnd decides on what ends a hold: a confirm, cancel or expire. The first of them ends it, and is its second entry. A request that then
 // asks for just that is answered with it.
 func (p *Decision) judgeEnd(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	switch {

@@ -39,10 +39,10 @@ type Plan struct {
 	TailUnits        int64 `json:"tail_units"`        // what is left when blocks begin to shrink
 	TailTransactions int64 `json:"tail_transactions"` // on the offer's row, from there to the last unit
 
-	NodeHolds      int64   `json:"node_holds_units"` // on average
-	NodeHoldsWorst int64   `json:"node_holds_units_worst"`
-	DeadSeconds    float64 `json:"dead_node_holds_for_seconds"` // until what a dead node held can be spent by others, at worst
-	IdleSeconds    float64 `json:"idle_node_holds_for_seconds"` // the same for a node that lives and has no requests any more
+	NodeOutstanding      int64   `json:"node_outstanding_units"` // on average
+	NodeOutstandingWorst int64   `json:"node_outstanding_units_worst"`
+	DeadSeconds          float64 `json:"dead_node_keeps_units_seconds"` // until what a dead node held can be spent by others, at worst
+	IdleSeconds          float64 `json:"idle_node_keeps_units_seconds"` // the same for a node that lives and has no requests any more
 
 	OverspendBound      int64 `json:"overspend_bound_units"` // as the balance shows it, on average
 	OverspendBoundWorst int64 `json:"overspend_bound_units_worst"`
@@ -61,7 +61,7 @@ func Of(f Fleet) Plan {
 	p.Block = lease.Want(f.Adaptive, node, f.LeaseSize)
 	p.grants(f, node)
 	p.tail(f)
-	p.holds(f, node)
+	p.outstanding(f, node)
 	p.writes(f, node)
 	return p
 }
@@ -91,20 +91,20 @@ func (p *Plan) tail(f Fleet) {
 	}
 }
 
-// holds adds up what nodes keep from each other. In the books a unit is there until it is settled, and a block that nobody used, which
+// outstanding adds up what nodes keep from each other. In the books a unit is there until it is settled, and a block that nobody used, which
 // makes room for the next, until it is returned.
-func (p *Plan) holds(f Fleet, node float64) {
+func (p *Plan) outstanding(f Fleet, node float64) {
 	acknowledged := f.Mode == models.ModeFast
 	pending := int64(math.Ceil(node * settle.Delay(acknowledged, f.Commit).Seconds()))
 	low := func(ahead int64) int64 { return lease.RefillBelow(p.Block, ahead) }
-	p.NodeHolds = low(0) + (p.Block+1)/2
-	p.NodeHoldsWorst = low(p.Block) + p.Block + pending
+	p.NodeOutstanding = low(0) + (p.Block+1)/2
+	p.NodeOutstandingWorst = low(p.Block) + p.Block + pending
 	if p.served(f, node) < float64(p.Block) {
-		p.NodeHoldsWorst += p.Block
+		p.NodeOutstandingWorst += p.Block
 	}
 	p.DeadSeconds, p.IdleSeconds = lease.ReclaimedWithin(f.TTL).Seconds(), lease.IdleWithin(f.TTL).Seconds()
 	if f.Mode.Outlives() {
-		p.OverspendBound, p.OverspendBoundWorst = f.Nodes*p.NodeHolds, f.Nodes*p.NodeHoldsWorst
+		p.OverspendBound, p.OverspendBoundWorst = f.Nodes*p.NodeOutstanding, f.Nodes*p.NodeOutstandingWorst
 	}
 }
 

@@ -30,7 +30,7 @@ func TestPlansHoldTogether(t *testing.T) {
 			t.Fatal("more grants than redemptions")
 		case p.Settles > f.Rate*1.000001:
 			t.Fatal("more transactions than entries")
-		case p.NodeHolds > p.NodeHoldsWorst || p.OverspendBound > p.OverspendBoundWorst:
+		case p.NodeOutstanding > p.NodeOutstandingWorst || p.OverspendBound > p.OverspendBoundWorst:
 			t.Fatal("the worst is better than the usual")
 		case (p.OverspendBound == 0) != (f.Mode == models.ModeStrict):
 			t.Fatal("strict has no overspend, and the others have")

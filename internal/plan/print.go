@@ -27,8 +27,8 @@ func (p *Plan) lines(f Fleet) [][3]string {
 		{"hot row", figure(p.Transactions) + " tx/s", fmt.Sprintf("on the offer's row: %s grants and %s returns", figure(p.Grants), figure(p.Returns))},
 		{"tail", fmt.Sprintf("%d tx", p.TailTransactions), fmt.Sprintf("on the offer's row for the last %d units, in all: blocks shrink with the rest", p.TailUnits)},
 		{"settling", figure(p.Settles) + " tx/s", "on other rows: batches of entries, each with its lease"},
-		{"dead node", atWorst(p.NodeHolds, p.NodeHoldsWorst), fmt.Sprintf("that nobody else can redeem, for up to %.0f s", p.DeadSeconds)},
-		{"idle fleet", atWorst(f.Nodes*p.NodeHolds, f.Nodes*p.NodeHoldsWorst), fmt.Sprintf("that all %d nodes hold when nobody redeems any more, for up to %.0f s", f.Nodes, p.IdleSeconds)},
+		{"dead node", atWorst(p.NodeOutstanding, p.NodeOutstandingWorst), fmt.Sprintf("that nobody else can redeem, for up to %.0f s", p.DeadSeconds)},
+		{"idle fleet", atWorst(f.Nodes*p.NodeOutstanding, f.Nodes*p.NodeOutstandingWorst), fmt.Sprintf("that all %d nodes hold when nobody redeems any more, for up to %.0f s", f.Nodes, p.IdleSeconds)},
 		p.overspend(f),
 		{"ledger", fmt.Sprintf("%s a day", size(p.LedgerBytes)), fmt.Sprintf("in %s rows, with their indexes", figure(float64(p.LedgerRows)))},
 	}

@@ -136,7 +136,7 @@ func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 	return len(owed) == 0
 }
 
-// refuse ends the submissions of a batch of which nothing was booked. Those that were acknowledged are queued again, and it gives false.
+// refuse ends the submissions of a batch of which nothing was booked. Acknowledged ones are queued again, and then it gives false.
 func (q *queue) refuse(subs []*submission, err error) (well bool) {
 	var owed []*submission
 	for _, sub := range subs {

@@ -52,13 +52,13 @@
 // A cart is one transaction over leases of several offers, all or none. It has no queue and no number. A bounded number of carts run
 // beside the queues.
 //
-// What can become of it is what can become of a batch, but for two things. A refusal of one item is one of the whole. And if the outcome is
+// It has the same outcomes as a batch, but for two things. A refusal of one item is one of the whole. And if the outcome is
 // unknown, it is the ledger that keeps the attempts apart, by the cart itself: verdicts and refusals of a later attempt hold for all before,
 // any other failure tells nothing. After its requester's deadline, attempts only find out. Until it is known, its units stay pending.
 //
 // # Units
 //
 // A redeem entry, or a hold, comes with units already spent from the lease's block. They become Settled with the entry, and are
-// Unspent if there is none, or if it was another request's. Whatever happens, exactly one of the two is called. What an entry of another
-// kind gives back to the budget, as far as it does, is added to the block when it is booked.
+// Unspent if there is none, or if it was another request's. In each case exactly one of the two is called. The units that an entry of another
+// kind gives back to the budget are added to the block when it is booked.
 package settle

@@ -202,7 +202,7 @@ func (q *queue) requeue(subs []*submission) {
 	q.requests, q.owed = append(requests, q.requests...), append(owed, q.owed...)
 }
 
-// end refuses everything in the queue: the Settler stops. What was acknowledged stays in the journal.
+// end refuses everything in the queue: the Settler stops. Acknowledged entries stay in the journal.
 func (q *queue) end() {
 	q.settler.mu.Lock()
 	left := slices.Concat(append(q.stuck.pieces, q.requests, q.stuck.apart)...)

@@ -71,7 +71,7 @@ func New(cfg Config, ledger Ledger) *Settler {
 	return s
 }
 
-// Stop waits until all queues are empty, at most until ctx ends; then it gives up what is not decided. What is submitted
+// Stop waits until all queues are empty, at most until ctx ends; then it gives up what is not decided. A posting that is submitted
 // meanwhile is refused as models.ErrDraining, unless its queue is still running. It may be called more than once.
 func (s *Settler) Stop(ctx context.Context) {
 	s.mu.Lock()

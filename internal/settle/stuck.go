@@ -16,7 +16,7 @@ const (
 // stopped. The ledger gives up after a lock wait, and can't say whose row it was.
 //
 // A batch that met a lock runs again at once, in pieces. A piece that meets it again is set apart, party by party. A party that is alone
-// with the lock is refused, and its next submissions are set apart for a while. What is set apart runs when nothing else is to do, or
+// with the lock is refused, and its next submissions are set apart for a while. Submissions that are set apart run when nothing else is to do, or
 // apartFor after the last lock. The settler's mu guards it.
 type stuck struct {
 	pieces [][]*submission

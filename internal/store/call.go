@@ -57,7 +57,7 @@ func judge(caller context.Context, err error) error {
 	return outcome(err)
 }
 
-// outcome wraps an error in the condition that callers know it by. What is not theirs to know stays as it is.
+// outcome wraps an error in the condition that callers know it by. Other errors stay as they are.
 func outcome(err error) error {
 	switch classify(err) {
 	case away, badConn:

@@ -18,7 +18,8 @@ var openAPI = sync.OnceValues(func() (jsontext.Value, error) {
 		return nil, err
 	}
 	text := jsontext.Value(document)
-	return text, text.Indent()
+	err = text.Indent()
+	return text, err
 })
 
 func (s *server) document(*exchange) (reply, error) {

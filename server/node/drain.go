@@ -7,9 +7,9 @@ import (
 	"tranche/internal/run"
 )
 
-// A drain, after the time for which it goes on serving, lasts while the database takes what is owed, at most drainAtMost: after a burst
-// that may be some hundred thousand entries, and nobody may come for the journal of a node that does not start again. Else it ends within
-// drainWithin and what one call to a database that does not answer takes (4.5 s): together less than 10 s. Requests get the first part.
+// A drain lasts while the database takes what the node owes, at most drainAtMost. After an outage that may be some hundred thousand
+// entries, and a node that does not start again leaves them in its journal. A database that takes nothing ends the drain within drainWithin
+// and one call of 4.5 s: together less than 10 s. Requests get the first part of it.
 const (
 	drainAtMost   = time.Minute
 	drainWithin   = 5 * time.Second

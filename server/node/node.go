@@ -133,7 +133,7 @@ func (n *Node) Ready() (ready bool, detail string) {
 		return false, failing
 	}
 	switch {
-	case n.ledgerHealth.Serves():
+	case !n.ledgerHealth.Away():
 		return true, "serving"
 	case n.keeper.HasUnits():
 		return true, "the ledger is away; leases are held"
