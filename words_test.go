@@ -79,3 +79,38 @@ func TestCodeSpeaksOfNothingThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+var namelessSubject = regexp.MustCompile(`(^|[.:] )(Who|Whoever|What|Whatever|That which) [a-z]+`)
+
+// A sentence of a comment names its subject, as those of documents do.
+func TestCommentsNameTheirSubjects(t *testing.T) {
+	for _, file := range goFiles(t) {
+		if strings.HasSuffix(file.path, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, comment := range commentsOf(string(text)) {
+			if start := namelessSubject.FindString(comment); start != "" {
+				t.Errorf("%s: a sentence begins with %q", file.path, start)
+			}
+		}
+	}
+}
+
+// commentsOf gives the comments that have lines of their own, each without its line breaks.
+func commentsOf(text string) (comments []string) {
+	var comment strings.Builder
+	for line := range strings.Lines(text + "\n") {
+		words, is := strings.CutPrefix(strings.TrimSpace(line), "//")
+		if is && strings.TrimSpace(words) != "" {
+			comment.WriteString(strings.TrimSpace(words) + " ")
+		} else if comment.Len() > 0 {
+			comments = append(comments, comment.String())
+			comment.Reset()
+		}
+	}
+	return comments
+}
