@@ -4,7 +4,7 @@
 //
 //   - [Block] is the counter of one lease: atomics only, no clock, no lock, no goroutine.
 //   - [Keeper] owns all blocks of the node, offer by offer. It grants ahead of need, renews, and gives back what is not used.
-//   - [Size] and [Split] decide how much to ask for: pure functions.
+//   - [Want] and [Size] decide how much to ask for: pure functions.
 //   - [Reaper] closes the leases of owners that fell silent, on any node.
 //
 // # A lease's life on its owner
@@ -59,7 +59,8 @@
 //     the same id before anything else is asked for, also in a drain. Requests that waited for it hear that the ledger is away: nothing
 //     of theirs was redeemed.
 //   - With the database away nothing is renewed; blocks stop at their deadline. When it is back, the owner renews the very same
-//     leases, unless a reaper was first; a reaper leaves it two seconds, and half the lease's time to live if it had not watched it before.
+//     leases, unless a reaper was first. A reaper leaves it as long as the outage lasted, 5 s at most, and half the lease's time to live if it
+//     had not watched it before.
 //   - A drain that meets a database that is away, with nothing pending, leaves the leases to the reapers after a second. As long as
 //     something is pending it uses its time.
 //   - A failure is logged once per offer, when it begins. The store logs that the database is away.
