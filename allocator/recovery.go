@@ -30,8 +30,8 @@ type Resumer interface {
 // recoverAtOnce is how many entries are on their way at the same time.
 const recoverAtOnce = 4096
 
-// Recovery settles what the journal holds: it does what the settler does all the time, from where the process before left off. What
-// had been settled already is found by its id and counts once.
+// Recovery settles what the journal holds: it does what the settler does all the time, from where the process before left off. An
+// entry that had been settled already is found by its id and counts once.
 type Recovery struct {
 	journal Recovered
 	estate  Estate
