@@ -132,7 +132,10 @@ func (r *Results) costs() string {
 		per := func(of func(*Closed) float64) stats.Summary {
 			return r.closed(c, connections, func(c *Closed) float64 { return of(c) / float64(c.Acknowledged) })
 		}
-		found = found || !math.IsNaN(per((*Closed).Rate).Median)
+		if math.IsNaN(per((*Closed).Rate).Median) {
+			continue // it took no part over so many connections
+		}
+		found = true
 		memory := func(of func(*Memory) int64) string {
 			peak := stats.Summarize(overRounds(r.Memory, func(m *Memory) bool { return m.Contestant == c }, func(m *Memory) float64 { return float64(of(m)) })).Max
 			if peak == 0 || math.IsNaN(peak) {
