@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	plotWidth, plotHeight, plotMargin = 22 * vg.Centimeter, 13 * vg.Centimeter, 4 * vg.Millimeter
+	plotWidth, plotHeight, plotMargin = 25 * vg.Centimeter, 13 * vg.Centimeter, 4 * vg.Millimeter
 	barWidth                          = 1 * vg.Centimeter
 )
 
@@ -43,6 +43,7 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = 3 * vg.Millimeter
 	p.Legend.Top, p.Legend.Padding = true, vg.Millimeter
+	p.Legend.Left, p.Legend.XOffs = true, 19*vg.Centimeter // its texts are as wide as the reader's font makes them
 	for _, f := range []*font.Font{
 		&p.Title.TextStyle.Font, &p.X.Label.TextStyle.Font, &p.Y.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font,
 	} {
@@ -242,7 +243,7 @@ func (r *Results) plotCPU(path string) error {
 	p.Add(below, above)
 	p.Legend.Add("server", below)
 	p.Legend.Add("databases", above)
-	p.Legend.Left = true // the first bars are the shortest
+	p.Legend.XOffs = 0 // the first bars are the shortest
 	categories(p, names)
 	return save(p, path)
 }
