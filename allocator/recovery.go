@@ -71,6 +71,7 @@ func (r *Recovery) Run(ctx context.Context) (count int, err error) {
 		if !r.places.Take(ctx) {
 			return r.count, ctx.Err()
 		}
+		defer r.places.End() // Run may be called again
 	}
 	return r.count, nil
 }

@@ -1,6 +1,7 @@
 package allocator_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -82,5 +83,25 @@ func TestRecoveryGoesOnAfterAnOutageAndRefusesAnotherDatabase(t *testing.T) {
 		}
 		settler.Stop(t.Context())
 		synctest.Wait()
+	})
+}
+
+// noRecords is a journal that holds nothing.
+type noRecords struct{}
+
+func (noRecords) Replay(func(uint64, byte, []byte) error) error { return nil }
+func (noRecords) Settled(...uint64)                             {}
+
+// A start runs the recovery again when a step after it has failed.
+func TestARecoveryCanRunAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := allocator.NewRecovery(noRecords{}, nil, nil, time.Now)
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			if _, err := r.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			cancel()
+		}
 	})
 }
