@@ -1,6 +1,7 @@
 package settle
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -215,4 +216,49 @@ func TestAnEntryWhoseTimeEndedDuringAFailedAttemptIsDropped(t *testing.T) {
 		}
 		b.check(2)
 	})
+}
+
+// A user whose row is locked was told apart on one lease. Its next requests come to a busy queue, of that lease or of another one,
+// and no other user waits for the lock with it.
+func TestAStuckUserHoldsUpNobodyElse(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		inBubble(t, 20_000, func(t *testing.T, b *settlerOnFake) {
+			limit := int64(100_000)
+			b.offer.UserLimitUnits = &limit
+			b.stuck(func(w models.Wanted) bool { return w.UserID == "stuck" })
+			redeemOn := func(block *lease.Block, user, key string) (time.Duration, error) {
+				block.Spend(1, time.Now())
+				e := redeem(key)
+				e.UserID = user
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				began := time.Now()
+				_, err := b.settler.Settle(ctx, lease.Posting{Block: block, Offer: b.offer, Entry: e}, nil)
+				return time.Since(began), err
+			}
+			busy := b.block
+			if other {
+				b.raise(20_000)
+				busy = b.grant(20_000)
+			}
+			if _, err := redeemOn(b.block, "stuck", "first"); !errors.Is(err, models.ErrBusy) {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for i := range 1000 { // a request every 4 ms, so the queue is never idle
+				if i == 100 {
+					wg.Go(func() { _, _ = redeemOn(busy, "stuck", "again") })
+				}
+				wg.Go(func() {
+					took, err := redeemOn(busy, fmt.Sprint("u", i), fmt.Sprint("k", i))
+					if err != nil || took > time.Second {
+						t.Errorf("another lease: %t: another user heard %v after %v", other, err, took)
+					}
+				})
+				time.Sleep(4 * time.Millisecond)
+			}
+			wg.Wait()
+			b.settler.running.Wait()
+		})
+	}
 }

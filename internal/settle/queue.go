@@ -174,8 +174,11 @@ func (q *queue) claimFrom(subs []*submission, b *batch) (rest []*submission) {
 			clear(subs[:i]) // a long backlog behind them must not keep them in memory
 			return subs[i:]
 		}
-		if q.settler.isLocked(sub, q.offer, b.now) {
+		if until := q.settler.lockedUntil(sub, q.offer, b.now); !until.IsZero() {
 			q.stuck.apart = append(q.stuck.apart, sub)
+			if until.After(q.stuck.until) {
+				q.stuck.until = until
+			}
 		} else {
 			b.claim(sub)
 		}

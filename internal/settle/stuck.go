@@ -112,7 +112,13 @@ func (s *Settler) lock(p party, now time.Time) {
 	s.locked[p] = now.Add(apartFor)
 }
 
-// isLocked reports whether the party of a submission was alone with a lock of late. mu is held.
-func (s *Settler) isLocked(sub *submission, offer *models.Offer, now time.Time) bool {
-	return len(s.locked) > 0 && now.Before(s.locked[partyOf(sub, offer)])
+// lockedUntil is until when a submission is to run apart; zero: its party was not alone with a lock of late. mu is held.
+func (s *Settler) lockedUntil(sub *submission, offer *models.Offer, now time.Time) time.Time {
+	if len(s.locked) == 0 {
+		return time.Time{}
+	}
+	if until := s.locked[partyOf(sub, offer)]; now.Before(until) {
+		return until
+	}
+	return time.Time{}
 }
