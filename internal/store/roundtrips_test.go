@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,43 @@ func takesRoundTrips(t *testing.T, want int64, limit *int64, kind models.Kind, e
 		if n := proxy.commands.Load() - before; n != want {
 			t.Errorf("%d round trips, want %d", n, want)
 		}
+	}
+}
+
+// However many users of a batch are over their limit, they cost as many round trips as one.
+func TestRefusalsByALimitTakeFewRoundTrips(t *testing.T) {
+	one := int64(1)
+	dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
+	s := open(t, store.Config{DSN: dsn})
+	batch := settleOn(t, s, &one)
+	var taken []int64
+	for _, users := range []int{1, 100} {
+		fillNext(&batch, users)
+		if _, err := s.Settle(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for i := range batch.Wanted {
+			ids = append(ids, batch.Wanted[i].UserID)
+		}
+		fillNext(&batch, users)
+		for i := range batch.Wanted {
+			batch.Wanted[i].UserID = ids[i]
+		}
+		before := proxy.commands.Load()
+		verdicts, err := s.Settle(t.Context(), batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, proxy.commands.Load()-before)
+		for i := range verdicts {
+			if !errors.Is(verdicts[i].Err, models.ErrUserLimitReached) {
+				t.Errorf("%d users, entry %d: %v", users, i, verdicts[i].Err)
+			}
+		}
+	}
+	if taken[0] != taken[1] {
+		t.Errorf("%d round trips for one user over the limit, %d for a hundred", taken[0], taken[1])
 	}
 }
 

@@ -81,11 +81,8 @@ func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.B
 	if err != nil {
 		return nil, err
 	}
-	if err := q.count(batch.Offer.ID, decision); err != nil {
+	if err := q.count(batch.Offer.ID, decision, lookFirst); err != nil {
 		return nil, err
-	}
-	if decision.OverLimit() && !lookFirst {
-		return nil, errOvertaken // the redemption that goes over the limit may be there already: then it is repeated, not refused
 	}
 	if err := q.append(decision.Appends); err != nil {
 		return nil, err

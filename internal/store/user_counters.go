@@ -11,7 +11,7 @@ import (
 
 // count adds the decision to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
 // transactions that see the same new user one waits and then counts on top of the other.
-func (q *query) count(offerID string, decision *ledger.Decision) error {
+func (q *query) count(offerID string, decision *ledger.Decision, lookedFirst bool) error {
 	users := decision.UserIDs()
 	if len(users) == 0 {
 		return nil
@@ -31,11 +31,28 @@ func (q *query) count(offerID string, decision *ledger.Decision) error {
 	if err != nil {
 		return err
 	}
+	if decision.OverLimit() && !lookedFirst {
+		return errOvertaken // the redemption that goes over the limit may be there already: then it is repeated, not refused
+	}
+	return q.takeOff(offerID, users, corrections)
+}
+
+// takeOff takes corrections off again, equal ones by one statement. This transaction has locked the rows already.
+func (q *query) takeOff(offerID string, users []string, corrections map[string]ledger.UserDelta) error {
+	equal := map[ledger.UserDelta][]string{}
 	for _, user := range users {
 		if d, corrected := corrections[user]; corrected {
-			if err := q.addUsage(offerID, user, d.Negated()); err != nil {
-				return err
-			}
+			equal[d] = append(equal[d], user)
+		}
+	}
+	for d, users := range equal {
+		rows, err := q.exec(`UPDATE usages SET redemptions = redemptions - ?, units = units - ?, held_units = held_units - ?
+			WHERE offer_id = ? AND user_id IN ?`, d.Redemptions, d.Units, d.HeldUnits, offerID, users)
+		if err != nil {
+			return err
+		}
+		if rows != int64(len(users)) {
+			return fmt.Errorf("%w: %d of %d users have a counter", errOvertaken, rows, len(users))
 		}
 	}
 	return nil
