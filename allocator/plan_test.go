@@ -90,7 +90,7 @@ func TestADeadNodeStrandsWhatIsPlannedAndForNoLonger(t *testing.T) {
 	}
 }
 
-func TestAnIdleNodeOutstandingItsUnitsForNoLongerThanPlanned(t *testing.T) {
+func TestAnIdleNodeKeepsItsUnitsForNoLongerThanPlanned(t *testing.T) {
 	fleet := plan.Fleet{Rate: 60, Nodes: 3, LeaseSize: 1000, TTL: time.Minute, Adaptive: true, Mode: models.ModeFast, Commit: commit}
 	planned(t, fleet, 1_000_000, func(f *plannedFleet) {
 		f.redeem(time.Minute, func() {})

@@ -21,6 +21,8 @@ type Estate interface {
 type Health interface {
 	// Looked notes what became of a question that was asked at a time.
 	Looked(asked time.Time, err error)
+	// InVain notes that the ledger did not take a write.
+	InVain()
 	// Serves reports whether the ledger answers and takes writes.
 	Serves() bool
 	// Recovered reports whether it serves, and owners had a chance to renew since it last did not.
@@ -95,6 +97,7 @@ func (r *Reaper) reap(ctx context.Context) {
 			return
 		}
 		if err := r.reclaim(ctx, &ripe[i]); errors.Is(err, models.ErrLedgerUnavailable) {
+			r.health.InVain()
 			r.last = r.cfg.Now()
 			return
 		}

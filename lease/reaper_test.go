@@ -307,3 +307,28 @@ func TestWithoutHeartbeatsNothingIsReclaimed(t *testing.T) {
 		}
 	})
 }
+
+// A database that answers and takes no writes for a while, shorter than heartbeats last. Owners renew before anything is reclaimed.
+func TestOwnersRenewFirstAfterWritesFailed(t *testing.T) {
+	for phase := range 12 {
+		withReaperFor(t, 5, func(t *testing.T, e *estate) {
+			for stop := time.Now().Add(20*time.Second + time.Duration(phase)*47*time.Millisecond); time.Now().Before(stop); {
+				time.Sleep(min(1700*time.Millisecond, time.Until(stop)))
+				e.renew()
+			}
+			e.fail(func(call string) error {
+				switch call {
+				case "Heartbeat", "CloseLease", "Renew":
+					return models.ErrLedgerUnavailable
+				}
+				return nil
+			})
+			time.Sleep(8 * time.Second)
+			e.fail(nil)
+			time.Sleep(200 * time.Millisecond)
+			if !e.active() {
+				t.Errorf("phase %d: reclaimed from an owner that was about to renew", phase)
+			}
+		})
+	}
+}

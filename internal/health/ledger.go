@@ -60,6 +60,7 @@ func (l *Ledger) Looked(asked time.Time, err error) {
 func (l *Ledger) Heartbeat(send func() error) error {
 	began := l.now()
 	if err := send(); err != nil {
+		l.InVain()
 		return err
 	}
 	l.mu.Lock()
@@ -69,10 +70,24 @@ func (l *Ledger) Heartbeat(send func() error) error {
 	return nil
 }
 
+// InVain notes that the ledger did not take a write, though it may answer: until now no owner could renew, and no shop confirm.
+func (l *Ledger) InVain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wait(silence)
+}
+
+// wait gives owners and shops so much time from now on, at least.
+func (l *Ledger) wait(d time.Duration) {
+	if until := l.now().Add(d); until.After(l.resume) {
+		l.resume = until
+	}
+}
+
 // back gives owners and shops their chance if the ledger was away for longer than usual.
 func (l *Ledger) back(away, usual time.Duration) {
 	if away > usual {
-		l.resume = l.now().Add(min(away, chance))
+		l.wait(min(away, chance))
 	}
 }
 

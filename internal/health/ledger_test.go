@@ -136,3 +136,25 @@ func TestShortOutagesGiveShortChances(t *testing.T) {
 		l.is("before the next outage", true, true)
 	}
 }
+
+func TestAFailedWriteGivesOwnersAMoment(t *testing.T) {
+	l := running(t)
+	l.InVain()
+	l.is("after a write in vain", true, false)
+	l.pass(silence)
+	l.is("after a moment", true, true)
+}
+
+func TestAShortOutageDoesNotShortenAChance(t *testing.T) {
+	l := running(t)
+	l.at = l.at.Add(time.Minute)
+	l.Looked(l.at, nil) // after a minute
+	l.beat(nil)
+	l.at = l.at.Add(silence + 1)
+	l.Looked(l.at, nil)
+	l.is("after a short outage", true, false)
+	l.pass(chance - silence - 500*time.Millisecond)
+	l.is("within the chance of the long one", true, false)
+	l.pass(time.Second)
+	l.is("after it", true, true)
+}

@@ -8,7 +8,7 @@ import (
 	"tranche/models"
 )
 
-// A Decision batch: what the transaction is to write, and what each requester is to hear once it has committed.
+// A Decision says what the transaction of a batch is to write, and what each requester is to hear once it has committed.
 type Decision struct {
 	Verdicts []models.Verdict // one for each wanted entry, in order
 	Appends  []models.Entry   // rows to insert, seq set
