@@ -78,6 +78,7 @@ func TestGatheringEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
 				b.acknowledge("a", 1, 0)
+				synctest.Wait() // it gathers
 				began := time.Now()
 				end(b)
 				synctest.Wait()
@@ -154,7 +155,7 @@ func TestRepeatsTakeTurns(t *testing.T) {
 	})
 }
 
-// What an outage leaves may be a lot. Requests must not stand behind it.
+// An outage may leave a long backlog. Requests must not stand behind it.
 func TestABacklogIsOvertaken(t *testing.T) {
 	inBubble(t, 100_000, func(t *testing.T, b *settlerOnFake) {
 		const commit = 20 * time.Millisecond

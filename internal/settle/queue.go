@@ -102,12 +102,14 @@ func (q *queue) next() *batch {
 
 // gather waits for more entries that may share a batch, until it is full or somebody waits.
 func (q *queue) gather() {
-	timer := time.NewTimer(gatherFor)
-	defer timer.Stop()
+	var over <-chan time.Time
 	for owed := q.unattended(); owed > 0 && owed < maxBatchEntries; owed = q.unattended() {
+		if over == nil {
+			over = time.After(gatherFor)
+		}
 		select {
 		case <-q.wake:
-		case <-timer.C:
+		case <-over:
 			return
 		case <-q.settler.draining:
 			return
