@@ -54,15 +54,7 @@ type Config struct {
 
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
 type Allocator struct {
-	nodeID  models.ID
-	offers  *catalogue.Catalogue
-	ledger  Ledger
-	blocks  Blocks
-	settler Settler
-	desk    Desk
-	journal Journal
-	now     func() time.Time
-
+	cfg      Config
 	inFlight inFlight
 	memory   memory
 	lookups  lookups
@@ -72,12 +64,11 @@ type Allocator struct {
 // New makes an Allocator.
 func New(cfg Config) *Allocator {
 	return &Allocator{
-		nodeID: cfg.NodeID, offers: cfg.Offers, ledger: cfg.Ledger, blocks: cfg.Blocks,
-		settler: cfg.Settler, desk: cfg.Desk, journal: cfg.Journal, now: cfg.Now,
+		cfg:      cfg,
 		lookups:  lookups{source: cfg.Ledger},
 		balances: balances{source: cfg.Ledger, now: cfg.Now},
 	}
 }
 
 // LedgerNow is the database's clock, as far as this node can tell.
-func (a *Allocator) LedgerNow() models.Micros { return a.offers.LedgerNow(a.now()) }
+func (a *Allocator) LedgerNow() models.Micros { return a.cfg.Offers.LedgerNow(a.cfg.Now()) }

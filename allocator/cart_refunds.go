@@ -14,7 +14,7 @@ type Carts interface {
 
 // Cart looks one up, its redemptions as they are now. ErrCartNotFound.
 func (a *Allocator) Cart(ctx context.Context, id models.CartID) (Carted, error) {
-	c, err := a.ledger.Cart(ctx, id)
+	c, err := a.cfg.Ledger.Cart(ctx, id)
 	if err != nil {
 		return Carted{}, err
 	}
@@ -73,16 +73,16 @@ func (a *Allocator) RefundCart(ctx context.Context, id models.CartID, key string
 
 // bookCart books an entry like e for each redemption of a cart. All of them are in the ledger, so it waits for none.
 func (a *Allocator) bookCart(ctx context.Context, id models.CartID, e models.Entry) ([]models.Verdict, error) {
-	c, err := a.ledger.Cart(ctx, id)
+	c, err := a.cfg.Ledger.Cart(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	offers, entries := make([]*models.Offer, len(c.OfferIDs)), make([]models.Entry, len(c.OfferIDs))
 	for i, id := range c.Redemptions() {
-		if offers[i], err = a.offers.Offer(ctx, id.OfferID); err != nil {
+		if offers[i], err = a.cfg.Offers.Offer(ctx, id.OfferID); err != nil {
 			return nil, err
 		}
 		entries[i] = a.following(id, e)
 	}
-	return a.desk.BookCart(ctx, c, offers, entries)
+	return a.cfg.Desk.BookCart(ctx, c, offers, entries)
 }

@@ -106,7 +106,7 @@ func (a *Allocator) buy(ctx context.Context, f flights, c *cart) ([]models.Verdi
 		return nil, err
 	}
 	f.join()
-	verdicts, err := a.settler.SettleCart(ctx, c.Cart, items, f.leave)
+	verdicts, err := a.cfg.Settler.SettleCart(ctx, c.Cart, items, f.leave)
 	for i, v := range verdicts {
 		if !v.Replayed && items[i].Offer.Mode.Outlives() {
 			a.memory.settle(v.Entry, items[i].Offer.LimitsUsers()) // for an outage
@@ -143,15 +143,15 @@ func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.Posting, err
 }
 
 func (a *Allocator) spendItem(ctx context.Context, e *models.Entry) (*models.Offer, *lease.Block, error) {
-	offer, err := a.offers.Offer(ctx, e.OfferID)
+	offer, err := a.cfg.Offers.Offer(ctx, e.OfferID)
 	if err != nil {
 		return nil, nil, err
 	}
-	now := a.now()
+	now := a.cfg.Now()
 	if err := a.active(offer, now); err != nil {
 		return offer, nil, err
 	}
-	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
+	block, err := a.cfg.Blocks.Spend(ctx, offer, e.Units, now)
 	return offer, block, err
 }
 
@@ -192,7 +192,7 @@ func (a *Allocator) refuseCart(ctx context.Context, c *cart, reason error) (Cart
 	if !there {
 		return Carted{}, reason
 	}
-	earlier, err := a.ledger.Cart(ctx, c.ID)
+	earlier, err := a.cfg.Ledger.Cart(ctx, c.ID)
 	switch {
 	case err != nil:
 		return Carted{}, err

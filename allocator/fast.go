@@ -24,7 +24,7 @@ type Journal interface {
 // After an error the units are back in the block, unless the outcome is unknown: then they stay pending until the next start of
 // the process finds out.
 func (a *Allocator) acknowledge(ctx context.Context, p lease.Posting) (Redeemed, error) {
-	if a.settler.Overloaded() {
+	if a.cfg.Settler.Overloaded() {
 		p.Block.Unspend(p.Entry.Units)
 		return Redeemed{}, models.ErrOverloaded
 	}
@@ -37,7 +37,7 @@ func (a *Allocator) acknowledge(ctx context.Context, p lease.Posting) (Redeemed,
 		return Redeemed{}, err
 	}
 	a.memory.acknowledge(&p)
-	a.settler.Book(&p, acknowledged{a, &p.Entry, seq})
+	a.cfg.Settler.Book(&p, acknowledged{a, &p.Entry, seq})
 	return journaled(&p.Entry), nil
 }
 
@@ -47,7 +47,7 @@ func (a *Allocator) write(ctx context.Context, e *models.Entry) (seq uint64, err
 	if err != nil {
 		return 0, err
 	}
-	return a.journal.Append(ctx, kind, payload)
+	return a.cfg.Journal.Append(ctx, kind, payload)
 }
 
 // journaled is the redemption that an entry in the journal makes.
@@ -75,5 +75,5 @@ func (k acknowledged) Decided(v models.Verdict) {
 		settled = v.Entry
 	}
 	memory.settle(settled, false)
-	k.allocator.journal.Settled(k.seq)
+	k.allocator.cfg.Journal.Settled(k.seq)
 }

@@ -27,10 +27,10 @@ const (
 // CreateOffer makes an offer. isNew is false when exactly this offer exists already; models.ErrOfferExists when another one
 // has its id. by says who makes it, and why, for the audit.
 func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error) {
-	by.NodeID = a.nodeID
-	created, isNew, err = a.ledger.CreateOffer(ctx, offer, by)
+	by.NodeID = a.cfg.NodeID
+	created, isNew, err = a.cfg.Ledger.CreateOffer(ctx, offer, by)
 	if err == nil {
-		a.offers.Learn(created)
+		a.cfg.Offers.Learn(created)
 	}
 	return created, isNew, err
 }
@@ -45,12 +45,12 @@ func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by mode
 func (a *Allocator) ChangeOffer(
 	ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit,
 ) (Applied, error) {
-	by.NodeID = a.nodeID
-	offer, err := a.ledger.ChangeOffer(ctx, id, ifVersion, change, by)
+	by.NodeID = a.cfg.NodeID
+	offer, err := a.cfg.Ledger.ChangeOffer(ctx, id, ifVersion, change, by)
 	if err != nil {
 		return Applied{}, err
 	}
-	a.offers.Learn(offer)
+	a.cfg.Offers.Learn(offer)
 	applied, err := a.untilApplied(ctx, &offer)
 	if err != nil { // the change was made; the same request again tells who has applied it
 		//nolint:errorlint // the outcome is unknown, whatever the second error says of it
@@ -61,9 +61,9 @@ func (a *Allocator) ChangeOffer(
 
 // untilApplied looks at the leases of an offer until none is recalled any more, or it has waited long enough.
 func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Applied, error) {
-	owners := map[models.ID]bool{a.nodeID: true} // the nodes that had a lease at some look
-	for deadline := a.now().Add(appliedWithin); ; {
-		leases, err := a.ledger.ActiveLeases(ctx, offer.ID)
+	owners := map[models.ID]bool{a.cfg.NodeID: true} // the nodes that had a lease at some look
+	for deadline := a.cfg.Now().Add(appliedWithin); ; {
+		leases, err := a.cfg.Ledger.ActiveLeases(ctx, offer.ID)
 		if err != nil {
 			return Applied{}, err
 		}
@@ -71,7 +71,7 @@ func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Appl
 			owners[leases[i].NodeID] = true
 		}
 		pending := recalled(leases, offer.Recall)
-		if len(pending) == 0 || !a.now().Before(deadline) || !run.Pause(ctx, appliedPoll) {
+		if len(pending) == 0 || !a.cfg.Now().Before(deadline) || !run.Pause(ctx, appliedPoll) {
 			return Applied{Offer: *offer, Applied: without(owners, pending), Pending: pending}, nil
 		}
 	}

@@ -40,7 +40,7 @@ func (a *Allocator) entry(id models.RedemptionID, req *RedeemRequest) models.Ent
 	e := models.Entry{
 		OfferID: id.OfferID, ID: models.NewID(), Redemption: id.Hash, Kind: models.KindRedeem,
 		UserID: req.UserID, OrderID: req.OrderID, IdempotencyKey: req.Key, Units: req.Units,
-		NodeID: a.nodeID, Metadata: req.Metadata, CreatedAt: a.LedgerNow(),
+		NodeID: a.cfg.NodeID, Metadata: req.Metadata, CreatedAt: a.LedgerNow(),
 	}
 	if req.HoldFor > 0 {
 		ends := e.CreatedAt.Add(req.HoldFor)
@@ -51,7 +51,7 @@ func (a *Allocator) entry(id models.RedemptionID, req *RedeemRequest) models.Ent
 
 // redeemNew serves a request whose key this node does not remember, and that has no duplicate under way.
 func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (Redeemed, error) {
-	offer, err := a.offers.Offer(ctx, e.OfferID)
+	offer, err := a.cfg.Offers.Offer(ctx, e.OfferID)
 	if err != nil {
 		return Redeemed{}, err
 	}
@@ -73,7 +73,7 @@ const patience = time.Second
 // way.
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	if offer.Mode == models.ModeAvailable {
-		if !a.ledger.Available() {
+		if !a.cfg.Ledger.Available() {
 			return Redeemed{}, models.ErrLedgerUnavailable
 		}
 		var cancel context.CancelFunc
@@ -99,7 +99,7 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		if ctx.Err() != nil {
 			return Redeemed{}, models.ErrLedgerUnavailable
 		}
-		offer = a.offers.Newer(offer)
+		offer = a.cfg.Offers.Newer(offer)
 	}
 }
 

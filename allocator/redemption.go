@@ -24,7 +24,7 @@ func (a *Allocator) Redemption(ctx context.Context, id models.RedemptionID) (mod
 	if e, settled, known := a.memory.find(id.Hash); known && !settled {
 		return journaled(e).Redemption, nil
 	}
-	offer, err := a.offers.Offer(ctx, id.OfferID)
+	offer, err := a.cfg.Offers.Offer(ctx, id.OfferID)
 	if errors.Is(err, models.ErrOfferNotFound) {
 		return models.Redemption{}, models.ErrRedemptionNotFound
 	}
@@ -45,13 +45,13 @@ func (a *Allocator) Redemption(ctx context.Context, id models.RedemptionID) (mod
 
 // onceSettled calls look until it finds the redemption, for as long as it may be on its way from a journal into the ledger.
 func (a *Allocator) onceSettled(ctx context.Context, offer *models.Offer, id models.RedemptionID, look func() error) error {
-	deadline := a.now().Add(settleWithin)
+	deadline := a.cfg.Now().Add(settleWithin)
 	for {
 		err := look()
 		if !errors.Is(err, models.ErrRedemptionNotFound) || !a.maybeUnsettled(offer, id) {
 			return err
 		}
-		if a.now().After(deadline) || !run.Pause(ctx, settlePoll) {
+		if a.cfg.Now().After(deadline) || !run.Pause(ctx, settlePoll) {
 			return models.ErrRedemptionUnsettled
 		}
 	}

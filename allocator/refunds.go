@@ -40,7 +40,7 @@ func (a *Allocator) Cancel(ctx context.Context, id models.RedemptionID) (models.
 // book books an entry that follows the first of a redemption. It waits for a redemption that may be on its way from a
 // journal into the ledger.
 func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.Entry) (verdict models.Verdict, err error) {
-	offer, err := a.offers.Offer(ctx, id.OfferID)
+	offer, err := a.cfg.Offers.Offer(ctx, id.OfferID)
 	if errors.Is(err, models.ErrOfferNotFound) {
 		return models.Verdict{}, models.ErrRedemptionNotFound
 	}
@@ -49,7 +49,7 @@ func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.E
 	}
 	e = a.following(id, e)
 	err = a.onceSettled(ctx, offer, id, func() error {
-		verdict, err = a.desk.Book(ctx, offer, e)
+		verdict, err = a.cfg.Desk.Book(ctx, offer, e)
 		return err
 	})
 	if r := &verdict.Redemption; !r.Hash.IsZero() { // a refusal says as well that it is there
@@ -60,6 +60,6 @@ func (a *Allocator) book(ctx context.Context, id models.RedemptionID, e models.E
 
 // following completes an entry that follows the first of a redemption.
 func (a *Allocator) following(id models.RedemptionID, e models.Entry) models.Entry {
-	e.OfferID, e.ID, e.Redemption, e.NodeID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, a.nodeID, a.LedgerNow()
+	e.OfferID, e.ID, e.Redemption, e.NodeID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, a.cfg.NodeID, a.LedgerNow()
 	return e
 }

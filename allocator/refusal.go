@@ -26,7 +26,7 @@ func (a *Allocator) refuse(ctx context.Context, e *models.Entry, reason error) (
 // short says why there is not enough, from the offer's books. It is nil when they have enough after all: then it is worth
 // another try. A recent balance will do for a refusal, but only a fresh one may contradict the keeper.
 func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64) error {
-	now := a.now()
+	now := a.cfg.Now()
 	for _, after := range []time.Time{now.Add(-balanceFor), now} {
 		books, err := a.balances.get(ctx, offer.ID, after)
 		if err != nil {
@@ -36,6 +36,6 @@ func (a *Allocator) short(ctx context.Context, offer *models.Offer, units int64)
 			return &models.ShortError{Wanted: units, Balance: books.balance, Holders: books.holders, NextReleaseAt: books.release}
 		}
 	}
-	a.blocks.Reconsider(offer.ID)
+	a.cfg.Blocks.Reconsider(offer.ID)
 	return nil
 }

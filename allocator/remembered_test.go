@@ -133,7 +133,7 @@ func TestWhatWasSettledLongAgoIsAnsweredFromTheLedger(t *testing.T) {
 
 // A remembered item of a cart must not keep the whole cart in memory.
 func TestAnEntryKeepsNoCartInMemory(t *testing.T) {
-	a := &Allocator{offers: catalogue.New(nil, time.Now), now: time.Now}
+	a := &Allocator{cfg: Config{Offers: catalogue.New(nil, time.Now), Now: time.Now}}
 	c := a.newCart(&CartRequest{Key: "k", UserID: "u", Items: []CartItem{{OfferID: "o", Units: 1}, {OfferID: "p", Units: 1}}})
 	e, whole := c.entries[0], weak.Make(c)
 	runtime.GC()

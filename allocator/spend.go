@@ -19,11 +19,11 @@ var errTermsChanged = errors.New("the offer was changed meanwhile")
 //
 // Errors: models.ErrOfferNotActive, lease.ErrShort, errTermsChanged, and those of the keeper.
 func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Entry) (lease.Posting, error) {
-	now := a.now()
+	now := a.cfg.Now()
 	if err := a.active(offer, now); err != nil {
 		return lease.Posting{}, err
 	}
-	block, err := a.blocks.Spend(ctx, offer, e.Units, now)
+	block, err := a.cfg.Blocks.Spend(ctx, offer, e.Units, now)
 	if err != nil {
 		return lease.Posting{}, err
 	}
@@ -37,7 +37,7 @@ func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Ent
 
 // active says why an offer can't be redeemed at an instant, by its status and its window; nil when it can.
 func (a *Allocator) active(offer *models.Offer, now time.Time) error {
-	if status := offer.StatusAt(a.offers.LedgerNow(now)); status != models.StatusActive {
+	if status := offer.StatusAt(a.cfg.Offers.LedgerNow(now)); status != models.StatusActive {
 		return &models.NotActiveError{Status: status, StartsAt: offer.StartsAt, EndsAt: offer.EndsAt}
 	}
 	return nil
@@ -46,7 +46,7 @@ func (a *Allocator) active(offer *models.Offer, now time.Time) error {
 // agree gives an error unless a request may act with a block on the terms that it was admitted under. A block brings the offer as it was
 // at its grant or later, so no request spends from it on older terms.
 func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
-	switch newest := a.offers.Newer(offer); {
+	switch newest := a.cfg.Offers.Newer(offer); {
 	case newest.Version != offer.Version:
 		return errTermsChanged
 	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over

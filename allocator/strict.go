@@ -12,7 +12,7 @@ import (
 // After an error the units are back in the block, unless the outcome is unknown: then the settler gives them back when it finds out.
 func (a *Allocator) settle(ctx context.Context, f *flight, p lease.Posting) (Redeemed, error) {
 	f.join()
-	verdict, err := a.settler.Settle(ctx, p, f.leave)
+	verdict, err := a.cfg.Settler.Settle(ctx, p, f.leave)
 	if err != nil {
 		return Redeemed{}, err
 	}

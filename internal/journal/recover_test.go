@@ -341,7 +341,7 @@ func TestScanSaysWhereTheDamageIs(t *testing.T) {
 	if _, err := scan(m.fs, testDir, func(Record) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("visit's error became %v", err)
 	}
-	if _, err := Verify(t.TempDir()); err != nil {
+	if _, err := Scan(t.TempDir(), func(Record) error { return nil }); err != nil {
 		t.Errorf("an empty folder: %v", err)
 	}
 }

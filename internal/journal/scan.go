@@ -35,11 +35,6 @@ func Scan(dir string, visit func(Record) error) (Report, error) {
 	return scan(osFS{}, dir, visit)
 }
 
-// Verify is a Scan for its report.
-func Verify(dir string) (Report, error) {
-	return Scan(dir, func(Record) error { return nil })
-}
-
 func scan(fsys FS, dir string, visit func(Record) error) (Report, error) {
 	var r Report
 	seen := ""

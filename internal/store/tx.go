@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -79,11 +80,11 @@ func (s *Store) transact(ctx context.Context, rerun again, work func(*query) err
 		}
 		ended[k]++
 		if !worthAnother(ctx, k, ended, rerun) {
-			return firstOf(dark, waited(ended, err))
+			return cmp.Or(dark, waited(ended, err))
 		}
 		first := k == duplicate && ended[duplicate] == 1 // who took the key has committed: there is nothing to wait for
 		if !first && !pause(ctx, retryPause) {
-			return firstOf(dark, waited(ended, err))
+			return cmp.Or(dark, waited(ended, err))
 		}
 		s.metrics.retries.Inc()
 	}
@@ -115,15 +116,6 @@ func waited(ended map[kind]int, err error) error {
 		return fmt.Errorf("%w: %w", models.ErrBusy, err)
 	}
 	return err
-}
-
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // pause waits for up to twice d, with jitter, so that those who collided don't collide again. False when ctx ended first.

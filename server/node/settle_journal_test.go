@@ -53,7 +53,7 @@ func TestADeadMachinesJournalIsSettledWithoutServing(t *testing.T) {
 	if n := node(t, direct); n.Name != "till-1" || n.Epoch != before.Epoch+1 {
 		t.Errorf("the node was %+v and is %+v", before.Node, n.Node)
 	}
-	if report, err := journal.Verify(direct.DataDir + "/journal"); err != nil || report.Records != 0 {
+	if report, err := journal.Scan(direct.DataDir+"/journal", func(journal.Record) error { return nil }); err != nil || report.Records != 0 {
 		t.Errorf("the journal afterwards: %+v, %v", report, err)
 	}
 	if settled, err = SettleJournal(t.Context(), config); err != nil || settled != (Settled{}) {
