@@ -256,6 +256,9 @@ func TestBatchNumbersLiveAsLongAsTheLease(t *testing.T) {
 		if _, err := b.redeem("after", time.Second); err != nil {
 			t.Error(err)
 		}
+		if n := b.ledger.attempts(); n != 4 {
+			t.Errorf("4 redemptions took %d attempts", n)
+		}
 		b.check(4)
 	})
 }

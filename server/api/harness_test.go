@@ -283,9 +283,11 @@ type desk struct {
 	now     func() time.Time
 	node    models.ID
 	leases  map[string]*models.Lease
-	fail    error // what the calls that change something answer with
-	block   bool  // whether they wait for the end of their context
-	calls   int   // of Redeem, Refund, Confirm and Cancel
+	fail    error     // what the calls that change something answer with
+	block   bool      // whether they wait for the end of their context
+	ended   error     // why it ended
+	until   time.Time // the deadline of the last of them
+	calls   int       // of Redeem, Refund, Confirm and Cancel
 	pending []allocator.Pending
 	// journaled says that redemptions have been acknowledged from the journal, whatever has become of their lease.
 	journaled bool
@@ -302,9 +304,11 @@ func newDesk(now func() time.Time) *desk {
 func (d *desk) LedgerNow() models.Micros { return models.MicrosOf(d.now()) }
 
 func (d *desk) refusal(ctx context.Context) error {
+	d.until, _ = ctx.Deadline()
 	if d.block {
 		<-ctx.Done()
-		return ctx.Err()
+		d.ended = ctx.Err()
+		return d.ended
 	}
 	if d.fail != nil {
 		return fmt.Errorf("in the depths: %w", d.fail)

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -128,6 +129,16 @@ func TestARequestEndsAtItsDeadline(t *testing.T) {
 		has(map[string]any{"outcome": "unknown", "retryable": true})
 }
 
+func TestARequestHasItsTimeFromItsArrival(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.RequestTimeout, c.Now = time.Minute, time.Now })
+	w.createOffer("o", "")
+	before := time.Now()
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, aKey).is(201, "")
+	if until := w.desk.until; until.Before(before.Add(time.Minute)) || until.After(time.Now().Add(time.Minute)) {
+		t.Errorf("its time ends %v after it was sent", until.Sub(before))
+	}
+}
+
 func TestAClientThatHungUpGetsNoAnswer(t *testing.T) {
 	w := newWorld(t)
 	w.desk.block = true
@@ -137,6 +148,9 @@ func TestAClientThatHungUpGetsNoAnswer(t *testing.T) {
 	a := w.send(r, "")
 	if a.Body.Len() != 0 {
 		t.Errorf("answered %s", a.Body)
+	}
+	if !errors.Is(w.desk.ended, context.Canceled) {
+		t.Errorf("what it was for ended with %v", w.desk.ended)
 	}
 	event := w.lines()[0]
 	if event["status"] != float64(statusClientGone) || event["level"] != "info" {
