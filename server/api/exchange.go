@@ -20,6 +20,7 @@ type exchange struct {
 	arrived time.Time
 	id      string // the request id
 	slow    bool   // the body was not there in time
+	fault   error  // of the time that the client says it waits
 
 	offerID string // for problems that name the offer; empty when the path names none
 	reason  string // an admin's, for the log

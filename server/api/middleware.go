@@ -26,9 +26,10 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 	seen := s.metrics.of(&r)
 	return func(c *gin.Context) {
 		x := &exchange{http: c.Request, gin: c, route: &r, arrived: s.config.Now()}
-		decided, cancel := context.WithTimeout(c.Request.Context(), s.config.RequestTimeout)
+		within, fault := s.patience(c.Request.Header)
+		decided, cancel := context.WithTimeout(c.Request.Context(), within)
 		defer cancel()
-		x.ctx = decided
+		x.ctx, x.fault = decided, fault
 
 		s.metrics.inFlight.Inc()
 		defer s.metrics.inFlight.Dec()
@@ -68,6 +69,9 @@ func (s *server) answer(x *exchange) (answer reply, err error) {
 	}()
 	if err := s.admit(x); err != nil {
 		return reply{}, err
+	}
+	if x.fault != nil {
+		return reply{}, x.fault
 	}
 	if x.route.scope >= scopeCheckout && !s.Started() {
 		return reply{}, models.ErrLedgerUnavailable
