@@ -1,5 +1,6 @@
 // What all runs share: arrival rates, and what fails a run.
 
+import { sleep } from 'k6';
 import { whole } from './settings.js';
 
 const vus = whole('VUS', 100);
@@ -12,6 +13,16 @@ export function arrivals(exec, rate, seconds, more = {}) {
   };
 }
 
+// crowd is size customers who all come within the same second, each once: see arrive.
+export function crowd(exec, size) {
+  return { executor: 'per-vu-iterations', exec, vus: size, iterations: 1, maxDuration: '70s' };
+}
+
+// arrive has a customer of a crowd come at a moment of that second.
+export function arrive() {
+  sleep(Math.random());
+}
+
 // glances is a slow stream of something else beside the load.
 export function glances(exec, rate, seconds, more = {}) {
   return arrivals(exec, rate, seconds, { preAllocatedVUs: 5, maxVUs: 50, ...more });
@@ -19,8 +30,12 @@ export function glances(exec, rate, seconds, more = {}) {
 
 // came holds the generator to its rates: what it didn't start because it had no turn, k6 doesn't count as dropped.
 function came(scenarios) {
-  return Object.fromEntries(Object.entries(scenarios).filter(([, s]) => s.rate)
-    .map(([name, s]) => [`iterations{scenario:${name}}`, [`count>=${Math.floor(s.rate * parseInt(s.duration, 10) * 0.98)}`]]));
+  return Object.fromEntries(Object.entries(scenarios).filter(([, s]) => s.rate || s.iterations)
+    .map(([name, s]) => [`iterations{scenario:${name}}`, [`count>=${least(s)}`]]));
+}
+
+function least(scenario) {
+  return scenario.rate ? Math.floor(scenario.rate * parseInt(scenario.duration, 10) * 0.98) : scenario.vus * scenario.iterations;
 }
 
 // load makes the options of a run. A threshold that is null is left out.
