@@ -35,6 +35,8 @@ var ErrRedemptionUnsettled = fmt.Errorf("%w, and it may be on its way into the l
 var (
 	// ErrLedgerUnavailable: the database could not be asked, or could not answer in time. Nothing was changed.
 	ErrLedgerUnavailable = errors.New("ledger unavailable")
+	// ErrJournalUnavailable: this node's journal takes no records, for lack of space or after a failure. Nothing was changed.
+	ErrJournalUnavailable = errors.New("journal unavailable")
 	// ErrOutcomeUnknown: COMMIT was sent and its reply is missing. The change may still come true.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 	// ErrBusy: the database answered, and others held its locks for too long. Nothing was changed.

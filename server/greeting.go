@@ -7,9 +7,9 @@ import (
 )
 
 // greeting is what the server prints when it listens: where it is, and three calls to try. They work as printed, more than once.
-func greeting(addr string, s *settings) string {
+func greeting(base string, s *settings) string {
 	admin, checkout := header("TRANCHE_ADMIN_KEY", s.AdminKey), header("TRANCHE_CHECKOUT_KEY", s.CheckoutKey)
-	where := "Tranche listens on http://" + addr + "\n\n"
+	where := "Tranche listens on " + base + "\n\n"
 	switch {
 	case admin == "" && checkout != "":
 		return where + "# nothing to try: to make an offer takes an admin key, and TRANCHE_ADMIN_KEY is not set\n\n"
@@ -18,7 +18,7 @@ func greeting(addr string, s *settings) string {
 	}
 	const offer, key = "welcome", "order-1001"
 	return where + strings.NewReplacer(
-		"{base}", "http://"+addr, "{offer}", offer, "{key}", key,
+		"{base}", base, "{offer}", offer, "{key}", key,
 		"{redemption}", models.RedemptionIDOf(offer, key).String(), "{admin}", admin, "{checkout}", checkout,
 	).Replace(`# make an offer of 10 000 redemptions, one per user
 curl -s {base}/v1/offers{admin} -H 'Content-Type: application/json' \

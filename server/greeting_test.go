@@ -17,7 +17,7 @@ func TestTheGreetingsCallsShowAKeyThatExists(t *testing.T) {
 		{settings{AdminKey: "a"}, 3, 3, 0},
 		{settings{CheckoutKey: "c"}, 0, 0, 0},
 	} {
-		text := greeting("127.0.0.1:8080", &c.s)
+		text := greeting("http://127.0.0.1:8080", &c.s)
 		if !strings.HasPrefix(text, "Tranche listens on http://127.0.0.1:8080\n") || strings.ContainsAny(text, "{}") && c.calls == 0 {
 			t.Errorf("%+v: %s", c.s, text)
 		}
@@ -26,7 +26,7 @@ func TestTheGreetingsCallsShowAKeyThatExists(t *testing.T) {
 			t.Errorf("%+v: %d calls, %d with the admin key, %d with the checkout key:\n%s", c.s, calls, admins, checkouts, text)
 		}
 	}
-	if text := greeting("127.0.0.1:8080", &settings{CheckoutKey: "c"}); !strings.Contains(text, "TRANCHE_ADMIN_KEY is not set") {
+	if text := greeting("http://127.0.0.1:8080", &settings{CheckoutKey: "c"}); !strings.Contains(text, "TRANCHE_ADMIN_KEY is not set") {
 		t.Errorf("it doesn't say what is missing: %s", text)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -18,7 +17,7 @@ import (
 type journalCommands struct {
 	Dump   dump   `cmd:"" help:"Print the records, a line of JSON each, up to the first damage."`
 	Verify verify `cmd:"" help:"Read every record, and say how many there are. Ends with status 1 and the place if any is damaged."`
-	Settle settle `cmd:"" help:"Book what the journal of a dead machine holds into the database that --dsn names, and return its leases, without serving. Waits for the database. May be repeated."`
+	Settle settle `cmd:"" help:"Book what the journal of a dead machine holds into the database that --dsn names, or without it into the embedded one, and return its leases, without serving. Waits for the database. May be repeated."`
 }
 
 type (
@@ -80,9 +79,6 @@ func scan(dataDir string, visit func(journal.Record) error) (journal.Report, err
 
 // Run implements the command.
 func (settle) Run(ctx context.Context, s *settings, out io.Writer) error {
-	if s.DSN == "" {
-		return errors.New("--dsn is needed: the database of the fleet that the node belonged to")
-	}
 	settled, err := node.SettleJournal(ctx, node.SettleConfig{DataDir: s.DataDir, DSN: s.DSN, Logger: s.logger()})
 	if err == nil || settled != (node.Settled{}) {
 		fmt.Fprintf(out, "records settled  %d\nleases returned  %d\n", settled.Records, settled.Leases)

@@ -152,6 +152,17 @@ func TestAFolderThatIsNoNodesIsLeftAlone(t *testing.T) {
 }
 
 // Without a DSN the server takes the embedded database, and a dead machine's journal would go into an empty one.
+func TestD4SettleTakesTheEmbeddedDatabaseThatIsThere(t *testing.T) {
+	dataDir, _ := written(t, "{}")
+	if err := os.WriteFile(filepath.Join(dataDir, "tranche.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := run(t, "journal", "settle", "--data-dir", dataDir)
+	if err == nil || strings.Contains(err.Error(), "--dsn") {
+		t.Errorf("the record is none, and settle says %q, %v", printed, err)
+	}
+}
+
 func TestSettleNeedsADatabase(t *testing.T) {
 	dataDir, _ := written(t, "{}")
 	if _, err := run(t, "journal", "settle", "--data-dir", dataDir); err == nil || !strings.Contains(err.Error(), "--dsn") {

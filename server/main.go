@@ -28,6 +28,8 @@ type settings struct {
 	DataDir     string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
 	NodeName    string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
 	DSN         string `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
+	TLSCert     string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
+	TLSKey      string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
 	AdminKey    string `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
 	CheckoutKey string `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
 
@@ -44,6 +46,7 @@ type program struct {
 
 	Serve   serve           `cmd:"" default:"1" help:"Serve. That is what the program does without a command."`
 	Journal journalCommands `cmd:"" help:"Look after the journal of a node that does not run."`
+	Health  healthCheck     `cmd:"" help:"Ask the node at the address that --listen names for /healthz. Ends with status 1 unless it answers; for a container's health check."`
 	Plan    planning        `cmd:"" help:"Foretell what an offer costs a fleet: transactions on its row, units that can be stranded or overspent, growth of the ledger."`
 }
 
@@ -89,14 +92,22 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	}
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,
-		AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,
+		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,
 		RequestTimeout: s.RequestTimeout, DrainWait: s.DrainWait, Logger: logger,
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, greeting(n.Addr().String(), s))
+	fmt.Fprint(out, greeting(s.scheme()+n.Addr().String(), s))
 	return n.Run(ctx)
+}
+
+// scheme is how clients reach the node.
+func (s *settings) scheme() string {
+	if s.TLSCert != "" {
+		return "https://"
+	}
+	return "http://"
 }
 
 func (s *settings) logger() zerolog.Logger {

@@ -77,6 +77,26 @@ func (d *Dir) Database() string { return filepath.Join(d.Path, databaseName) }
 // Journal is the folder of the node's journal.
 func (d *Dir) Journal() string { return filepath.Join(d.Path, journalName) }
 
+// ErrDeleted says that the folder that was opened is not there any more.
+var ErrDeleted = errors.New("data directory was deleted or replaced while the process ran")
+
+// Check gives ErrDeleted when the folder's path does not lead to the folder that was opened.
+func (d *Dir) Check() error {
+	held, err := d.lock.Stat()
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	there, err := os.Stat(filepath.Join(d.Path, lockName))
+	switch {
+	case err == nil && os.SameFile(held, there):
+		return nil
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s", ErrDeleted, d.Path)
+	default:
+		return nil // it can't be looked at for now
+	}
+}
+
 // Close unlocks the folder.
 func (d *Dir) Close() error { return d.lock.Close() }
 

@@ -14,6 +14,8 @@ var (
 	ErrUnknown = errors.New("journal: it is unknown whether the record was written")
 	// ErrFailed: a write or an fsync has failed, and nothing is acknowledged until the journal was opened anew.
 	ErrFailed = errors.New("journal: failed")
+	// ErrDeleted: a file of the journal was deleted under it. Like ErrFailed, which it is, too, it does not pass.
+	ErrDeleted = errors.New("journal: its files were deleted")
 	// ErrNoSpace: the disk has no room for another segment. Appends go on as soon as it has.
 	ErrNoSpace = errors.New("journal: no space for another segment")
 	// ErrFull: as much is kept as MaxBacklogBytes allows. Appends go on when enough was settled.

@@ -21,7 +21,8 @@ var errPower = errors.New("the power is gone")
 //   - the call number failAt fails: a write may be done in part, an fsync may have synced any of the sectors, and the rest is then
 //     taken for clean, so that a later fsync "succeeds" without writing it;
 //   - with cutAt, that call and all after it fail, as the last ones before a crash do;
-//   - it holds no more than capacity.
+//   - it holds no more than capacity;
+//   - with noFiles, nothing can be opened or made.
 type memFS struct {
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -31,6 +32,7 @@ type memFS struct {
 	pending  map[string][]*inode // what a name has stood for since its directory was synced
 	boot     int                 // handles of an earlier one are dead
 	capacity int64               // 0: no bound
+	noFiles  bool                // the process has no file descriptor left
 	calls    int
 	failAt   int // 0: never
 	cutAt    int
@@ -147,6 +149,16 @@ func (m *memFS) locked(do func() error) error {
 	return do()
 }
 
+// opening is locked for a call that takes a file descriptor.
+func (m *memFS) opening(do func() error) error {
+	return m.locked(func() error {
+		if m.noFiles {
+			return syscall.EMFILE
+		}
+		return do()
+	})
+}
+
 func (m *memFS) List(dir string) (names []string, err error) {
 	return names, m.locked(func() error {
 		for name := range m.names {
@@ -160,7 +172,7 @@ func (m *memFS) List(dir string) (names []string, err error) {
 }
 
 func (m *memFS) Create(path string) (f File, err error) {
-	return f, m.locked(func() error {
+	return f, m.opening(func() error {
 		if m.names[path] != nil {
 			return fs.ErrExist
 		}
@@ -172,7 +184,7 @@ func (m *memFS) Create(path string) (f File, err error) {
 }
 
 func (m *memFS) Open(path string) (f File, err error) {
-	return f, m.locked(func() error {
+	return f, m.opening(func() error {
 		node := m.names[path]
 		if node == nil {
 			return fs.ErrNotExist
@@ -206,12 +218,26 @@ func (m *memFS) Remove(path string) error {
 	})
 }
 
-func (m *memFS) SyncDir(string) error {
-	return m.locked(func() error {
-		m.durable, m.pending = maps.Clone(m.names), map[string][]*inode{}
+func (m *memFS) OpenDir(string) (Dir, error) {
+	return &memDir{m, m.boot}, m.opening(func() error { return nil })
+}
+
+type memDir struct {
+	fs   *memFS
+	boot int
+}
+
+func (d *memDir) Sync() error {
+	return d.fs.locked(func() error {
+		if d.boot != d.fs.boot {
+			return fs.ErrClosed
+		}
+		d.fs.durable, d.fs.pending = maps.Clone(d.fs.names), map[string][]*inode{}
 		return nil
 	})
 }
+
+func (d *memDir) Close() error { return nil }
 
 type memFile struct {
 	fs   *memFS
@@ -323,6 +349,16 @@ func (f *memFile) Truncate(size int64) error {
 
 func (f *memFile) Size() (size int64, err error) {
 	return size, f.locked(func() error { size = int64(len(f.node.data)); return nil })
+}
+
+// Named is no call that can fail: it asks nothing of the disk.
+func (f *memFile) Named() (named bool, err error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	for _, node := range f.fs.names {
+		named = named || node == f.node
+	}
+	return named, nil
 }
 
 func (f *memFile) Close() error { return f.fs.locked(func() error { return nil }) }

@@ -13,15 +13,22 @@ type FS interface {
 	MakeDir(path string) error
 	// List gives the names in a folder.
 	List(path string) ([]string, error)
-	// Create makes a file that must not exist; its entry is durable after SyncDir.
+	// OpenDir opens a folder, to be synced.
+	OpenDir(path string) (Dir, error)
+	// Create makes a file that must not exist; its entry is durable after Dir.Sync.
 	Create(path string) (File, error)
 	Open(path string) (File, error)
 	// OpenRead opens a file that will not be written to.
 	OpenRead(path string) (File, error)
 	Rename(from, to string) error
 	Remove(path string) error
-	// SyncDir makes creations, renames and removals in a folder durable.
-	SyncDir(path string) error
+}
+
+// Dir is an open folder. A journal keeps its folder open: making a removal durable must not take a file descriptor.
+type Dir interface {
+	// Sync makes creations, renames and removals in the folder durable.
+	Sync() error
+	io.Closer
 }
 
 // File is one of its files.
@@ -35,6 +42,8 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes the data durable, and the size if it has changed.
 	Sync() error
+	// Named reports whether the file still has a name in some folder. Without one, it is gone once it is closed.
+	Named() (bool, error)
 }
 
 // osFS is the real one.
@@ -67,7 +76,7 @@ func (osFS) Open(path string) (File, error)     { return open(path, os.O_RDWR) }
 func (osFS) OpenRead(path string) (File, error) { return open(path, os.O_RDONLY) }
 func (osFS) Rename(from, to string) error       { return os.Rename(from, to) }
 func (osFS) Remove(path string) error           { return os.Remove(path) }
-func (osFS) SyncDir(path string) error          { return syncDir(path) }
+func (osFS) OpenDir(path string) (Dir, error)   { return os.Open(path) }
 
 func syncDir(path string) error {
 	dir, err := os.Open(path)

@@ -12,6 +12,13 @@ func (f *osFile) Sync() error {
 	return retried("fdatasync", f.Name(), func() error { return unix.Fdatasync(int(f.Fd())) })
 }
 
+// Named looks at the count of links.
+func (f *osFile) Named() (bool, error) {
+	var stat unix.Stat_t
+	err := retried("fstat", f.Name(), func() error { return unix.Fstat(int(f.Fd()), &stat) })
+	return stat.Nlink > 0, err
+}
+
 // Allocate does nothing where the file system can't: the file is filled with zeros anyway.
 func (f *osFile) Allocate(size int64) error {
 	err := retried("fallocate", f.Name(), func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })

@@ -74,6 +74,7 @@ type Journal struct {
 	// structure is held while the set of segments or the manifest changes; it guards manifest, unreferenced, and all of the files'
 	// coming and going. Taken before mu.
 	structure    sync.Mutex
+	folder       Dir
 	manifest     *manifest
 	marked       uint64   // the last sequence that it knows to be durable
 	named        uint64   // higher than the number of every segment that it has ever named

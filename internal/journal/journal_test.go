@@ -269,8 +269,35 @@ func TestAFullDiskIsEmptiedBySettling(t *testing.T) {
 	}
 	clear(m.open)
 	m.j.maintainOnce(context.Background())
-	if _, after := m.j.Backlog(); before == 0 || after != 0 || m.j.Err() != nil {
+	if _, after := m.j.Backlog(); before == 0 || after != 0 || !errors.Is(m.j.Err(), ErrNoSpace) {
 		t.Errorf("the backlog went from %d to %d bytes, %v", before, after, m.j.Err())
+	}
+}
+
+// Without a file descriptor no segment can be made. That passes, and removing segments takes none.
+func TestC3RunningOutOfFilesPasses(t *testing.T) {
+	m := observed(t)
+	for len(m.j.segments) < 4 {
+		m.submit()
+		m.write()
+	}
+	m.fs.noFiles = true
+	for seq := range m.open {
+		m.j.Settled(seq)
+	}
+	clear(m.open)
+	m.j.maintainOnce(context.Background())
+	if _, left := m.j.Backlog(); left > testSegment || errors.Is(m.j.Err(), ErrFailed) {
+		t.Fatalf("%d bytes are left after all was settled without a file descriptor: %v", left, m.j.Err())
+	}
+	m.fs.noFiles = false
+	m.now = m.now.Add(spaceEvery)
+	m.j.maintainOnce(context.Background())
+	acked := m.acked
+	m.submit()
+	m.write()
+	if m.acked != acked+1 {
+		t.Errorf("with descriptors again, nothing is acknowledged: %v", m.j.Err())
 	}
 }
 

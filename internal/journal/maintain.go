@@ -36,8 +36,22 @@ func (j *Journal) maintainOnce(ctx context.Context) {
 	if j.failed() {
 		return
 	}
+	_ = j.checkManifest()
 	_ = j.removeAndMark()
 	_ = j.prepare(ctx)
+}
+
+// checkManifest finds out that the folder was deleted where nothing is written. The writer looks at the segment after each group.
+func (j *Journal) checkManifest() error {
+	j.structure.Lock()
+	defer j.structure.Unlock()
+	if j.closed {
+		return nil
+	}
+	if err := stillNamed(j.manifest.file); err != nil {
+		return j.fail(err)
+	}
+	return nil
 }
 
 func (j *Journal) failed() bool {
@@ -108,7 +122,7 @@ func (j *Journal) removeUnreferenced() error {
 	if !removed {
 		return nil
 	}
-	if err := j.cfg.FS.SyncDir(j.cfg.Dir); err != nil {
+	if err := j.folder.Sync(); err != nil {
 		return j.fail(err)
 	}
 	return nil
@@ -135,5 +149,5 @@ func (j *Journal) shut() error {
 		err = errors.Join(err, j.spare.file.Close(), j.cfg.FS.Remove(j.path(j.spare.number)))
 		j.spare = nil
 	}
-	return errors.Join(err, j.manifest.file.Close())
+	return errors.Join(err, j.manifest.file.Close(), j.folder.Close())
 }

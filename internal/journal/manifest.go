@@ -188,7 +188,7 @@ func readCopy(file File, size, offset int64) (contents, error) {
 }
 
 // createManifest puts an empty one in place, whole or not at all.
-func createManifest(fsys FS, dir string) (*manifest, error) {
+func createManifest(fsys FS, dir string, folder Dir) (*manifest, error) {
 	path := filepath.Join(dir, manifestNew)
 	file, err := fsys.Create(path)
 	if err != nil {
@@ -203,7 +203,7 @@ func createManifest(fsys FS, dir string) (*manifest, error) {
 		err = fsys.Rename(path, filepath.Join(dir, manifestName))
 	}
 	if err == nil {
-		err = fsys.SyncDir(dir)
+		err = folder.Sync()
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())

@@ -16,11 +16,21 @@ const (
 
 var errStopped = errors.New("journal: stopping")
 
-// prepare makes the next segment, unless there is one.
+// prepare makes the next segment, unless there is one. A journal that has no segment at all and can make none says so at once.
 func (j *Journal) prepare(ctx context.Context) error {
 	j.spareMu.Lock()
 	defer j.spareMu.Unlock()
-	return j.ensureSpare(ctx)
+	err := j.ensureSpare(ctx)
+	if errors.Is(err, ErrNoSpace) && !j.hasOpen() {
+		j.setNoSpace(err)
+	}
+	return err
+}
+
+func (j *Journal) hasOpen() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.open() != nil
 }
 
 // takeSpare gives the segment that lies ready, or makes one. structure is held.
@@ -84,7 +94,7 @@ func (j *Journal) makeSegment(ctx context.Context) (*segment, error) {
 	s.file = file
 	err = j.fill(ctx, s)
 	if err == nil {
-		err = j.cfg.FS.SyncDir(j.cfg.Dir)
+		err = j.folder.Sync()
 	}
 	if err != nil {
 		err = errors.Join(err, file.Close())

@@ -161,11 +161,14 @@ func (j *Journal) recover() error {
 	if err != nil {
 		return err
 	}
+	if j.folder, err = j.cfg.FS.OpenDir(j.cfg.Dir); err != nil {
+		return err
+	}
 	if err := j.repair(found); err != nil {
 		if j.manifest != nil {
 			err = errors.Join(err, j.manifest.file.Close())
 		}
-		return err
+		return errors.Join(err, j.folder.Close())
 	}
 	return nil
 }
@@ -202,7 +205,7 @@ func (j *Journal) begin() (err error) {
 	if err := j.removeUnreferenced(); err != nil {
 		return err
 	}
-	j.manifest, err = createManifest(j.cfg.FS, j.cfg.Dir)
+	j.manifest, err = createManifest(j.cfg.FS, j.cfg.Dir, j.folder)
 	return err
 }
 

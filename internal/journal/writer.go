@@ -109,6 +109,18 @@ func (j *Journal) store(s *segment, buf []byte) error {
 	start := j.cfg.Now()
 	err := s.file.Sync()
 	j.metrics.syncSeconds.Observe(j.cfg.Now().Sub(start).Seconds())
+	if err != nil {
+		return err
+	}
+	return stillNamed(s.file)
+}
+
+// stillNamed gives ErrDeleted for a file that has lost its name: what is written to it ends with the process.
+func stillNamed(file File) error {
+	named, err := file.Named()
+	if err == nil && !named {
+		err = ErrDeleted
+	}
 	return err
 }
 

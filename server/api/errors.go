@@ -81,6 +81,7 @@ var meanings = [...]meaning{
 
 	{models.ErrOutcomeUnknown, "ledger-unavailable", 503, "The ledger did not answer", retryLater, outcomeUnknown},
 	{models.ErrLedgerUnavailable, "ledger-unavailable", 503, "The ledger is not available", retryLater, outcomeNotRedeemed},
+	{models.ErrJournalUnavailable, "journal-unavailable", 503, "The node's journal is not available", retryLater, outcomeNotRedeemed},
 	{models.ErrBusy, "ledger-unavailable", 503, "The ledger is busy", retrySoon, outcomeNotRedeemed},
 	{models.ErrNotSettled, "ledger-unavailable", 503, "The ledger is busy", retrySoon, outcomeNotRedeemed},
 	{models.ErrLeaseClosed, "ledger-unavailable", 503, "The ledger is busy", retrySoon, outcomeNotRedeemed},

@@ -15,6 +15,8 @@ type Config struct {
 	DataDir        string
 	NodeName       string
 	DSN            string // empty: the embedded database in DataDir
+	TLSCert        string // file of the certificate and its chain; empty: no TLS
+	TLSKey         string // file of its private key
 	AdminKey       string
 	CheckoutKey    string
 	RequestTimeout time.Duration
@@ -33,6 +35,9 @@ func (c *Config) Validate() error {
 	case !c.hasKeys() && !loopback(host):
 		errs = append(errs, fmt.Errorf("listen %q: without TRANCHE_ADMIN_KEY and TRANCHE_CHECKOUT_KEY everybody who reaches the port "+
 			"could change budgets; set them, or listen on 127.0.0.1", c.Listen))
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("TLS: a certificate needs its key, and a key its certificate: set --tls-cert and --tls-key"))
 	}
 	if c.hasKeys() && c.AdminKey == c.CheckoutKey {
 		errs = append(errs, errors.New("the admin key and the checkout key are the same: checkouts could change budgets"))

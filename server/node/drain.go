@@ -21,7 +21,7 @@ const (
 func (n *Node) drain(begun <-chan struct{}) {
 	started := n.state.Swap(draining) != starting
 	n.log.Info().Msg("draining")
-	if started {
+	if started && !n.folderLost.Load() {
 		run.Pause(context.Background(), n.config.DrainWait)
 	}
 	ctx, cancel := whileLess(func() int64 {

@@ -30,7 +30,7 @@ func meaning(err error) error {
 	case errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrOverloaded):
 		return models.ErrOverloaded
 	default:
-		return models.ErrLedgerUnavailable
+		return models.ErrJournalUnavailable
 	}
 }
 
@@ -41,6 +41,8 @@ func condition(j *journal.Journal) string {
 		return ""
 	case errors.Is(err, journal.ErrNoSpace):
 		return "the journal has no space on its disk"
+	case errors.Is(err, journal.ErrDeleted):
+		return "the data directory was deleted: the node must be started anew"
 	default:
 		return "the journal has failed: the node must be started anew"
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -18,6 +19,7 @@ import (
 	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
 	"tranche/internal/health"
+	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/refund"
 	"tranche/server/api"
@@ -34,9 +36,11 @@ type Node struct {
 	sweeper      *refund.Sweeper
 	sweeping     sync.WaitGroup // the sweeper's run
 	inFlight     requestsInFlight
+	certificate  *certificate // nil: no TLS
 	http         *http.Server
 	listener     net.Listener
 	state        atomic.Int32
+	folderLost   atomic.Bool
 }
 
 // The states of a node, in the order it goes through them.
@@ -81,8 +85,13 @@ func New(config Config) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.listener, err = net.Listen("tcp", config.Listen); err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+	if config.TLSCert != "" {
+		if n.certificate, err = loadCertificate(config.TLSCert, config.TLSKey, time.Now, log); err != nil {
+			return nil, err
+		}
+	}
+	if n.listener, err = listen(config.Listen); err != nil {
+		return nil, err
 	}
 	n.http = n.server(handler)
 	return n, nil
@@ -110,12 +119,33 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 
 // server gives a request the time to arrive, to be decided, and to be answered, one after the other.
 func (n *Node) server(handler http.Handler) *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler: n.inFlight.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 		WriteTimeout: bodyTimeout + n.config.RequestTimeout + answerTimeout,
 		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: log.New(n.log.With().Str("from", "http").Logger(), "", 0),
 	}
+	if n.certificate != nil {
+		server.TLSConfig = &tls.Config{GetCertificate: n.certificate.get, MinVersion: tls.VersionTLS12}
+		// The time-outs above are those of a connection with one request at a time.
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+	}
+	return server
+}
+
+// serve answers connections until the server is shut.
+func (n *Node) serve() error {
+	var err error
+	if n.certificate != nil {
+		err = n.http.ServeTLS(n.listener, "", "")
+	} else {
+		err = n.http.Serve(n.listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
 }
 
 // Addr is where the node listens.
@@ -166,8 +196,8 @@ func (n *Node) Run(ctx context.Context) error {
 	var recording, running sync.WaitGroup
 	recording.Go(func() { n.journal.Run(context.WithoutCancel(ctx)) }) // until it is closed
 	running.Go(func() {
-		if err := n.http.Serve(n.listener); !errors.Is(err, http.ErrServerClosed) {
-			fail(fmt.Errorf("serve: %w", err))
+		if err := n.serve(); err != nil {
+			fail(err)
 		}
 	})
 	begun := make(chan struct{})
@@ -181,6 +211,7 @@ func (n *Node) Run(ctx context.Context) error {
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })
 		}
 	})
+	running.Go(func() { n.watchFolder(loops, fail) })
 
 	<-ctx.Done()
 	n.drain(begun)
@@ -189,6 +220,19 @@ func (n *Node) Run(ctx context.Context) error {
 	n.close()
 	recording.Wait()
 	return failure
+}
+
+// folderEvery is how often a node looks whether its data directory is still there.
+const folderEvery = time.Second
+
+// watchFolder stops the node when its data directory was deleted or replaced: nothing that it writes there would be found again.
+func (n *Node) watchFolder(ctx context.Context, fail func(error)) {
+	run.Every(ctx, folderEvery, func(context.Context) {
+		if err := n.dir.Check(); err != nil {
+			n.folderLost.Store(true)
+			fail(err)
+		}
+	})
 }
 
 func (n *Node) close() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // SettleConfig says whose journal is settled into which database.
 type SettleConfig struct {
 	DataDir string // of a node that doesn't run
-	DSN     string
+	DSN     string // empty: the embedded database in DataDir, which must be there
 	Logger  zerolog.Logger
 }
 
@@ -37,6 +38,9 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	dir, err := datadir.OpenExisting(config.DataDir)
 	if err != nil {
 		return Settled{}, err
+	}
+	if err := hasDatabase(dir, config.DSN); err != nil {
+		return Settled{}, errors.Join(err, dir.Close())
 	}
 	var recording sync.WaitGroup
 	defer recording.Wait()
@@ -58,6 +62,17 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 		err = fmt.Errorf("interrupted with %d records left: %w", left, err)
 	}
 	return settled, err
+}
+
+// hasDatabase gives an error where nothing says which database the node belonged to: a new embedded one would know none of its leases.
+func hasDatabase(dir *datadir.Dir, dsn string) error {
+	if dsn != "" {
+		return nil
+	}
+	if _, err := os.Stat(dir.Database()); err != nil {
+		return fmt.Errorf("no --dsn, and the data directory has no embedded database: name the one that the node belonged to: %w", err)
+	}
+	return nil
 }
 
 // isAway reports whether the database could not be asked: the one thing that is worth waiting for.
