@@ -10,8 +10,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// lookEvery is how often, at most, handshakes look whether the certificate's files have changed.
-const lookEvery = time.Second
+// certificateEvery is how often, at most, handshakes look whether the certificate's files have changed.
+const certificateEvery = time.Second
 
 // certificate is the server's certificate, read again when its files change. It is safe for concurrent use.
 type certificate struct {
@@ -49,7 +49,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if now.Sub(c.looked) < lookEvery {
+	if now.Sub(c.looked) < certificateEvery {
 		return c.pair, nil
 	}
 	c.looked = now

@@ -42,7 +42,7 @@ func condition(j *journal.Journal) string {
 	case errors.Is(err, journal.ErrNoSpace):
 		return "the journal has no space on its disk"
 	case errors.Is(err, journal.ErrDeleted):
-		return "the data directory was deleted: the node must be started anew"
+		return "the journal's files were deleted: the node must be started anew"
 	default:
 		return "the journal has failed: the node must be started anew"
 	}

@@ -20,10 +20,10 @@ func TestTheJournalsErrorsSayWhatBecameOfTheRecord(t *testing.T) {
 		fmt.Errorf("%w: %w", journal.ErrUnknown, journal.ErrFailed): models.ErrOutcomeUnknown,
 		journal.ErrFull:       models.ErrOverloaded,
 		journal.ErrOverloaded: models.ErrOverloaded,
-		journal.ErrNoSpace:    models.ErrLedgerUnavailable,
-		journal.ErrFailed:     models.ErrLedgerUnavailable,
-		journal.ErrClosed:     models.ErrLedgerUnavailable,
-		journal.ErrTooLarge:   models.ErrLedgerUnavailable,
+		journal.ErrNoSpace:    models.ErrJournalUnavailable,
+		journal.ErrFailed:     models.ErrJournalUnavailable,
+		journal.ErrClosed:     models.ErrJournalUnavailable,
+		journal.ErrTooLarge:   models.ErrJournalUnavailable,
 	} {
 		if got := meaning(err); !errors.Is(got, want) {
 			t.Errorf("%v means %v, want %v", err, got, want)
@@ -38,7 +38,7 @@ func TestAnAppendFailsWithBothItsMeaningAndItsCause(t *testing.T) {
 	}
 	n.close()
 	_, err = acknowledgements{n.journal}.Append(t.Context(), 1, []byte("{}"))
-	if !errors.Is(err, models.ErrLedgerUnavailable) || !errors.Is(err, journal.ErrClosed) {
+	if !errors.Is(err, models.ErrJournalUnavailable) || !errors.Is(err, journal.ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
 }
