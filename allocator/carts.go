@@ -23,10 +23,23 @@ type cart struct {
 // the ledger, whatever the offers' modes.
 //
 // Refusals are a models.CartError with the item's offer, around what Redeem refuses a request for; or, because of the cart itself,
-// models.ErrKeyReused and ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key,
-// finds out.
+// models.ErrKeyReused and ErrRequestInFlight. Then nothing was spent. ErrHoldResolved: the key has made a cart of holds before, and this item's
+// units went back. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) RedeemCart(ctx context.Context, req CartRequest) (Carted, error) {
-	c := a.newCart(&req)
+	r, err := a.redeemCartOnce(ctx, a.newCart(&req))
+	if err != nil {
+		return Carted{}, err
+	}
+	for i := range r.Redemptions {
+		if err := ended(&r.Redemptions[i]); err != nil {
+			return Carted{}, &models.CartError{OfferID: r.Redemptions[i].OfferID, Err: err}
+		}
+	}
+	return r, nil
+}
+
+// redeemCartOnce makes the cart of a key, or finds the one that the key has made before.
+func (a *Allocator) redeemCartOnce(ctx context.Context, c *cart) (Carted, error) {
 	f, err := a.beginCart(ctx, c)
 	if err != nil {
 		return Carted{}, err
@@ -179,7 +192,7 @@ func (a *Allocator) refuseCart(ctx context.Context, c *cart, reason error) (Cart
 	redemptions := make([]models.Redemption, len(c.entries))
 	there := false
 	for i := range c.entries {
-		r, found, err := a.lookups.request(ctx, &c.entries[i])
+		r, found, err := a.lookups.request(ctx, &c.entries[i], ledger.SameRequest)
 		switch {
 		case found && err != nil:
 			return Carted{}, &models.CartError{OfferID: c.entries[i].OfferID, Err: err}

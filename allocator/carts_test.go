@@ -154,6 +154,33 @@ func TestACartOfHoldsEndsAsAWholeOrItemByItem(t *testing.T) {
 	})
 }
 
+func TestB3ARetryOfACartWithAnEndedItemIsNoSuccess(t *testing.T) {
+	inFleet(t, 2, nil, func(t *testing.T, f *fleet) {
+		f.offers(nil, "p")
+		if _, err := f.nodes[0].buyFor(5*time.Second, time.Minute, "k", "u", bag("o", "p")...); err != nil {
+			t.Fatal(err)
+		}
+		retry := func(n *testNode) error {
+			_, err := n.buyFor(5*time.Second, time.Minute, "k", "u", bag("o", "p")...)
+			return err
+		}
+		if _, err := f.nodes[0].Confirm(t.Context(), models.RedemptionIDOf("o", "k"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := retry(f.nodes[1]); err != nil {
+			t.Errorf("with no item that came to nothing: %v", err)
+		}
+		if _, err := f.nodes[1].Cancel(t.Context(), models.RedemptionIDOf("p", "k")); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range f.nodes {
+			refusedFor(t, retry(n), "p", models.ErrHoldResolved)
+		}
+		f.change(func(o *models.Offer) { o.Status = models.StatusPaused })
+		refusedFor(t, retry(f.nodes[0]), "p", models.ErrHoldResolved)
+	})
+}
+
 // One of two offers is sold out: nothing is spent from either, and what was set aside for a moment can be sold.
 func TestACartOfASoldOutOfferSpendsNothing(t *testing.T) {
 	inFleet(t, 2, nil, func(t *testing.T, f *fleet) {

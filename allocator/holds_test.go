@@ -86,6 +86,64 @@ func TestHoldsInAllModes(t *testing.T) {
 	}
 }
 
+func TestB3ARetryOfAHoldThatEndedIsNoSuccess(t *testing.T) {
+	for _, mode := range []models.Mode{models.ModeStrict, models.ModeAvailable, models.ModeFast} {
+		inFleet(t, 2, fixedBlocks(mode, 25), func(t *testing.T, f *fleet) {
+			here, there := f.nodes[0], f.nodes[1]
+			hold(t, here, "a")
+			for _, key := range []string{"cancelled", "expired"} {
+				if _, err := here.hold(key, "u", 4, 10*time.Second); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := there.cancel("cancelled"); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Second)
+			for key, state := range map[string]models.RedemptionState{"cancelled": models.StateCancelled, "expired": models.StateExpired} {
+				for _, n := range f.nodes {
+					if n == there && mode == models.ModeFast {
+						continue // it knows the keys of its own journal
+					}
+					_, err := n.hold(key, "u", 4, 10*time.Second)
+					resolved, ok := errors.AsType[*models.HoldResolvedError](err)
+					if !ok || resolved.Redemption.State != state || resolved.Redemption.RedemptionID != models.RedemptionIDOf("o", key) {
+						t.Errorf("%s: %s: %v", mode, key, err)
+					}
+				}
+			}
+			f.change(func(o *models.Offer) { o.Status = models.StatusEnded }) // which is a reason to look the key up
+			if _, err := there.hold("expired", "u", 4, 10*time.Second); !errors.Is(err, models.ErrHoldResolved) {
+				t.Errorf("%s: after the offer's end: %v", mode, err)
+			}
+		})
+	}
+}
+
+func TestB3WithTheLedgerAwayAHoldIsNotAnsweredFromMemory(t *testing.T) {
+	for _, mode := range []models.Mode{models.ModeAvailable, models.ModeFast} {
+		inFleet(t, 2, fixedBlocks(mode, 25), func(t *testing.T, f *fleet) {
+			here, there := f.nodes[0], f.nodes[1]
+			hold(t, here, "a")
+			if _, err := here.hold("k", "u", 4, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // by now it is settled
+			if _, err := there.cancel("k"); err != nil {
+				t.Fatal(err)
+			}
+			f.away()
+			if r, err := here.hold("k", "u", 4, time.Minute); !errors.Is(err, models.ErrOutcomeUnknown) {
+				t.Errorf("%s: %+v, %v", mode, r.Redemption, err)
+			}
+			if r, err := here.redeem("a", "first", 1); err != nil || !r.Replayed {
+				t.Errorf("%s: what is no hold: %+v, %v", mode, r.Redemption, err)
+			}
+			f.back()
+		})
+	}
+}
+
 // slowReply lets the next batch commit, and its node hear of that two seconds later.
 func (f *fleet) slowReply() {
 	var settles atomic.Int64
@@ -106,8 +164,9 @@ func TestWhatFollowedIsNotForgottenForWhatWasAcknowledged(t *testing.T) {
 	for name, c := range map[string]struct {
 		follow func(here, there *testNode) error
 		is     func(models.Redemption) bool
+		again  error
 	}{
-		"confirmed here": {func(here, _ *testNode) error { _, err := here.confirm("k", 3); return err }, confirmed},
+		"confirmed here": {func(here, _ *testNode) error { _, err := here.confirm("k", 3); return err }, confirmed, nil},
 		"cancelled there, which here is refused for": {func(here, there *testNode) error {
 			if _, err := there.cancel("k"); err != nil {
 				return err
@@ -116,7 +175,7 @@ func TestWhatFollowedIsNotForgottenForWhatWasAcknowledged(t *testing.T) {
 				return fmt.Errorf("confirmed: %w", err)
 			}
 			return nil
-		}, cancelled},
+		}, cancelled, models.ErrHoldResolved},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inFleet(t, 2, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
@@ -133,7 +192,7 @@ func TestWhatFollowedIsNotForgottenForWhatWasAcknowledged(t *testing.T) {
 				if r, err := here.Redemption(t.Context(), id); err != nil || !c.is(r) || r.Journaled {
 					t.Errorf("looked up: %+v, %v", r, err)
 				}
-				if r, err := here.hold("k", "u", 4, time.Minute); err != nil || !r.Replayed || !c.is(r.Redemption) {
+				if r, err := here.hold("k", "u", 4, time.Minute); !errors.Is(err, c.again) || err == nil && (!r.Replayed || !c.is(r.Redemption)) {
 					t.Errorf("held again: %+v, %v", r.Redemption, err)
 				}
 			})

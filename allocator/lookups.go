@@ -66,14 +66,14 @@ func (l *lookups) find(ctx context.Context, id models.RedemptionID) (history []m
 	}
 }
 
-// request looks up whether a request has succeeded before, and as what. Where another request has its key, found is true and the error
-// is ErrKeyReused.
-func (l *lookups) request(ctx context.Context, e *models.Entry) (r Redeemed, found bool, err error) {
+// request looks up whether a request has succeeded before, and as what. Where another request has its key, as same finds, found is true and
+// the error is ErrKeyReused.
+func (l *lookups) request(ctx context.Context, e *models.Entry, same func(earlier, e *models.Entry) bool) (r Redeemed, found bool, err error) {
 	history, redemption, found, err := l.find(ctx, e.RedemptionID())
 	switch {
 	case err != nil || !found:
 		return Redeemed{}, false, err
-	case !ledger.SameRequest(&history[0], e):
+	case !same(&history[0], e):
 		return Redeemed{}, true, models.ErrKeyReused
 	default:
 		return Redeemed{Redemption: redemption, Replayed: true}, true, nil

@@ -12,10 +12,30 @@ import (
 // Redeem takes units of an offer for a user, or holds them for a while. When it gives no error, the redemption is as durable as the
 // offer's mode promises.
 //
-// Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetHeld, ErrUserLimitReached, ErrKeyReused,
-// ErrRequestInFlight. Then nothing was spent. After models.ErrOutcomeUnknown the same request, with the same key, finds out.
+// Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetInsufficient, ErrBudgetHeld, ErrUserLimitReached,
+// ErrKeyReused, ErrRequestInFlight. Then nothing was spent. ErrHoldResolved: the key has made a hold before, and its units went back.
+// After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemRequest) (Redeemed, error) {
-	e := a.entry(models.RedemptionIDOf(offerID, req.Key), &req)
+	r, err := a.redeemOnce(ctx, a.entry(models.RedemptionIDOf(offerID, req.Key), &req))
+	if err == nil {
+		err = ended(&r.Redemption)
+	}
+	if err != nil {
+		return Redeemed{}, err
+	}
+	return r, nil
+}
+
+// ended refuses a request whose key has made a hold that came to nothing. It must not look like a success.
+func ended(r *models.Redemption) error {
+	if r.State == models.StateCancelled || r.State == models.StateExpired {
+		return &models.HoldResolvedError{Redemption: *r}
+	}
+	return nil
+}
+
+// redeemOnce makes the redemption of a key, or finds the one that the key has made before.
+func (a *Allocator) redeemOnce(ctx context.Context, e models.Entry) (Redeemed, error) {
 	for {
 		f, other := a.inFlight.begin(e.RedemptionID())
 		if f != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tranche/internal/ledger"
 	"tranche/models"
 )
 
@@ -16,7 +17,7 @@ func (r refusal) Unwrap() error { return r.reason }
 // refuse says no for a reason, unless the request had succeeded before. It looks the key up after the reason was found, so it sees a
 // success that caused the reason.
 func (a *Allocator) refuse(ctx context.Context, e *models.Entry, reason error) (Redeemed, error) {
-	r, found, err := a.lookups.request(ctx, e)
+	r, found, err := a.lookups.request(ctx, e, ledger.SameRequest)
 	if !found && err == nil {
 		err = reason
 	}

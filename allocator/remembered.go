@@ -3,6 +3,7 @@ package allocator
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"sync"
 
 	"tranche/internal/ledger"
@@ -10,15 +11,25 @@ import (
 	"tranche/models"
 )
 
-// remembered answers a request that this node remembers from before; known is false where it does not.
+// remembered answers a request that this node remembers from before; known is false where it does not. Only the ledger can say that a hold
+// has not ended, so with the ledger away a hold is not answered from memory.
 func (a *Allocator) remembered(ctx context.Context, e *models.Entry) (r Redeemed, known bool, err error) {
 	earlier, settled, known := a.memory.find(e.Redemption)
-	if known && !ledger.SameRequest(earlier, e) {
-		return Redeemed{}, true, models.ErrKeyReused
+	same, held := ledger.SameRequest, false
+	if known {
+		if !ledger.SameRequest(earlier, e) {
+			return Redeemed{}, true, models.ErrKeyReused
+		}
+		same = ledger.SameRedemption // the ledger may have the other one of two that were acknowledged apart
+		held = earlier.Kind == models.KindHold
 	}
-	if settled { // it may be refunded by now
-		if r, found, err := a.lookups.request(ctx, e); found {
+	if settled || held { // it may be refunded, or the hold may have ended, by now
+		r, found, err := a.lookups.request(ctx, e, same)
+		if found {
 			return r, true, err
+		}
+		if held && err != nil {
+			return Redeemed{}, true, fmt.Errorf("%w: the hold may have ended: %w", models.ErrOutcomeUnknown, err)
 		}
 	}
 	if !known { // a request that was settled long ago is taken for new while the ledger is away, as on any other node
@@ -137,6 +148,9 @@ func (m *memory) settleIn(s *memoryShard, e *models.Entry, count bool) {
 	if known && r.settled {
 		return
 	}
+	if known && ledger.SameRedemption(r.entry, e) {
+		e.Metadata = r.entry.Metadata // as this node has acknowledged it, so that the request stays the same
+	}
 	counted := known && r.counted
 	if count && !counted {
 		m.users.add(e)
@@ -164,7 +178,7 @@ func (m *memory) follow(seen *models.Redemption) {
 		return
 	}
 	first := ledger.First(seen)
-	if !ledger.SameRequest(r.entry, &first) {
+	if !ledger.SameRedemption(r.entry, &first) {
 		m.drop(s, seen.Hash) // with what it counted of a user
 	}
 	m.settleIn(s, &first, false)

@@ -27,6 +27,7 @@ func (u *userCounts) addWithin(offer *models.Offer, e *models.Entry) error {
 	used := u.used[userKey{e.OfferID, e.UserID}]
 	if over(used.redemptions+1, offer.UserLimitRedemptions) || over(used.units+e.Units, offer.UserLimitUnits) {
 		return &models.UserLimitError{
+			Wanted:           e.Units,
 			Usage:            models.Usage{OfferID: e.OfferID, UserID: e.UserID, Redemptions: used.redemptions, Units: used.units},
 			LimitRedemptions: offer.UserLimitRedemptions, LimitUnits: offer.UserLimitUnits,
 		}

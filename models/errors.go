@@ -7,24 +7,25 @@ import (
 
 // Refusals: the request was understood and answered, nothing was spent.
 var (
-	ErrOfferNotFound      = errors.New("offer not found")
-	ErrOfferExists        = errors.New("another offer has this id")
-	ErrOfferNotActive     = errors.New("offer not active")
+	ErrOfferNotFound      = errors.New("there is no offer with this id")
+	ErrOfferExists        = errors.New("an offer with this id is there, with other settings")
+	ErrOfferNotActive     = errors.New("the offer is not active")
 	ErrModeNotPossible    = errors.New("mode not possible")
-	ErrStaleVersion       = errors.New("offer was changed meanwhile")
-	ErrBudgetBelowSpent   = errors.New("budget below what is spent")
+	ErrStaleVersion       = errors.New("the offer has another version than If-Match names: it was changed since it was read")
+	ErrBudgetBelowSpent   = errors.New("the budget would be below what is spent")
 	ErrLimitAfterStart    = errors.New("a user limit can be added only before the first redemption")
-	ErrBudgetExhausted    = errors.New("budget exhausted")
-	ErrBudgetHeld         = errors.New("budget held elsewhere for now")
-	ErrUserLimitReached   = errors.New("user limit reached")
-	ErrKeyReused          = errors.New("idempotency key was used for another request")
+	ErrBudgetExhausted    = errors.New("nothing is left of the budget, and no node or hold has units that can come back")
+	ErrBudgetInsufficient = errors.New("less is left of the budget than is wanted")
+	ErrBudgetHeld         = errors.New("nodes or holds have units that are missing now and may come back")
+	ErrUserLimitReached   = errors.New("the redemption would go over the user's limit")
+	ErrKeyReused          = errors.New("the idempotency key was used for a request that said something else: a new request needs a new key")
 	ErrRequestInFlight    = errors.New("a request with this idempotency key is under way")
-	ErrRedemptionNotFound = errors.New("redemption not found")
-	ErrCartNotFound       = errors.New("cart not found")
-	ErrRefundExceeds      = errors.New("refund exceeds what is left of the redemption")
+	ErrRedemptionNotFound = errors.New("there is no redemption with this id")
+	ErrCartNotFound       = errors.New("there is no cart with this id")
+	ErrRefundExceeds      = errors.New("the refund exceeds what is left of the redemption")
 	ErrNotConfirmed       = errors.New("only what is redeemed can be refunded, and this is or was a hold that is not confirmed")
 	ErrNotAHold           = errors.New("the redemption was never a hold")
-	ErrHoldResolved       = errors.New("the hold has ended another way")
+	ErrHoldResolved       = errors.New("the hold has already ended")
 	ErrConfirmExceeds     = errors.New("more units are confirmed than are held")
 )
 
@@ -65,7 +66,7 @@ func (e *NotActiveError) Error() string {
 }
 func (e *NotActiveError) Unwrap() error { return ErrOfferNotActive }
 
-// ShortError is ErrBudgetExhausted or ErrBudgetHeld with the figures behind it.
+// ShortError is ErrBudgetExhausted, ErrBudgetInsufficient or ErrBudgetHeld with the figures behind it.
 type ShortError struct {
 	Wanted  int64
 	Balance Balance
@@ -81,28 +82,45 @@ type Holder struct {
 	Until  Micros // when its leases end, unless they are renewed
 }
 
-// Unwrap says which of the two it is: exhausted means that even if everything that is out came back, it would not be enough.
+// Left is how many units can be had at most: what no node has, and what nodes and holds may give back.
+func (e *ShortError) Left() int64 {
+	return max(0, e.Balance.Unallocated()+e.Balance.Outstanding+e.Balance.Held)
+}
+
+// Unwrap says which of the three it is.
 func (e *ShortError) Unwrap() error {
-	if e.Balance.Unallocated()+e.Balance.Outstanding+e.Balance.Held < e.Wanted {
+	switch left := e.Left(); {
+	case left >= e.Wanted:
+		return ErrBudgetHeld
+	case left > 0:
+		return ErrBudgetInsufficient
+	default:
 		return ErrBudgetExhausted
 	}
-	return ErrBudgetHeld
 }
 
 func (e *ShortError) Error() string {
-	return fmt.Sprintf("%v: %d wanted, %d unallocated, %d outstanding, %d held",
-		e.Unwrap(), e.Wanted, e.Balance.Unallocated(), e.Balance.Outstanding, e.Balance.Held)
+	return fmt.Sprintf("%v: %d units are wanted, %d are free, %d are leased by nodes, %d are in holds",
+		e.Unwrap(), e.Wanted, max(0, e.Balance.Unallocated()), e.Balance.Outstanding, e.Balance.Held)
 }
 
-// UserLimitError is ErrUserLimitReached with what the user has used.
+// UserLimitError is ErrUserLimitReached with what the request wants and what the user has used before it.
 type UserLimitError struct {
+	Wanted           int64 // units, for one redemption
 	Usage            Usage
 	LimitRedemptions *int64
 	LimitUnits       *int64
 }
 
 func (e *UserLimitError) Error() string {
-	return fmt.Sprintf("%v: %d redemptions, %d units", ErrUserLimitReached, e.Usage.Redemptions, e.Usage.Units)
+	text := ErrUserLimitReached.Error()
+	if e.LimitRedemptions != nil {
+		text += fmt.Sprintf("; of %d redemptions %d are used", *e.LimitRedemptions, e.Usage.Redemptions)
+	}
+	if e.LimitUnits != nil {
+		text += fmt.Sprintf("; of %d units %d are used, and %d are wanted", *e.LimitUnits, e.Usage.Units, e.Wanted)
+	}
+	return text
 }
 func (e *UserLimitError) Unwrap() error { return ErrUserLimitReached }
 
@@ -115,13 +133,10 @@ func (e *RefundExceedsError) Error() string {
 func (e *RefundExceedsError) Unwrap() error { return ErrRefundExceeds }
 
 // HoldResolvedError is ErrHoldResolved with what became of the hold.
-type HoldResolvedError struct {
-	State RedemptionState
-	Units int64
-}
+type HoldResolvedError struct{ Redemption Redemption }
 
 func (e *HoldResolvedError) Error() string {
-	return fmt.Sprintf("%v: it is %s, with %d units", ErrHoldResolved, e.State, e.Units)
+	return fmt.Sprintf("%v: its state is %s, with %d units", ErrHoldResolved, e.Redemption.State, e.Redemption.Units)
 }
 func (e *HoldResolvedError) Unwrap() error { return ErrHoldResolved }
 
@@ -137,7 +152,7 @@ func (e *ConfirmExceedsError) Unwrap() error { return ErrConfirmExceeds }
 type BudgetBelowSpentError struct{ Minimum int64 }
 
 func (e *BudgetBelowSpentError) Error() string {
-	return fmt.Sprintf("%v: at least %d", ErrBudgetBelowSpent, e.Minimum)
+	return fmt.Sprintf("%v: it must be at least %d", ErrBudgetBelowSpent, e.Minimum)
 }
 func (e *BudgetBelowSpentError) Unwrap() error { return ErrBudgetBelowSpent }
 

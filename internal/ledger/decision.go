@@ -129,7 +129,7 @@ func (p *Decision) fits(v *models.Verdict) error {
 	if p.over(userDelta(&v.Entry, &v.Redemption).ApplyTo(usage)) {
 		offer := p.batch.Offer
 		return &models.UserLimitError{
-			Usage: usage, LimitRedemptions: offer.UserLimitRedemptions, LimitUnits: offer.UserLimitUnits,
+			Wanted: v.Entry.Units, Usage: usage, LimitRedemptions: offer.UserLimitRedemptions, LimitUnits: offer.UserLimitUnits,
 		}
 	}
 	return nil

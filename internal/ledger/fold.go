@@ -1,7 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"tranche/models"
 )
@@ -106,10 +109,27 @@ func resolve(r *models.Redemption, e *models.Entry, to models.RedemptionState) {
 	r.State, r.ResolvedAt = to, &at
 }
 
-// SameRequest reports whether a repeated request asks for what e recorded. An item of a cart and a redemption by itself never ask for the same.
+// SameRequest reports whether a repeated request asks for what e recorded: all that a client can say counts.
 func SameRequest(e, repeat *models.Entry) bool {
-	return e.UserID == repeat.UserID && e.Units == repeat.Units && e.HeldFor() == repeat.HeldFor() &&
-		equal(e.OrderID, repeat.OrderID) && equal(e.CartID, repeat.CartID)
+	return SameRedemption(e, repeat) && sameJSON(e.Metadata, repeat.Metadata)
+}
+
+// SameRedemption reports whether two entries with one key are one redemption though two nodes acknowledged them apart. Their metadata may
+// differ then. An item of a cart and a redemption by itself are never the same.
+func SameRedemption(e, other *models.Entry) bool {
+	return e.UserID == other.UserID && e.Units == other.Units && e.HeldFor() == other.HeldFor() &&
+		equal(e.OrderID, other.OrderID) && equal(e.CartID, other.CartID)
+}
+
+// sameJSON reports whether two documents are one JSON value. White space, the order of members, and how a text or a fraction is written
+// don't count. Integers are compared by their digits, however large.
+func sameJSON(a, b *string) bool {
+	if a == nil || b == nil || *a == *b {
+		return equal(a, b)
+	}
+	x, y := jsontext.Value(*a), jsontext.Value(*b)
+	return x.Canonicalize(jsontext.CanonicalizeRawInts(false)) == nil && y.Canonicalize(jsontext.CanonicalizeRawInts(false)) == nil &&
+		bytes.Equal(x, y)
 }
 
 func equal[T comparable](a, b *T) bool {

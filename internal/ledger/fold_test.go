@@ -8,6 +8,34 @@ import (
 	"tranche/models"
 )
 
+func TestB4ARequestIsTheSameIfItsMetadataIsTheSameValue(t *testing.T) {
+	const one = `{"a":[1,{"b":null,"c":"é"}],"n":9007199254740993,"f":1.50}`
+	for again, want := range map[string]bool{
+		one: true,
+		` { "f" : 1.5, "n": 9007199254740993, "a": [1.0, {"c": "\u00e9", "b": null}] } `: true,
+		`{"a":[1,{"b":null,"c":"é"}],"n":9007199254740992,"f":1.5}`:                      false, // equal only as floating point
+		`{"a":[{"b":null,"c":"é"},1],"n":9007199254740993,"f":1.5}`:                      false, // in another order
+		`{"a":[1,{"c":"é"}],"n":9007199254740993,"f":1.5}`:                               false, // null is not absent
+		`{"a":["1",{"b":null,"c":"é"}],"n":9007199254740993,"f":1.5}`:                    false,
+		`{"a":[1,{"b":null,"c":"É"}],"n":9007199254740993,"f":1.5}`:                      false,
+		`{}`: false,
+		"":   false,
+	} {
+		first, repeat := redeem("k", "u", 1).Entry, redeem("k", "u", 1).Entry
+		text := one
+		first.Metadata = &text
+		if again != "" {
+			repeat.Metadata = &again
+		}
+		if ledger.SameRequest(&first, &repeat) != want || ledger.SameRequest(&repeat, &first) != want {
+			t.Errorf("the same request with metadata %s: want %v", again, want)
+		}
+		if !ledger.SameRedemption(&first, &repeat) {
+			t.Errorf("with metadata %s it is another redemption", again)
+		}
+	}
+}
+
 // First takes back what Begin does with an entry, whatever has followed on it.
 func TestTheFirstEntryOfARedemption(t *testing.T) {
 	order, metadata, cart, ends := "order", "{}", models.CartIDOf("k"), models.Micros(60_000_001)

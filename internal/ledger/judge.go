@@ -32,7 +32,11 @@ func (p *Decision) asksOnly(w *models.Wanted) bool {
 // judgeFirst decides on a redeem or a hold.
 func (p *Decision) judgeFirst(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	if len(history) > 0 {
-		v := replay(&history[0], &wanted.Entry, r, SameRequest(&history[0], &wanted.Entry))
+		same := SameRequest
+		if wanted.Acknowledged { // a client has its answer, so it stays one redemption if it can
+			same = SameRedemption
+		}
+		v := replay(&history[0], &wanted.Entry, r, same(&history[0], &wanted.Entry))
 		if p.as == lookedUp && wanted.Acknowledged && v.Err != nil {
 			return models.Verdict{Err: models.ErrNotSettled} // it has to be listed, and here nothing is written
 		}
@@ -56,7 +60,7 @@ func (p *Decision) judgeEnd(wanted *models.Wanted, history []models.Entry, r mod
 	case len(history) > 1 && sameEnd(&history[1], wanted, &r):
 		return models.Verdict{Entry: history[1], Redemption: r, Replayed: true}
 	case len(history) > 1:
-		return models.Verdict{Err: &models.HoldResolvedError{State: r.State, Units: r.Units}, Redemption: r}
+		return models.Verdict{Err: &models.HoldResolvedError{Redemption: r}, Redemption: r}
 	case p.asksOnly(wanted):
 		return models.Verdict{Err: models.ErrNotSettled}
 	case len(history) == 0:
@@ -94,7 +98,7 @@ func (p *Decision) judgeRefund(wanted *models.Wanted, history []models.Entry, r 
 		if earlier := &r.Refunds[i]; earlier.IdempotencyKey == wanted.IdempotencyKey {
 			all := r.Remaining() == 0 && i == len(r.Refunds)-1 // that one took all that was left
 			same := wanted.Units == earlier.Units || wanted.Units == 0 && all
-			return replay(earlier, &wanted.Entry, r, same)
+			return replay(earlier, &wanted.Entry, r, same && equal(earlier.Reason, wanted.Reason))
 		}
 	}
 	switch {

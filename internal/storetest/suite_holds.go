@@ -180,7 +180,7 @@ var holdTests = []test{
 					continue
 				}
 				var resolved *models.HoldResolvedError
-				if !errors.As(v.Err, &resolved) || resolved.State != ended.Redemption.State || resolved.Units != ended.Redemption.Units {
+				if !errors.As(v.Err, &resolved) || resolved.Redemption.State != ended.Redemption.State || resolved.Redemption.Units != ended.Redemption.Units {
 					b.Fatalf("%s: %+v", key, v.Err)
 				}
 			}

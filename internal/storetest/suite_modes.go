@@ -134,7 +134,9 @@ var modeTests = []test{
 		o := b.offer(20, inMode(models.ModeFast))
 		l, other := b.lane(o, 10), b.lane(o, 10)
 		first := l.booked(acknowledged(redeem(o, "k", "u", 3)))[0]
-		v := other.settle(acknowledged(redeem(o, "k", "u", 3)), acknowledged(redeem(o, "own", "u", 1)))
+		apart := acknowledged(redeem(o, "k", "u", 3))
+		apart.Metadata = pointer(`{"till":7}`) // which decides nothing: both nodes have answered
+		v := other.settle(apart, acknowledged(redeem(o, "own", "u", 1)))
 		b.ok(v[0].Err)
 		equal(b, "replayed", v[0].Replayed, true)
 		equal(b, "entry", v[0].Entry.ID, first.Entry.ID)

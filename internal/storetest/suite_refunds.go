@@ -213,6 +213,22 @@ var readTests = []test{
 		}
 		b.fails(p.settle(refund(o, "k", "part", 0))[0].Err, models.ErrKeyReused)
 	}},
+	{"the key of a refund for another reason is refused", func(b *trial) {
+		o := b.offer(10)
+		b.lane(o, 10).booked(redeem(o, "k", "u", 10))
+		p := b.pool(o)
+		because := func(reason string) models.Wanted {
+			w := refund(o, "k", "r", 3)
+			w.Reason = &reason
+			return w
+		}
+		p.booked(because("late"))
+		v := p.settle(because("late"), because("broken"), refund(o, "k", "r", 3))
+		b.ok(v[0].Err)
+		equal(b, "replayed", v[0].Replayed, true)
+		b.fails(v[1].Err, models.ErrKeyReused)
+		b.fails(v[2].Err, models.ErrKeyReused)
+	}},
 	{"histories of many redemptions come in order", func(b *trial) {
 		o := b.offer(2000)
 		l, p := b.lane(o, 2000), b.pool(o)

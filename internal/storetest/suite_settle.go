@@ -139,10 +139,23 @@ var settleTests = []test{
 		l.booked(redeem(o, "k", "u", 3))
 		ordered := redeem(o, "k", "u", 3)
 		ordered.OrderID = pointer("order")
-		for _, w := range []models.Wanted{redeem(o, "k", "u", 4), redeem(o, "k", "U", 3), redeem(o, "k", "u ", 3), ordered} {
+		described := redeem(o, "k", "u", 3)
+		described.Metadata = pointer(`{"till":7}`)
+		for _, w := range []models.Wanted{redeem(o, "k", "u", 4), redeem(o, "k", "U", 3), redeem(o, "k", "u ", 3), ordered, described} {
 			b.fails(l.settle(w)[0].Err, models.ErrKeyReused)
 		}
 		equal(b, "redeemed", b.audit(o).Redeemed, 3)
+	}},
+	{"metadata is compared as the value that it is", func(b *trial) {
+		o := b.offer(20)
+		l := b.lane(o, 20)
+		first, again, other := redeem(o, "k", "u", 3), redeem(o, "k", "u", 3), redeem(o, "k", "u", 3)
+		first.Metadata, again.Metadata, other.Metadata = pointer(`{"a":1,"b":2.50}`), pointer(`{"b":2.5,"a":1}`), pointer(`{"a":1,"b":"2.5"}`)
+		l.booked(first)
+		v := l.settle(again, other)
+		b.ok(v[0].Err)
+		equal(b, "metadata", *v[0].Redemption.Metadata, *first.Metadata)
+		b.fails(v[1].Err, models.ErrKeyReused)
 	}},
 	{"the same key twice in a batch is one redemption", func(b *trial) {
 		o := b.offer(20)

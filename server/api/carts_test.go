@@ -132,10 +132,11 @@ func TestARefundOfACart(t *testing.T) {
 	if items := first.items(); len(items) != 2 || items[1]["units"] != 2.0 || items[1]["redemption_id"] != second || items[0]["reason"] != "sent back" {
 		t.Errorf("refunded %v", items)
 	}
-	again := w.call("POST", target, "", "Idempotency-Key: r").is(201, "").header("Idempotent-Replayed", "true")
+	again := w.call("POST", target, `{"reason":"sent back"}`, "Idempotency-Key: r").is(201, "").header("Idempotent-Replayed", "true")
 	if again.Body.String() != first.Body.String() {
 		t.Errorf("told differently:\n%s\n%s", first.Body, again.Body)
 	}
+	w.call("POST", target, "", "Idempotency-Key: r").is(422, "idempotency-key-reused")
 	w.call("POST", target, "", "Idempotency-Key: more").is(409, "refund-exceeds-redemption").has(map[string]any{"offer_id": "b", "remaining_units": 0})
 	w.call("GET", made.Header().Get("Location"), "").is(200, "")
 }

@@ -14,10 +14,10 @@ var (
 	errInvalidRequest       = errors.New("the request is not valid")
 	errKeyMissing           = errors.New("the header Idempotency-Key is needed: it makes the request safe to repeat")
 	errUnauthenticated      = errors.New("a key is needed: Authorization: Bearer KEY")
-	errForbidden            = errors.New("this key may not do this")
+	errForbidden            = errors.New("the checkout key may not do this: the admin key is needed")
 	errForeignHost          = errors.New("no keys are set, so only this machine is served: Host must be a loopback address, and Origin the same")
-	errRouteNotFound        = errors.New("there is no such path")
-	errMethodNotAllowed     = errors.New("this path does not take this method")
+	errRouteNotFound        = errors.New("there is no such path; /openapi.json has all of them")
+	errMethodNotAllowed     = errors.New("this path does not take this method; the header Allow has those that it takes")
 	errUnsupportedMediaType = errors.New("the body must be application/json, in UTF-8, not compressed")
 	errBodyTooLarge         = fmt.Errorf("a body is at most %d bytes", maxBodyBytes)
 )
@@ -65,16 +65,17 @@ var meanings = [...]meaning{
 	{models.ErrRedemptionNotFound, "redemption-not-found", 404, "No such redemption", noRetry, outcomeNone},
 	{models.ErrCartNotFound, "cart-not-found", 404, "No such cart", noRetry, outcomeNone},
 	{models.ErrBudgetExhausted, "budget-exhausted", 409, "The budget is used up", noRetry, outcomeNone},
-	{models.ErrBudgetHeld, "budget-held", 409, "What is left of the budget is held elsewhere", retryLater, outcomeNone},
-	{models.ErrUserLimitReached, "user-limit-reached", 409, "The user's limit is reached", noRetry, outcomeNone},
+	{models.ErrBudgetInsufficient, "budget-insufficient", 409, "Less is left of the budget than is wanted", noRetry, outcomeNone},
+	{models.ErrBudgetHeld, "budget-held", 409, "Too few units are free now, and enough may come back", retryLater, outcomeNone},
+	{models.ErrUserLimitReached, "user-limit-reached", 409, "The user's limit does not allow it", noRetry, outcomeNone},
 	{models.ErrOfferNotActive, "offer-not-active", 409, "The offer is not active", noRetry, outcomeNone},
-	{models.ErrOfferExists, "already-exists", 409, "Another offer has this id", noRetry, outcomeNone},
+	{models.ErrOfferExists, "already-exists", 409, "The offer is there, with other settings", noRetry, outcomeNone},
 	{models.ErrRequestInFlight, "request-in-flight", 409, "A request with this key is under way", retrySoon, outcomeNone},
 	{models.ErrRefundExceeds, "refund-exceeds-redemption", 409, "The refund exceeds what is left of the redemption", noRetry, outcomeNone},
-	{models.ErrNotConfirmed, "not-confirmed", 409, "The redemption is a hold that is not confirmed", noRetry, outcomeNone},
+	{models.ErrNotConfirmed, "not-confirmed", 409, "Only what is redeemed can be refunded", noRetry, outcomeNone},
 	{models.ErrNotAHold, "not-a-hold", 409, "The redemption was never a hold", noRetry, outcomeNone},
-	{models.ErrHoldResolved, "hold-already-resolved", 409, "The hold has ended another way", noRetry, outcomeNone},
-	{models.ErrBudgetBelowSpent, "budget-below-spent", 409, "The budget is below what is spent", noRetry, outcomeNone},
+	{models.ErrHoldResolved, "hold-already-resolved", 409, "The hold has already ended", noRetry, outcomeNone},
+	{models.ErrBudgetBelowSpent, "budget-below-spent", 409, "The budget would be below what is spent", noRetry, outcomeNone},
 	{models.ErrStaleVersion, "stale-version", 412, "The offer was changed meanwhile", noRetry, outcomeNone},
 	{models.ErrKeyReused, "idempotency-key-reused", 422, "The idempotency key was used for another request", noRetry, outcomeNone},
 	{models.ErrModeNotPossible, "mode-not-possible", 422, "The mode is not possible", noRetry, outcomeNone},

@@ -21,6 +21,9 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 	}
 	in := func(d time.Duration) *models.Micros { m := w.desk.LedgerNow().Add(d); return &m }
 	two := int64(2)
+	ended := models.Redemption{
+		RedemptionID: models.RedemptionIDOf("o", "k"), IdempotencyKey: "k", UserID: "u", Units: 2, State: models.StateExpired, HoldExpiresAt: in(0), ResolvedAt: in(0),
+	}
 	for _, c := range []struct {
 		err     error
 		status  int
@@ -31,8 +34,9 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		{models.ErrOfferNotFound, 404, "offer-not-found", "", nil},
 		{models.ErrRedemptionNotFound, 404, "redemption-not-found", "", nil},
 		{models.ErrRedemptionUnsettled, 404, "redemption-not-found", "1", map[string]any{"retry_after_ms": 1000}},
-		{short(3, 5, 1, nil), 409, "budget-exhausted", "", map[string]any{
-			"available_units": 3, "outstanding_units": 5, "held_units": 1, "next_release_at": nil, "offer_id": "o",
+		{short(0, 0, 0, nil), 409, "budget-exhausted", "", map[string]any{"remaining_units": 0, "offer_id": "o"}},
+		{short(3, 5, 1, nil), 409, "budget-insufficient", "", map[string]any{
+			"wanted_units": 10, "remaining_units": 9, "available_units": 3, "outstanding_units": 5, "held_units": 1, "next_release_at": nil, "offer_id": "o",
 		}},
 		{short(-3, 20, 0, nil), 409, "budget-held", "1", map[string]any{"available_units": 0, "outstanding_units": 20, "retry_after_ms": 1000}},
 		{short(3, 7, 0, in(400*time.Millisecond)), 409, "budget-held", "1", map[string]any{
@@ -45,8 +49,8 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		},
 		{short(3, 7, 0, in(-time.Minute)), 409, "budget-held", "1", map[string]any{"retry_after_ms": 250}},
 		{short(3, 7, 0, in(time.Hour)), 409, "budget-held", "1", map[string]any{"retry_after_ms": 1000}},
-		{&models.UserLimitError{Usage: models.Usage{Redemptions: 3, Units: 1}, LimitRedemptions: &two}, 409, "user-limit-reached", "", map[string]any{
-			"limit_redemptions": 2, "remaining_redemptions": 0, "limit_units": nil, "remaining_units": nil,
+		{&models.UserLimitError{Wanted: 1, Usage: models.Usage{Redemptions: 3, Units: 1}, LimitRedemptions: &two}, 409, "user-limit-reached", "", map[string]any{
+			"limit_redemptions": 2, "used_redemptions": 3, "remaining_redemptions": 0, "limit_units": nil, "used_units": 1, "remaining_units": nil,
 		}},
 		{&models.NotActiveError{Status: models.StatusPaused}, 409, "offer-not-active", "5", map[string]any{"offer_status": "paused"}},
 		{&models.NotActiveError{Status: models.StatusScheduled, StartsAt: in(90500 * time.Millisecond)}, 409, "offer-not-active", "91", map[string]any{
@@ -57,7 +61,9 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		{&models.RefundExceedsError{Remaining: 0}, 409, "refund-exceeds-redemption", "", map[string]any{"remaining_units": 0}},
 		{models.ErrNotConfirmed, 409, "not-confirmed", "", nil},
 		{models.ErrNotAHold, 409, "not-a-hold", "", nil},
-		{&models.HoldResolvedError{State: models.StateExpired, Units: 2}, 409, "hold-already-resolved", "", map[string]any{"state": "expired", "units": 2}},
+		{&models.HoldResolvedError{Redemption: ended}, 409, "hold-already-resolved", "", map[string]any{
+			"state": "expired", "units": 2, "redemption.id": ended.RedemptionID.String(), "redemption.state": "expired", "redemption.units": 2,
+		}},
 		{&models.BudgetBelowSpentError{Minimum: 7}, 409, "budget-below-spent", "", map[string]any{"minimum": 7}},
 		{models.ErrOfferExists, 409, "already-exists", "", nil},
 		{models.ErrStaleVersion, 412, "stale-version", "", nil},

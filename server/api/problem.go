@@ -30,6 +30,8 @@ type problem struct {
 
 // shortage is what is known about a budget that was not enough.
 type shortage struct {
+	WantedUnits      int64        `json:"wanted_units"`
+	RemainingUnits   int64        `json:"remaining_units"` // the most that can be had, once all has come back
 	AvailableUnits   int64        `json:"available_units"` // not granted to any node
 	HeldUnits        int64        `json:"held_units"`
 	OutstandingUnits int64        `json:"outstanding_units"`
@@ -56,6 +58,9 @@ func toHolders(holders []models.Holder) []holderJSON {
 }
 
 type limitReached struct {
+	WantedUnits          int64  `json:"wanted_units"` // in one redemption
+	UsedRedemptions      int64  `json:"used_redemptions"`
+	UsedUnits            int64  `json:"used_units"`
 	LimitRedemptions     *int64 `json:"limit_redemptions"`
 	LimitUnits           *int64 `json:"limit_units"`
 	RemainingRedemptions *int64 `json:"remaining_redemptions"`
@@ -75,8 +80,9 @@ type refundable struct {
 
 // resolution is what has become of a hold.
 type resolution struct {
-	State string `json:"state"`
-	Units int64  `json:"units"`
+	State      string         `json:"state"`
+	Units      int64          `json:"units"`
+	Redemption redemptionJSON `json:"redemption"`
 }
 
 type leastBudget struct {
@@ -118,7 +124,7 @@ func (p *problem) tellOutcome(outcome string, writing bool) {
 		p.Detail = "This could not be looked up. Ask again."
 		return
 	case outcome == outcomeNotRedeemed:
-		p.Detail = "Nothing was changed. Ask again, with the same key if there was one."
+		p.Detail = "This request changed nothing. Ask again, with the same key if there was one."
 	default:
 		p.Detail = "It may have been done or not. Ask again, with the same key if there was one, to find out."
 	}
@@ -135,6 +141,9 @@ func (p *problem) explain(err error, now models.Micros) {
 	} else if e, ok := errors.AsType[*models.UserLimitError](err); ok {
 		p.Detail = e.Error()
 		p.figures(limitReached{
+			WantedUnits:          e.Wanted,
+			UsedRedemptions:      e.Usage.Redemptions,
+			UsedUnits:            e.Usage.Units,
 			LimitRedemptions:     e.LimitRedemptions,
 			LimitUnits:           e.LimitUnits,
 			RemainingRedemptions: remaining(e.LimitRedemptions, e.Usage.Redemptions),
@@ -148,7 +157,7 @@ func (p *problem) explain(err error, now models.Micros) {
 		p.figures(refundable{e.Remaining})
 	} else if e, ok := errors.AsType[*models.HoldResolvedError](err); ok {
 		p.Detail = e.Error()
-		p.figures(resolution{string(e.State), e.Units})
+		p.figures(resolution{string(e.Redemption.State), e.Redemption.Units, toRedemption(&e.Redemption)})
 	} else if e, ok := errors.AsType[*models.BudgetBelowSpentError](err); ok {
 		p.Detail = e.Error()
 		p.figures(leastBudget{e.Minimum})
@@ -159,6 +168,8 @@ func (p *problem) explain(err error, now models.Micros) {
 
 func (p *problem) explainShort(e *models.ShortError, now models.Micros) {
 	p.figures(shortage{
+		WantedUnits:      e.Wanted,
+		RemainingUnits:   e.Left(),
 		AvailableUnits:   max(0, e.Balance.Unallocated()),
 		HeldUnits:        e.Balance.Held,
 		OutstandingUnits: e.Balance.Outstanding,
@@ -186,5 +197,5 @@ func (p *problem) explainInactive(e *models.NotActiveError, now models.Micros) {
 	}
 }
 
-// figures adds the members of a struct to the problem's own. They are numbers, times and words of ours: encoding them cannot fail.
+// figures adds the members of a struct to the problem's own. They are what other answers consist of, too: encoding them cannot fail.
 func (p *problem) figures(members any) { p.Figures, _ = json.Marshal(members) }

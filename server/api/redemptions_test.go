@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -160,6 +161,45 @@ func TestUserLimitsAndUsage(t *testing.T) {
 	w.call("GET", "/v1/offers/none/users/alice", "").is(404, "offer-not-found")
 	w.createOffer("free", "")
 	w.call("GET", "/v1/offers/free/users/Alice", "").is(200, "").has(map[string]any{"units": 0, "limit_units": nil, "remaining_redemptions": nil})
+}
+
+func TestB6ARefusalByAUsersLimitSaysWhatIsWantedUsedAndLeft(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", `,"user_limit_units":5`)
+	refused := func(units int, members map[string]any, detail string) {
+		t.Helper()
+		body := fmt.Sprintf(`{"user_id":"alice","units":%d}`, units)
+		a := w.call("POST", "/v1/offers/o/redemptions", body, aKey).is(409, "user-limit-reached").has(members)
+		if a.json["detail"] != detail || strings.Contains(a.json["title"].(string), "reached") {
+			t.Errorf("%s: %s", a.json["title"], a.json["detail"])
+		}
+	}
+	refused(6, map[string]any{"wanted_units": 6, "used_units": 0, "used_redemptions": 0, "remaining_units": 5, "remaining_redemptions": nil},
+		"the redemption would go over the user's limit; of 5 units 0 are used, and 6 are wanted")
+	w.redeem("o", "k", `{"user_id":"alice","units":2}`)
+	refused(4, map[string]any{"wanted_units": 4, "used_units": 2, "used_redemptions": 1, "remaining_units": 3},
+		"the redemption would go over the user's limit; of 5 units 2 are used, and 4 are wanted")
+}
+
+func TestB4OtherMembersAreAnotherRequest(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	id := w.redeem("o", "key-1", `{"user_id":"u","metadata":{"a":1,"b":2}}`)
+	redeem := func(body string) *answer {
+		t.Helper()
+		return w.call("POST", "/v1/offers/o/redemptions", body, aKey)
+	}
+	redeem(`{"user_id":"u","metadata":{"b":2,"a":1}}`).is(201, "").header("Idempotent-Replayed", "true").has(map[string]any{"metadata.a": 1})
+	redeem(`{"user_id":"u","metadata":{"a":1}}`).is(422, "idempotency-key-reused")
+	redeem(`{"user_id":"u"}`).is(422, "idempotency-key-reused")
+	refund := func(body string) *answer {
+		t.Helper()
+		return w.call("POST", "/v1/redemptions/"+id+"/refunds", body, aKey)
+	}
+	refund(`{"units":1,"reason":"late"}`).is(201, "")
+	refund(`{"units":1,"reason":"late"}`).is(201, "").header("Idempotent-Replayed", "true")
+	refund(`{"units":1,"reason":"broken"}`).is(422, "idempotency-key-reused")
+	refund(`{"units":1}`).is(422, "idempotency-key-reused")
 }
 
 func TestUserIDsInPathsAreTakenByteByByte(t *testing.T) {
