@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"syscall"
 
 	gosqlite "github.com/glebarez/go-sqlite"
@@ -70,7 +71,7 @@ func classify(err error) kind {
 	case isRefusal(err):
 		return refusal
 	case errors.As(err, &inMySQL):
-		return classifyMySQL(inMySQL.Number)
+		return classifyMySQL(inMySQL)
 	case errors.As(err, &inSQLite):
 		return classifySQLite(inSQLite.Code())
 	case errors.Is(err, driver.ErrBadConn):
@@ -97,12 +98,14 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// classifyMySQL knows the numbers of MySQL, MariaDB and Galera.
-func classifyMySQL(number uint16) kind {
-	switch number {
+// classifyMySQL knows the numbers of MySQL, MariaDB, Galera, Group Replication and TiDB.
+func classifyMySQL(err *mysql.MySQLError) kind {
+	switch err.Number {
 	case 1062: // duplicate entry
 		return duplicate
 	case 1213, // deadlock, or a certification conflict
+		3101,             // the same on Group Replication
+		8002, 8022, 9007, // the same on TiDB
 		1020,       // record has changed since last read
 		1637, 1689: // too many transactions under way, wait on a lock was aborted
 		return conflict
@@ -114,13 +117,29 @@ func classifyMySQL(number uint16) kind {
 		1053, 1927, 4031, 1317, 3024, 1969, // going down, killed, or out of time
 		1047,             // this member of a cluster doesn't serve
 		1290, 1792, 1836, // read only
-		1021, 1026, 1030, 1037, 1038, 1041, 1114, 1135, 1180, 1181, // out of disk, memory or threads; storage failed
+		1021, 1026, 1037, 1038, 1041, 1114, 1135, // out of disk, memory or threads
 		1044, 1045, 1049, 1130, 1142, 1146: // not let in, or not set up yet
 		return away
+	case 1030, 1180, 1181: // the storage engine failed, at COMMIT or ROLLBACK too
+		return classifyStorageEngine(err.Message)
 	default:
 		return fault
 	}
 }
+
+// classifyStorageEngine takes the text around a storage engine's own number, which is the first one in it in any language.
+func classifyStorageEngine(message string) kind {
+	switch firstNumber.FindString(message) {
+	case "149": // deadlock, or a transaction of another member of a cluster had to go first
+		return conflict
+	case "146": // lock wait timeout
+		return lockWaited
+	default:
+		return away
+	}
+}
+
+var firstNumber = regexp.MustCompile(`\d+`)
 
 // classifySQLite takes extended result codes; the primary one is in the low byte.
 func classifySQLite(code int) kind {

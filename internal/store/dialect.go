@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 	"gorm.io/gorm"
 
 	"tranche/migrations"
@@ -35,9 +36,9 @@ type dialect struct {
 	open func() (*sql.DB, gorm.Dialector, error)
 
 	// migrations
-	goose   goose.Dialect
-	files   string
-	migrate func(ctx context.Context, run func(*sql.DB) error) error
+	versions func() (database.Store, error) // keeps which of the files were applied
+	files    string
+	migrate  func(ctx context.Context, run func(*sql.DB) error) error
 }
 
 func (d *dialect) migrations() (fs.FS, error) { return fs.Sub(migrations.Files, d.files) }
@@ -57,7 +58,7 @@ func mySQL(dsn string, cfg *Config) (*dialect, error) {
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
 		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
-		goose:          goose.DialectMySQL,
+		versions:       func() (database.Store, error) { return newVersionTable(parsed.DBName) },
 		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
 			return migrateMySQL(ctx, parsed, cfg.Isolation, lock, run)
@@ -75,8 +76,10 @@ func sqLite(path string, cfg *Config) *dialect {
 		oneWriter:          true,
 		commitRunsToItsEnd: true,
 		open:               func() (*sql.DB, gorm.Dialector, error) { return openSQLite(path, cfg.MaxConns) },
-		goose:              goose.DialectSQLite3,
-		files:              "sqlite",
+		versions: func() (database.Store, error) {
+			return database.NewStore(database.DialectSQLite3, goose.DefaultTablename)
+		},
+		files: "sqlite",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
 			return migrateSQLite(ctx, path, run)
 		},

@@ -23,8 +23,9 @@
 // One statement goes to the database at a time. Several in one packet would save round trips, and break the books on Galera: a
 // member that aborts a transaction between two statements of a packet runs the rest in autocommit, without an error.
 //
-// A transaction runs again as a whole, with jitter, after a deadlock or a collision on a key, a few times. After a lock wait, which
-// has cost two seconds already, it runs again once.
+// A transaction runs again as a whole after a deadlock or a collision on a key, with pauses that grow. A conflict between members of a
+// cluster is a deadlock, whatever its number. A batch gives up sooner than others, because its caller divides it. After a lock wait,
+// which has cost two seconds already, a transaction runs again once.
 //
 // An error before COMMIT means that nothing happened. An error of COMMIT itself means nothing: the commit may have taken
 // effect, or may still be on its way to the server. Most transactions find their own earlier work: grants by the ids of their leases,

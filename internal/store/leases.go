@@ -109,10 +109,10 @@ func (s *Store) OpenPool(ctx context.Context, lease models.Lease) (opened models
 func (q *query) openPool(lease *models.Lease) (models.Lease, error) {
 	var at struct {
 		models.Offer
-		Now    models.Micros
+		Now    models.Micros `gorm:"column:as_of"`
 		Newest int64
 	}
-	result := q.Raw("SELECT o.*, "+q.dialect.now+` AS now, COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest
+	result := q.Raw("SELECT o.*, "+q.dialect.now+` AS as_of, COALESCE((SELECT epoch FROM nodes WHERE id = ?), 0) AS newest
 		FROM offers o WHERE o.id = ?`, lease.NodeID, lease.OfferID).Scan(&at)
 	if result.Error != nil {
 		return models.Lease{}, result.Error

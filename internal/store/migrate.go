@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 )
 
 const (
@@ -29,7 +30,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return err
 	}
 	err = s.dialect.migrate(ctx, func(db *sql.DB) error {
-		provider, err := goose.NewProvider(s.dialect.goose, db, files, goose.WithLogger(goose.NopLogger()))
+		versions, err := s.dialect.versions()
+		if err != nil {
+			return err
+		}
+		provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(versions), goose.WithLogger(goose.NopLogger()))
 		if err != nil {
 			return err
 		}
@@ -43,6 +48,24 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return outcome(fmt.Errorf("migrate: %w", err))
 	}
 	return nil
+}
+
+// versionTable is goose's table, in a schema that is named: Vitess does not understand how goose asks for a table without one.
+type versionTable struct {
+	database.Store
+	schema string
+}
+
+func newVersionTable(schema string) (database.Store, error) {
+	table, err := database.NewStore(database.DialectMySQL, goose.DefaultTablename)
+	return &versionTable{table, schema}, err
+}
+
+// TableExists implements an optional method of goose's stores.
+func (v *versionTable) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT COUNT(*) > 0 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+		v.schema, v.Tablename()).Scan(&exists)
+	return exists, err
 }
 
 // migrateMySQL runs a migration while it holds a lock of the server's. The lock belongs to one session, so that session is

@@ -62,12 +62,12 @@ func notFound(offerID string) error { return fmt.Errorf("%w: %q", models.ErrOffe
 // datedOffer is an offer with the clock of the statement that read it.
 type datedOffer struct {
 	models.Offer
-	Now models.Micros
+	Now models.Micros `gorm:"column:as_of"`
 }
 
 // lockOffer reads an offer and keeps its row until the transaction ends. It reads the clock on the way.
 func (q *query) lockOffer(id string) (o datedOffer, err error) {
-	err = q.locking().Table("offers").Select("offers.*, "+q.dialect.now+" AS now").Where("id = ?", id).Take(&o).Error
+	err = q.locking().Table("offers").Select("offers.*, "+q.dialect.now+" AS as_of").Where("id = ?", id).Take(&o).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		err = notFound(id)
 	}
@@ -242,11 +242,11 @@ func (q *query) openOffers() (snapshot models.Snapshot, err error) {
 
 func (q *query) changedOffers(micros int64) (snapshot models.Snapshot, err error) {
 	var head struct {
-		Now     models.Micros
+		Now     models.Micros `gorm:"column:as_of"`
 		Changed int64
 	}
 	now := q.dialect.now
-	err = q.scan(&head, "SELECT "+now+" AS now, (SELECT COUNT(*) FROM offers WHERE updated_at > "+now+" - ?) AS changed", micros)
+	err = q.scan(&head, "SELECT "+now+" AS as_of, (SELECT COUNT(*) FROM offers WHERE updated_at > "+now+" - ?) AS changed", micros)
 	snapshot.Now = head.Now
 	if err != nil || head.Changed == 0 {
 		return snapshot, err

@@ -48,7 +48,7 @@ var (
 // there already. The next run looks first.
 func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *query, batch *models.Batch, lookFirst bool) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
 	lookFirst := false
-	err = s.transact(ctx, onDuplicate|notOnLockWait, func(q *query) error {
+	err = s.transact(ctx, onDuplicate|divisible, func(q *query) error {
 		verdicts, err = settle(q, batch, lookFirst)
 		lookFirst = true
 		return err

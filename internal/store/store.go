@@ -50,6 +50,10 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return openDialect(d, &cfg)
+}
+
+func openDialect(d *dialect, cfg *Config) (*Store, error) {
 	pool, dialector, err := d.open()
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -17,11 +17,13 @@ import (
 )
 
 const (
-	maxAttempts      = 6 // of a transaction that meets deadlocks or collisions
+	maxAttempts      = 6  // of a transaction that collides on a key, or is divisible
+	maxConflicts     = 12 // of another one that meets deadlocks; its pauses add up to half of a call's time
 	maxLockWaits     = 2
 	maxDeadConns     = 3
-	maxUnknown       = 3 // COMMITs of an idempotent transaction
-	retryPause       = 10 * time.Millisecond
+	maxUnknown       = 3                     // COMMITs of an idempotent transaction
+	retryPause       = 10 * time.Millisecond // doubles with each
+	maxRetryPause    = 320 * time.Millisecond
 	lockWaitHeadroom = lockWait + 100*time.Millisecond
 	rollbackTimeout  = time.Second
 )
@@ -30,9 +32,9 @@ const (
 type again int
 
 const (
-	onDuplicate   again = 1 << iota // the next run reads first, and sees what took the key
-	onUnknown                       // the work is idempotent: it finds what an earlier run of it has written
-	notOnLockWait                   // others wait behind this one: its caller makes it smaller, instead of waiting once more
+	onDuplicate again = 1 << iota // the next run reads first, and sees what took the key
+	onUnknown                     // the work is idempotent: it finds what an earlier run of it has written
+	divisible                     // others wait behind this one: its caller makes it smaller, instead of waiting for long
 )
 
 // read runs queries outside of a transaction, each with a snapshot of its own.
@@ -83,7 +85,7 @@ func (s *Store) transact(ctx context.Context, rerun again, work func(*query) err
 			return cmp.Or(dark, waited(ended, err))
 		}
 		first := k == duplicate && ended[duplicate] == 1 // who took the key has committed: there is nothing to wait for
-		if !first && !pause(ctx, retryPause) {
+		if !first && !pause(ctx, min(retryPause<<(ended[k]-1), maxRetryPause)) {
 			return cmp.Or(dark, waited(ended, err))
 		}
 		s.metrics.retries.Inc()
@@ -94,12 +96,12 @@ func (s *Store) transact(ctx context.Context, rerun again, work func(*query) err
 func worthAnother(ctx context.Context, k kind, ended map[kind]int, rerun again) bool {
 	switch k {
 	case conflict:
-		return ended[conflict] < maxAttempts
+		return ended[conflict] < maxAttempts || rerun&divisible == 0 && ended[conflict] < maxConflicts
 	case duplicate:
 		return rerun&onDuplicate != 0 && ended[duplicate] < maxAttempts
 	case lockWaited:
 		deadline, _ := ctx.Deadline()
-		return rerun&notOnLockWait == 0 && ended[lockWaited] < maxLockWaits && time.Until(deadline) > lockWaitHeadroom
+		return rerun&divisible == 0 && ended[lockWaited] < maxLockWaits && time.Until(deadline) > lockWaitHeadroom
 	case badConn:
 		return ended[badConn] < maxDeadConns
 	case unknown:
@@ -118,7 +120,7 @@ func waited(ended map[kind]int, err error) error {
 	return err
 }
 
-// pause waits for up to twice d, with jitter, so that those who collided don't collide again. False when ctx ended first.
+// pause waits for half of d to twice d, so that those who collided don't collide again. False when ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d/2 + rand.N(d*3/2))
 	defer timer.Stop()
@@ -268,10 +270,10 @@ func (q *query) now() (now models.Micros, err error) {
 // in vain. Where there is no row, the clock is zero.
 func clocked[T any](q *query, where *gorm.DB) (rows []T, now models.Micros, err error) {
 	var read []struct {
-		Row T `gorm:"embedded"`
-		Now models.Micros
+		Row T             `gorm:"embedded"`
+		Now models.Micros `gorm:"column:as_of"`
 	}
-	err = where.Model(new(T)).Select("*, " + q.dialect.now + " AS now").Scan(&read).Error
+	err = where.Model(new(T)).Select("*, " + q.dialect.now + " AS as_of").Scan(&read).Error
 	for i := range read {
 		rows, now = append(rows, read[i].Row), read[i].Now
 	}

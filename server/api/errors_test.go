@@ -70,8 +70,8 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		{models.ErrKeyReused, 422, "idempotency-key-reused", "", nil},
 		{models.ErrModeNotPossible, 422, "mode-not-possible", "", nil},
 		{models.ErrLedgerUnavailable, 503, "ledger-unavailable", "1", map[string]any{"outcome": "not_redeemed"}},
-		{models.ErrBusy, 503, "ledger-unavailable", "1", map[string]any{"outcome": "not_redeemed"}},
-		{models.ErrNotSettled, 503, "ledger-unavailable", "1", map[string]any{"outcome": "not_redeemed"}},
+		{models.ErrBusy, 503, "ledger-busy", "1", map[string]any{"outcome": "not_redeemed"}},
+		{models.ErrNotSettled, 503, "ledger-busy", "1", map[string]any{"outcome": "not_redeemed"}},
 		{models.ErrOutcomeUnknown, 503, "ledger-unavailable", "1", map[string]any{"outcome": "unknown"}},
 		{fmt.Errorf("%w: %w", models.ErrOutcomeUnknown, context.DeadlineExceeded), 503, "ledger-unavailable", "1", map[string]any{"outcome": "unknown"}},
 		{fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, context.DeadlineExceeded), 503, "ledger-unavailable", "1", map[string]any{"outcome": "not_redeemed"}},
@@ -98,6 +98,17 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestA4AConflictIsABusyLedgerAndNotOneThatIsAway(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	id := w.redeem("o", "k", `{"user_id":"u"}`)
+	w.desk.Fake.Fail = func(string) error { return fmt.Errorf("%w: Error 3101", models.ErrBusy) }
+	told := map[string]any{"outcome": "not_redeemed", "retryable": true, "retry_after_ms": 250}
+	w.call("POST", "/v1/redemptions/"+id+"/refunds", `{}`, "Idempotency-Key: r").is(503, "ledger-busy").has(told)
+	w.call("POST", "/v1/offers/o/pause", "").is(503, "ledger-busy").has(told)
+	w.call("GET", "/v1/redemptions/"+id, "").is(503, "ledger-busy").has(map[string]any{"outcome": "(absent)"})
 }
 
 // A look-up changes nothing, so there is no outcome to tell about.

@@ -65,7 +65,7 @@ func surviveOutage(t *testing.T, f *fleet, away, back func(), lasts time.Duratio
 	closeShop()
 	s.audit(f)
 	for name, count := range s.problems {
-		if name != "/problems/ledger-unavailable" && name != "/problems/overloaded" {
+		if name != "/problems/ledger-unavailable" && name != "/problems/ledger-busy" && name != "/problems/overloaded" {
 			t.Errorf("%d orders heard %s in an outage", count, name)
 		}
 	}

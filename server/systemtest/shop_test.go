@@ -212,7 +212,7 @@ func (s *shop) attempt(ctx context.Context, n *node, o *order) bool {
 			s.malformed = append(s.malformed, fmt.Errorf("no outcome: %v", a))
 		}
 		o.doubtful = o.doubtful || a.problem.Outcome != "not_redeemed"
-	case a.is("overloaded"), a.is("draining"), a.is("budget-held"), a.is("request-in-flight"),
+	case a.is("ledger-busy"), a.is("overloaded"), a.is("draining"), a.is("budget-held"), a.is("request-in-flight"),
 		a.is("offer-not-active"): // paused
 	default:
 		s.malformed = append(s.malformed, fmt.Errorf("an answer that nobody expects: %v", a))
