@@ -129,6 +129,10 @@ func (s *server) router() *gin.Engine {
 	engine.ForwardedByClientIP = false
 	for _, r := range routes() {
 		engine.Handle(r.method, ginPath(r.path), s.endpoint(r))
+		if r.method == http.MethodGet {
+			r.method = http.MethodHead // send leaves the body out
+			engine.Handle(r.method, ginPath(r.path), s.endpoint(r))
+		}
 	}
 	engine.NoRoute(s.endpoint(route{handle: (*server).noRoute}))
 	engine.NoMethod(s.endpoint(route{handle: (*server).noMethod}))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"strings"
@@ -204,13 +205,39 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		}
 		w.call("GET", target, "", "-Authorization").is(404, "route-not-found")
 	}
-	for _, method := range []string{"PUT", "DELETE", "OPTIONS", "HEAD", "TRACE", "NONSENSE"} {
+	for _, method := range []string{"PUT", "DELETE", "OPTIONS", "TRACE", "NONSENSE"} {
 		a := w.call(method, "/v1/offers/o", "").is(405, "method-not-allowed")
 		if allow := a.Header().Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "PATCH") {
 			t.Errorf("Allow: %q", allow)
 		}
 	}
 	w.call("GET", "/v1/offers/o/redemptions", "").is(405, "method-not-allowed").header("Allow", "POST")
+}
+
+func TestB11HeadIsAnsweredWhereGetIs(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	path := strings.NewReplacer("{offer}", "o", "{user}", "u", "{redemption}", w.redeem("o", "k", `{"user_id":"u"}`), "{cart}", strings.Repeat("a", 26))
+	for _, r := range routes() {
+		target := path.Replace(r.path)
+		head := w.call("HEAD", target, "")
+		if r.method != "GET" {
+			continue
+		}
+		get := w.call("GET", target, "")
+		if head.Code != get.Code || head.Header().Get("Content-Type") != get.Header().Get("Content-Type") {
+			t.Errorf("HEAD %s: %d, and GET %d", r.path, head.Code, get.Code)
+		}
+		if r.path != "/metrics" && (head.Body.Len() > 0 || head.Header().Get("Content-Length") != fmt.Sprint(get.Body.Len())) {
+			t.Errorf("HEAD %s: %v and a body of %d bytes, want the length %d", r.path, head.Header(), head.Body.Len(), get.Body.Len())
+		}
+	}
+	if a := w.call("HEAD", "/v1/carts", ""); a.Code != 405 || a.Body.Len() > 0 {
+		t.Errorf("where there is no GET: %d", a.Code)
+	}
+	if allow := w.call("PUT", "/v1/nodes", "").Header().Get("Allow"); !strings.Contains(allow, "HEAD") {
+		t.Errorf("Allow: %q", allow)
+	}
 }
 
 func TestUnknownQueryParametersAreRefused(t *testing.T) {

@@ -133,7 +133,7 @@ func (q *query) subject(name string) string {
 func (q *query) key(name string) string {
 	key, given := q.get(name)
 	if given {
-		q.faults.key(name, key)
+		key = q.faults.key(name, key)
 	}
 	return key
 }

@@ -178,10 +178,14 @@ func (s *server) writeProblem(x *exchange, err error) int {
 	return p.Status
 }
 
-// send writes status and body. An error means that the client has gone, which its retry will find out about.
+// send writes status and body, to HEAD only the length of the body. An error means that the client has gone, which its retry will find out
+// about.
 func (x *exchange) send(status int, body []byte) {
 	x.header().Set("Content-Length", strconv.Itoa(len(body)))
 	x.gin.Writer.WriteHeader(status)
+	if x.http.Method == http.MethodHead {
+		body = nil
+	}
 	_, _ = x.gin.Writer.Write(body)
 }
 

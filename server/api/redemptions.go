@@ -44,16 +44,14 @@ func (s *server) redeem(x *exchange) (reply, error) {
 // idempotencyKey reads the header. A key that is there and wrong is told together with what is wrong with the body.
 func (x *exchange) idempotencyKey(body *object) (string, error) {
 	values := x.http.Header[fieldKey]
-	switch {
-	case len(values) == 0 || len(values) == 1 && values[0] == "":
-		return "", errKeyMissing
-	case len(values) > 1:
+	if len(values) > 1 {
 		body.add(fieldKey, ruleRepeated, "may be given once")
 		return "", nil
-	default:
-		body.key(fieldKey, values[0])
-		return values[0], nil
 	}
+	if len(values) == 0 || values[0] == "" || values[0] == `""` {
+		return "", errKeyMissing
+	}
+	return body.key(fieldKey, values[0]), nil
 }
 
 func (s *server) getRedemption(x *exchange) (reply, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -69,6 +70,30 @@ func TestAnIdempotencyKeyIsNeededAndChecked(t *testing.T) {
 		t.Errorf("the allocator was called %d times", w.desk.calls)
 	}
 	w.redeem("o", strings.Repeat("~", 255), `{"user_id":"alice"}`)
+}
+
+func TestB11AKeyInQuotesIsTheKeyWithinThem(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	for header, key := range map[string]string{`"abc"`: "abc", `"a\"b\\c"`: `a"b\c`, `"` + strings.Repeat("k", 255) + `"`: strings.Repeat("k", 255)} {
+		id := models.RedemptionIDOf("o", key).String()
+		w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, "Idempotency-Key: "+header).is(201, "").has(map[string]any{"id": id, "idempotency_key": key})
+		w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, "Idempotency-Key: "+header).is(201, "").header("Idempotent-Replayed", "true")
+		for _, form := range []string{header, key} {
+			found := w.call("GET", "/v1/redemptions?offer_id=o&idempotency_key="+url.QueryEscape(form), "").is(200, "").items()
+			if len(found) != 1 || found[0]["id"] != id {
+				t.Errorf("by %s: %v", form, found)
+			}
+		}
+	}
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, "Idempotency-Key: abc").is(201, "").header("Idempotent-Replayed", "true")
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, `Idempotency-Key: ""`).is(400, "idempotency-key-missing")
+	for _, bad := range []string{`"`, `"abc`, `"a"b"`, `"abc";p=1`, `"a\b"`, `"abc\"`, `"a b"`, `"` + strings.Repeat("k", 256) + `"`} {
+		a := w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, "Idempotency-Key: "+bad).is(400, "invalid-request")
+		if a.faults() != "Idempotency-Key format" {
+			t.Errorf("%s: %s", bad, a.faults())
+		}
+	}
 }
 
 func TestAllFaultsAreToldAtOnce(t *testing.T) {

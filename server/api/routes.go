@@ -35,7 +35,7 @@ const (
 
 func (r *route) is(t trait) bool { return r.traits&t != 0 }
 
-// routes is the whole contract; openapi.yaml documents the same ones, and a test compares the two.
+// routes is the whole contract; openapi.yaml documents the same ones, and a test compares the two. HEAD goes wherever GET does.
 func routes() []route {
 	const get, post, patch = http.MethodGet, http.MethodPost, http.MethodPatch
 	return []route{

@@ -138,8 +138,35 @@ func isVisibleASCII(s string, maxBytes int) bool {
 	return true
 }
 
-func (f *faults) key(field, s string) {
-	if !isKey(s) {
+// key checks an idempotency key and gives it without quotes: "abc" is the form of the IETF's draft for the header, and is the key abc.
+func (f *faults) key(field, s string) string {
+	key, ok := unquoteKey(s)
+	if !ok {
+		f.add(field, ruleFormat, "a key in quotes must end with a quote; one within it, or a backslash, needs a backslash before it")
+	} else if !isKey(key) {
 		f.add(field, ruleFormat, "1 to %d characters from ! to ~ (no spaces)", models.MaxKeyBytes)
 	}
+	return key
+}
+
+// unquoteKey takes a string of RFC 9651 out of its quotes. A key without them is as it is.
+func unquoteKey(s string) (key string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return s, true
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return b.String(), i == len(s)-1
+		case c != '\\':
+			b.WriteByte(c)
+		case i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
+			i++
+			b.WriteByte(s[i])
+		default:
+			return "", false
+		}
+	}
+	return "", false
 }
