@@ -111,7 +111,7 @@ func holders(leases []models.ListedLease) []models.Holder {
 	byNode := map[models.ID]models.Holder{}
 	for _, l := range leases {
 		h := byNode[l.NodeID]
-		byNode[l.NodeID] = models.Holder{NodeID: l.NodeID, Units: h.Units + l.Outstanding(), Until: max(h.Until, l.ExpiresAt)}
+		byNode[l.NodeID] = models.Holder{NodeID: l.NodeID, NodeName: l.NodeName, Units: h.Units + l.Outstanding(), Until: max(h.Until, l.ExpiresAt)}
 	}
 	return slices.SortedFunc(maps.Values(byNode), func(a, b models.Holder) int {
 		return cmp.Or(cmp.Compare(b.Units, a.Units), bytes.Compare(a.NodeID[:], b.NodeID[:]))

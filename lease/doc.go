@@ -29,9 +29,12 @@
 // lock or after the commit. So a lease that is spent from or lives longer after a recall belongs to an owner that knows of it, or a
 // reader of the leases saw it after the recall, as recalled, with its end.
 //
-// A node that was granted too little looks at the books before it locks the offer's row again. While they have units for nobody who
-// waits, and enough are out, on other nodes or in pieces on its own, it raises the number, from the one that the books showed: many who
-// saw the same raise it once. No other recall follows within a second, for each takes all nodes their blocks. It looks again until somebody
+// A node that was granted too little looks at the books before it locks the offer's row again. Its own blocks may have what is missing,
+// together or with what is free. Then it gathers them: it seals them, waits until they are quiet, and asks for a lease in the transaction
+// that returns them. Nobody else gets their units first.
+//
+// While the books have units for nobody who waits, and enough are out on other nodes, it raises the number, from the one that the books
+// showed: many who saw the same raise it once. No other recall follows within a second, for each takes all nodes their blocks. It looks again until somebody
 // can be served; each request waits a quarter of a second for that. With nothing outstanding there is nothing to recall: a sold-out offer
 // costs one read of the books in a while, and never its row's lock.
 //

@@ -120,6 +120,7 @@ func (ol *offerLeases) grantOnce(ctx context.Context) error {
 	}
 	ol.keeper.offers.Learn(grant.Offer)
 	ol.receive(&grant, req, sent)
+	ol.report(&ol.troubles.close, ol.closed(ctx, grant.Returned), "leases not returned") // maintenance tries again
 	return nil
 }
 
@@ -155,8 +156,10 @@ func (ol *offerLeases) request(now time.Time) *request {
 }
 
 func (ol *offerLeases) newRequest(now time.Time) *request {
+	returns := ol.returns
+	ol.returns = nil
 	return &request{sent: now, GrantRequest: models.GrantRequest{
-		OfferID: ol.offerID, NodeID: ol.keeper.cfg.NodeID, Epoch: ol.keeper.Epoch(), LeaseID: models.NewID(),
+		OfferID: ol.offerID, NodeID: ol.keeper.cfg.NodeID, Epoch: ol.keeper.Epoch(), LeaseID: models.NewID(), Returns: returns,
 	}}
 }
 

@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -116,26 +115,26 @@ func (ol *offerLeases) lose(l *ownLease) {
 // that were reclaimed there is nothing to return, but the books may wait to hear that all that was acknowledged on them has been booked.
 func (ol *offerLeases) closeQuiet(ctx context.Context) error {
 	ol.mu.Lock()
-	quiet := map[models.ID]*ownLease{}
+	var quiet []models.ID
 	for _, l := range ol.leases {
 		if l.isQuiet.Load() {
-			quiet[l.LeaseID] = l
+			quiet = append(quiet, l.LeaseID)
 		}
 	}
 	ol.mu.Unlock()
 	if len(quiet) == 0 {
 		return nil
 	}
-	err := ol.close(ctx, quiet)
+	closed, err := ol.keeper.ledger.ReturnLeases(ctx, ol.offerID, quiet)
+	if err == nil {
+		err = ol.closed(ctx, closed)
+	}
 	ol.report(&ol.troubles.close, err, "leases not returned")
 	return err
 }
 
-func (ol *offerLeases) close(ctx context.Context, quiet map[models.ID]*ownLease) error {
-	closed, err := ol.keeper.ledger.ReturnLeases(ctx, ol.offerID, slices.Collect(maps.Keys(quiet)))
-	if err != nil {
-		return err
-	}
+// closed takes in that leases which nothing is pending on are closed, by this node or by a reaper.
+func (ol *offerLeases) closed(ctx context.Context, closed []models.Lease) error {
 	var exposing []models.ID
 	for i := range closed {
 		if closed[i].Exposed > 0 {
@@ -148,20 +147,20 @@ func (ol *offerLeases) close(ctx context.Context, quiet map[models.ID]*ownLease)
 		}
 	}
 	for i := range closed {
-		ol.drop(quiet[closed[i].ID], closed[i].State == models.LeaseReclaimed)
+		ol.drop(closed[i].ID, closed[i].State == models.LeaseReclaimed)
 	}
 	return nil
 }
 
 // drop forgets a closed lease. Its rest is back in the budget, so a shortage need not last.
-func (ol *offerLeases) drop(l *ownLease, reclaimed bool) {
+func (ol *offerLeases) drop(id models.ID, reclaimed bool) {
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
-	if reclaimed {
-		ol.lose(l)
-	}
-	if i := slices.Index(ol.leases, l); i >= 0 { // else another closing was faster
-		if !reclaimed {
+	if i := slices.IndexFunc(ol.leases, func(l *ownLease) bool { return l.LeaseID == id }); i >= 0 { // else another closing was faster
+		l := ol.leases[i]
+		if reclaimed {
+			ol.lose(l)
+		} else {
 			ol.keeper.metrics.returned.Inc()
 		}
 		ol.leases = slices.Delete(ol.leases, i, i+1)

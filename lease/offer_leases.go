@@ -33,6 +33,7 @@ type offerLeases struct {
 	leases  []*ownLease // everything that is not closed yet
 	gone    int64       // units spent from leases that are closed
 	unsure  *request    // a grant that is on its way, or whose reply is missing
+	returns []models.ID // leases that go back with the next grant
 	waiting []*waiter   // who found nothing to spend, first come first
 	ahead   bool        // a grant was started to prefetch
 	retired bool        // it was empty and has left the keeper: look the offer up again
@@ -122,7 +123,7 @@ func (ol *offerLeases) enqueue(w *waiter) (block *Block, done bool, err error) {
 		return nil, true, errRetired
 	case ol.keeper.draining.Load():
 		return nil, true, models.ErrDraining
-	case now.Before(ol.short.until) && w.units > ol.short.enough:
+	case now.Before(ol.short.until) && w.units > max(ol.short.enough, ol.leftHere(now)):
 		return nil, true, ErrShort
 	case len(ol.waiting) >= maxWaiting:
 		return nil, true, models.ErrOverloaded

@@ -34,14 +34,17 @@ func (ol *offerLeases) looksFirst() bool {
 	return ol.short.known && ol.unsure == nil
 }
 
-// look reads the books, and reports whether a grant is worth it: to serve anybody who waits, or to prefetch. Where it is not, and
-// others have what is missing, or this node itself has it in pieces, those units are called back.
+// look reads the books, and reports whether a grant is worth it: to serve anybody who waits, or to prefetch. Where this node itself has in
+// pieces what is missing, it gathers them for the grant. Where others have it, those units are called back.
 func (ol *offerLeases) look(ctx context.Context) (worth bool, err error) {
 	books, err := ol.keeper.ledger.Balance(ctx, ol.offerID)
 	if err != nil {
 		return false, err
 	}
-	worth, recall, wait := ol.consider(&books)
+	worth, pieces, recall, wait := ol.consider(&books)
+	if len(pieces) > 0 {
+		ol.gather(ctx, pieces)
+	}
 	if recall {
 		offer, err := ol.keeper.ledger.Recall(ctx, ol.offerID, books.Recall)
 		if err != nil {
@@ -63,7 +66,7 @@ func (ol *offerLeases) look(ctx context.Context) (worth bool, err error) {
 // A recall is raised once for all units that are out: as long as those called back already may do for everybody who waits, there is
 // no need for another. But their owner may be dead; so who has waited for half its time doesn't count on them. Where others lease anew
 // what has come back, before it is enough for one who wants a lot, recalls would follow each other; so they keep a distance.
-func (ol *offerLeases) consider(books *models.Balance) (worth, recall, wait bool) {
+func (ol *offerLeases) consider(books *models.Balance) (worth bool, pieces []*Block, recall, wait bool) {
 	now := ol.keeper.cfg.Now()
 	free := books.Unallocated()
 	coming, out := free+books.Recalled, free+books.Outstanding
@@ -71,15 +74,22 @@ func (ol *offerLeases) consider(books *models.Balance) (worth, recall, wait bool
 	defer ol.mu.Unlock()
 	worth, ol.ahead = ol.ahead && free > 0, false
 	ol.serve(nil, now) // units may have come back here
-	var wanted int64
+	here := ol.leftHere(now)
+	var wanted, together int64 // of all; and of those that this node can serve if it puts its blocks together
+	inPieces := false
 	still := ol.waiting[:0:0]
 	for _, w := range ol.waiting {
 		if w.until.IsZero() {
 			w.until = now.Add(recallWithin)
 		}
+		if w.units <= free+here-together {
+			together += w.units
+			inPieces = inPieces || w.units > free
+		}
 		switch {
 		case w.units <= free:
 			worth = true
+		case inPieces: // and nobody else is asked
 		case w.units > out:
 			ol.refuse(w, now, out)
 			continue
@@ -93,9 +103,12 @@ func (ol *offerLeases) consider(books *models.Balance) (worth, recall, wait bool
 		still = append(still, w)
 	}
 	ol.waiting = still
+	if inPieces {
+		return true, ol.pieces(together), false, false
+	}
 	wait = len(still) > 0 && !worth
 	rested := books.Recall == 0 || books.AsOf.Sub(books.ChangedAt) >= restFor
-	return worth, recall && wait && rested && books.Outstanding > books.Recalled, wait
+	return worth, nil, recall && wait && rested && books.Outstanding > books.Recalled, wait
 }
 
 // refuse turns a waiter away. mu is held.

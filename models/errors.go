@@ -77,9 +77,10 @@ type ShortError struct {
 
 // Holder is a node that has units of an offer leased and not spent.
 type Holder struct {
-	NodeID ID
-	Units  int64
-	Until  Micros // when its leases end, unless they are renewed
+	NodeID   ID
+	NodeName string
+	Units    int64
+	Until    Micros // when its leases end, unless they are renewed
 }
 
 // Left is how many units can be had at most: what no node has, and what nodes and holds may give back.

@@ -81,6 +81,8 @@ type Grant struct {
 	Offer Offer  // as the grant left it
 	Now   Micros // the database's clock; an offer that is not active by it gives no lease
 	Lease *Lease // nil: there was nothing to be had
+
+	Returned []Lease // those of the request's Returns as they are now, by id
 }
 
 // Node is a server process and its data directory.

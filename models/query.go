@@ -61,6 +61,10 @@ type GrantRequest struct {
 	// granting again.
 	LeaseID ID
 
+	// Returns are leases of the node's that go back in the same transaction, before Size is asked: nobody else gets their units first.
+	// They must be quiet. One that was closed before stays as it is.
+	Returns []ID
+
 	// Size decides, under the offer's lock, how many units to grant: at most unallocated; none is no lease. activeNodes counts nodes
 	// seen lately, the asking one included.
 	Size func(offer *Offer, unallocated, activeNodes int64) int64

@@ -33,8 +33,8 @@
 // the same batch number, and the lease's row says whether the earlier one counted. A read without a lock proves nothing here.
 //
 // Locks are taken in one order: the cart, user counters, entries, holds, exceptions, leases, the offer. Rows of a table are taken in
-// the order of their keys, entries in the order of their redemptions. A grant locks the offer first: its lease is new, so nobody else
-// can hold it. A session ends after five seconds of silence, so a client that stopped in mid-transaction keeps its locks no longer.
+// the order of their keys, entries in the order of their redemptions. A grant locks the offer before its lease, which is new, so nobody else
+// can hold it; leases that it returns come before the offer. A session ends after five seconds of silence, so a client that stopped in mid-transaction keeps its locks no longer.
 //
 // At READ COMMITTED, the default, no statement relies on what an earlier one in the transaction has read, except under a lock.
 // Unique keys and guarded updates decide races, and the number of changed rows is always checked. So REPEATABLE READ works as well.

@@ -15,8 +15,8 @@ import (
 // Grant gives a node a lease of an offer, durable on return. It is idempotent by the id of the lease: repeated after a lost reply it finds
 // what was granted, if that is still active.
 //
-// An offer that is not active by the database's clock gives no lease and no error: the caller sees why in the offer.
-// ErrOfferNotFound, ErrEpochSuperseded.
+// An offer that is not active by the database's clock gives no lease and no error: the caller sees why in the offer. Leases that
+// the request returns go back all the same. ErrOfferNotFound, ErrEpochSuperseded; ErrLeaseClosed, if it returns a lease that was never granted.
 func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant models.Grant, err error) {
 	err = s.write(ctx, "Grant", onDuplicate|onUnknown, func(q *query) error {
 		grant, err = q.grant(&req)
@@ -28,13 +28,18 @@ func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant model
 	return grant, nil
 }
 
-// grant is the one transaction that locks the offer before a lease: its lease is new, nobody else can have it locked.
+// grant is the one transaction that locks the offer before a lease: its lease is new, nobody else can have it locked. Leases that go back
+// with it come before the offer, as everywhere.
 func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
+	returned, err := q.returnLeases(req.OfferID, req.Returns)
+	if err != nil {
+		return models.Grant{}, err
+	}
 	o, err := q.lockOffer(req.OfferID)
 	if err != nil {
 		return models.Grant{}, err
 	}
-	grant := models.Grant{Offer: o.Offer, Now: o.Now}
+	grant := models.Grant{Offer: o.Offer, Now: o.Now, Returned: returned}
 	earlier, err := q.granted(req)
 	switch {
 	case err != nil:
@@ -203,21 +208,9 @@ func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to
 // ReturnLeases closes the owner's leases of one offer, in one transaction on the offer's row, and gives them as they are now, by id. One that was
 // closed before stays as it is. Durable on return, idempotent. One that was never granted: ErrLeaseClosed, and nothing is changed.
 func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) (closed []models.Lease, err error) {
-	sorted := slices.Clone(ids)
-	slices.SortFunc(sorted, compareIDs)
 	err = s.write(ctx, "ReturnLeases", onUnknown, func(q *query) error {
-		closed = nil
-		for chunk := range slices.Chunk(sorted, chunkSize) {
-			var some []models.Lease
-			if err := q.locking().Where("offer_id = ? AND id IN ?", offerID, chunk).Order("id").Find(&some).Error; err != nil {
-				return err
-			}
-			closed = append(closed, some...)
-		}
-		if len(closed) != len(ids) {
-			return fmt.Errorf("%w: only %d of %d leases of offer %q were ever granted", models.ErrLeaseClosed, len(closed), len(ids), offerID)
-		}
-		return q.returnLeases(offerID, closed)
+		closed, err = q.returnLeases(offerID, ids)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -225,10 +218,24 @@ func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.I
 	return closed, nil
 }
 
-func (q *query) returnLeases(offerID string, leases []models.Lease) error {
+// returnLeases locks leases, closes those that are active, and folds them into the offer.
+func (q *query) returnLeases(offerID string, ids []models.ID) (leases []models.Lease, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	for chunk := range slices.Chunk(slices.SortedFunc(slices.Values(ids), compareIDs), chunkSize) {
+		var some []models.Lease
+		if err := q.locking().Where("offer_id = ? AND id IN ?", offerID, chunk).Order("id").Find(&some).Error; err != nil {
+			return nil, err
+		}
+		leases = append(leases, some...)
+	}
+	if len(leases) != len(ids) {
+		return nil, fmt.Errorf("%w: only %d of %d leases of offer %q were ever granted", models.ErrLeaseClosed, len(leases), len(ids), offerID)
+	}
 	now, err := q.now()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var sum fold
 	for i := range leases {
@@ -237,11 +244,11 @@ func (q *query) returnLeases(offerID string, leases []models.Lease) error {
 		}
 		f, err := q.close(&leases[i], models.LeaseReturned, now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sum = sum.add(f)
 	}
-	return q.foldInto(offerID, sum)
+	return leases, q.foldInto(offerID, sum)
 }
 
 // closeLease closes a lease whose row is locked, and then takes the offer's.

@@ -86,21 +86,26 @@ func (f *Fake) ReturnLeases(ctx context.Context, offerID string, ids []models.ID
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", models.ErrLeaseClosed, err)
 		}
-		for _, id := range ids {
-			if s.leases[id] == nil {
-				return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
-			}
-		}
-		for _, id := range slices.Backward(slices.SortedFunc(slices.Values(ids), newestFirst)) {
-			l := s.leases[id]
-			if l.State == models.LeaseActive {
-				s.close(l, models.LeaseReturned, now)
-			}
-			closed = append(closed, *l)
-		}
+		closed, err = s.returnLeases(ids, now)
 		s.check()
-		return closed, nil
+		return closed, err
 	})
+}
+
+func (s *shelf) returnLeases(ids []models.ID, now models.Micros) (closed []models.Lease, err error) {
+	for _, id := range ids {
+		if s.leases[id] == nil {
+			return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, s.offer.ID)
+		}
+	}
+	for _, id := range slices.Backward(slices.SortedFunc(slices.Values(ids), newestFirst)) {
+		l := s.leases[id]
+		if l.State == models.LeaseActive {
+			s.close(l, models.LeaseReturned, now)
+		}
+		closed = append(closed, *l)
+	}
+	return closed, nil
 }
 
 // open adds a lease, or a pool, which may be closed from the beginning.

@@ -222,29 +222,35 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 		if err != nil {
 			return models.Grant{}, err
 		}
+		if s.leases[req.LeaseID] == nil {
+			if err := f.newest(req.NodeID, req.Epoch); err != nil {
+				return models.Grant{}, err
+			}
+		}
+		returned, err := s.returnLeases(req.Returns, now)
+		if err != nil {
+			return models.Grant{}, err
+		}
+		defer s.check()
 		if earlier := s.leases[req.LeaseID]; earlier != nil {
-			grant := models.Grant{Offer: s.offer, Now: now}
+			grant := models.Grant{Offer: s.offer, Now: now, Returned: returned}
 			if earlier.State == models.LeaseActive {
 				grant.Lease = new(*earlier)
 			}
 			return grant, nil
 		}
-		if err := f.newest(req.NodeID, req.Epoch); err != nil {
-			return models.Grant{}, err
-		}
 		if s.offer.StatusAt(now) != models.StatusActive {
-			return models.Grant{Offer: s.offer, Now: now}, nil
+			return models.Grant{Offer: s.offer, Now: now, Returned: returned}, nil
 		}
 		copied := s.offer
 		units := req.Size(&copied, s.offer.Unallocated(), f.activeNodes(req.NodeID, now))
 		if err := ledger.CheckSize(&req, units, s.offer.Unallocated()); units == 0 || err != nil {
-			return models.Grant{Offer: s.offer, Now: now}, err
+			return models.Grant{Offer: s.offer, Now: now, Returned: returned}, err
 		}
 		s.offer.Allocated += units
 		l := ledger.NewLease(&req, &s.offer, units, now)
 		s.open(&l)
-		s.check()
-		return models.Grant{Offer: s.offer, Now: now, Lease: new(l)}, nil
+		return models.Grant{Offer: s.offer, Now: now, Lease: new(l), Returned: returned}, nil
 	})
 }
 

@@ -198,6 +198,43 @@ var leaseTests = []test{
 		b.fails(err, models.ErrLeaseClosed)
 		equal(b, "active after one that never was", b.audit(o).LeasesActive, 1)
 	}},
+	{"a grant returns leases in the same transaction, before it is sized", func(b *trial) {
+		o := b.offer(100)
+		used, pool, closed := b.lane(o, 30), b.pool(o), b.lane(o, 50)
+		used.booked(redeem(o, "1", "u", 20))
+		pool.booked(refund(o, "1", "r", 5))
+		closed.close()
+		rest := b.lane(o, 70)
+		req := b.request(o.ID, 15)
+		req.Returns = []models.ID{used.lease.ID, pool.lease.ID, closed.lease.ID}
+		size := req.Size
+		req.Size = func(o *models.Offer, unallocated, nodes int64) int64 {
+			equal(b, "unallocated", unallocated, 15)
+			return size(o, unallocated, nodes)
+		}
+		for range 2 { // repeated, it finds all done
+			g, err := b.Grant(b.ctx, req)
+			b.ok(err)
+			equal(b, "granted", granted(g), 15)
+			equal(b, "allocated", g.Offer.Allocated, 100)
+			equal(b, "returned", len(g.Returned), 3)
+			for i := range g.Returned {
+				equal(b, "state", g.Returned[i].State, models.LeaseReturned)
+			}
+			balance := b.audit(o)
+			equal(b, "allocated", balance.Allocated, 100)
+			equal(b, "active leases", balance.LeasesActive, 2)
+		}
+		_, err := b.Grant(b.ctx, models.GrantRequest{
+			OfferID: o.ID, NodeID: b.node, Epoch: b.epoch + 1, LeaseID: models.NewID(), Returns: []models.ID{rest.lease.ID}, Size: size,
+		})
+		b.fails(err, models.ErrEpochSuperseded)
+		equal(b, "active leases after a refusal", b.audit(o).LeasesActive, 2)
+		req = b.request(o.ID, 1)
+		req.Returns = []models.ID{models.NewID()}
+		_, err = b.Grant(b.ctx, req)
+		b.fails(err, models.ErrLeaseClosed)
+	}},
 	{"closing gives the rest back once", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 6)

@@ -43,9 +43,9 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 			"retry_after_ms": 400, "next_release_at": "2026-11-27T08:00:00.523456Z",
 		}},
 		{
-			&models.ShortError{Wanted: 1, Balance: models.Balance{Outstanding: 7}, Holders: []models.Holder{{NodeID: w.desk.node, Units: 7, Until: *in(0)}}},
+			&models.ShortError{Wanted: 1, Balance: models.Balance{Outstanding: 7}, Holders: []models.Holder{{NodeID: w.desk.node, NodeName: "n", Units: 7, Until: *in(0)}}},
 			409, "budget-held", "1",
-			map[string]any{"holders": fmt.Sprintf("[map[node:%s units:7 until:2026-11-27T08:00:00.123456Z]]", w.desk.node)},
+			map[string]any{"holders": fmt.Sprintf("[map[node_id:%s node_name:n units:7 until:2026-11-27T08:00:00.123456Z]]", w.desk.node)},
 		},
 		{short(3, 7, 0, in(-time.Minute)), 409, "budget-held", "1", map[string]any{"retry_after_ms": 250}},
 		{short(3, 7, 0, in(time.Hour)), 409, "budget-held", "1", map[string]any{"retry_after_ms": 1000}},

@@ -40,9 +40,10 @@ type shortage struct {
 }
 
 type holderJSON struct {
-	Node  models.ID   `json:"node"`
-	Units int64       `json:"units"`
-	Until instantJSON `json:"until"`
+	NodeID   models.ID   `json:"node_id"`
+	NodeName string      `json:"node_name"`
+	Units    int64       `json:"units"`
+	Until    instantJSON `json:"until"`
 }
 
 // maxHolders is how many of the nodes with units one answer names.
@@ -52,7 +53,7 @@ func toHolders(holders []models.Holder) []holderJSON {
 	shown := make([]holderJSON, min(len(holders), maxHolders))
 	for i := range shown {
 		h := &holders[i]
-		shown[i] = holderJSON{Node: h.NodeID, Units: h.Units, Until: instantJSON(h.Until)}
+		shown[i] = holderJSON{NodeID: h.NodeID, NodeName: h.NodeName, Units: h.Units, Until: instantJSON(h.Until)}
 	}
 	return shown
 }
