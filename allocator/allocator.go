@@ -36,8 +36,12 @@ type Ledger interface {
 	Carts
 	Balances
 	Admin
-	// Available is false while calls are not even tried, because the database is away.
-	Available() bool
+}
+
+// Health tells how the ledger serves; see health.Ledger.
+type Health interface {
+	// Away reports whether requests must do without the ledger.
+	Away() bool
 }
 
 // Config of an Allocator. It needs all of it.
@@ -49,6 +53,7 @@ type Config struct {
 	Settler Settler
 	Desk    Desk
 	Journal Journal
+	Health  Health
 	Now     func() time.Time // with a monotonic reading
 }
 

@@ -81,6 +81,11 @@ func randomCartsOn(t *testing.T, customers int, stores ...*store.Store) {
 	})
 }
 
+// breaker is a Health that knows of nothing else.
+type breaker struct{ *store.Store }
+
+func (b breaker) Away() bool { return !b.Available() }
+
 // startNode is what a server puts together, without HTTP. end drains it.
 func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.WaitGroup) (n *allocator.Allocator, end func()) {
 	t.Helper()
@@ -99,7 +104,7 @@ func startNode(t *testing.T, ctx context.Context, s *store.Store, loops *sync.Wa
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, s)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: id, Ledger: s, Keeper: keeper, Settler: settler, Offers: offers, Now: time.Now, Logger: zerolog.Nop()})
 	n = allocator.New(allocator.Config{
-		NodeID: id, Offers: offers, Ledger: s, Blocks: keeper, Settler: settler, Desk: desk, Journal: &testJournal{}, Now: time.Now,
+		NodeID: id, Offers: offers, Ledger: s, Blocks: keeper, Settler: settler, Desk: desk, Journal: &testJournal{}, Health: breaker{s}, Now: time.Now,
 	})
 	keeper.Begin(epoch)
 	loops.Go(func() { keeper.Run(ctx) })

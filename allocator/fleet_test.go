@@ -203,11 +203,11 @@ func (f *fleet) newNode() *testNode {
 	}, link, offers)
 	settler := settle.New(settle.Config{Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: id, Ledger: f.fake, Keeper: keeper, Settler: settler, Offers: offers, Now: time.Now, Logger: zerolog.Nop()})
-	ledger := health.NewLedger(time.Now, func() bool { return true })
+	ledger := health.NewLedger(time.Now, f.fake.Available)
 	sweeper := refund.NewSweeper(refund.SweeperConfig{NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link, ledger, offers, desk)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(allocator.Config{
-		NodeID: id, Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Now: time.Now,
+		NodeID: id, Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Health: ledger, Now: time.Now,
 	}), id, keeper, settler, ledger, sweeper, offers, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)

@@ -1,12 +1,14 @@
 package allocator_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"tranche/allocator"
 	"tranche/models"
 )
 
@@ -437,6 +439,90 @@ func TestAvailableDoesNotRedeemWhatTheLedgerHasRefused(t *testing.T) {
 		f.fail(nil)
 		if _, err := n.redeem("second", "u", 1); !errors.Is(err, models.ErrUserLimitReached) {
 			t.Errorf("when it is back: %v", err)
+		}
+	})
+}
+
+// once makes the first Settle end with an error after a while, before it did anything.
+func (f *fleet) once(after time.Duration, err error) {
+	var done atomic.Bool
+	f.fail(func(call string) error {
+		if call == "Settle" && done.CompareAndSwap(false, true) {
+			time.Sleep(after)
+			return err
+		}
+		return nil
+	})
+}
+
+func TestA6ASlowTransactionIsNoOutage(t *testing.T) {
+	limits := func(o *models.Offer) { limitOne(o); fixedBlocks(models.ModeAvailable, 25)(o) }
+	inFleet(t, 1, limits, func(t *testing.T, f *fleet) {
+		hold(t, f.nodes[0], "a")
+		f.once(4*time.Second, nil)
+		if r, err := f.nodes[0].redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+}
+
+func TestA6WhatIsNotDecidedInTimeIsNoOutage(t *testing.T) {
+	inFleet(t, 1, fixedBlocks(models.ModeAvailable, 25), func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.once(10*time.Second, nil)
+		if r, err := n.redeem("b", "u", 1); !errors.Is(err, models.ErrOutcomeUnknown) || n.journal.last != 0 {
+			t.Errorf("%+v, %v, %d records", r, err, n.journal.last)
+		}
+	})
+}
+
+func TestA6OneLostConnectionIsTriedAgain(t *testing.T) {
+	for _, mode := range []models.Mode{models.ModeStrict, models.ModeAvailable} {
+		for _, lost := range []error{models.ErrLedgerUnavailable, models.ErrOutcomeUnknown} {
+			inFleet(t, 1, fixedBlocks(mode, 25), func(t *testing.T, f *fleet) {
+				hold(t, f.nodes[0], "a")
+				f.once(0, lost)
+				if r, err := f.nodes[0].redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
+					t.Errorf("%s, %v: %+v, %v", mode, lost, r, err)
+				}
+			})
+		}
+	}
+}
+
+// A shop waits for 200 ms. While the ledger leaves all calls without an answer, it is refused for half a second, and then served.
+func TestA6AFrozenLedgerRefusesForHalfASecond(t *testing.T) {
+	setUp := func(o *models.Offer) { fixedBlocks(models.ModeAvailable, 80)(o); o.Budget, o.BudgetTarget = 1000, 1000 }
+	inFleet(t, 1, setUp, func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		hold(t, n, "a")
+		f.fail(func(string) error {
+			n.ledger.Asked()
+			defer n.ledger.Ended(false)
+			time.Sleep(2 * time.Second)
+			return models.ErrLedgerUnavailable
+		})
+		frozen := time.Now()
+		for i := range 10 {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			began := time.Since(frozen)
+			r, err := n.Redeem(ctx, "o", allocator.RedeemRequest{Key: fmt.Sprint(i), UserID: "u", Units: 1})
+			switch {
+			case ctx.Err() != nil:
+				t.Errorf("after %s it was not answered in time", began)
+			case err == nil && !r.Redemption.Journaled:
+				t.Errorf("after %s the ledger has it", began)
+			case err != nil && time.Since(frozen) > 550*time.Millisecond:
+				t.Errorf("after %s it was refused: %v", began, err)
+			}
+			<-ctx.Done()
+			cancel()
+		}
+		f.fail(nil)
+		time.Sleep(10 * time.Second)
+		if b := f.balance(); b.Redeemed < 8 || b.Redeemed > 11 {
+			t.Errorf("afterwards %+v", b)
 		}
 	})
 }

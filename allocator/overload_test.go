@@ -29,7 +29,7 @@ func TestAnOverloadedNodeAcknowledgesNothing(t *testing.T) {
 		settler := &crowded{Settler: n.settler}
 		desk := refund.NewDesk(refund.DeskConfig{NodeID: n.id, Ledger: f.fake, Keeper: n.keeper, Settler: settler, Offers: n.catalogue, Now: time.Now, Logger: zerolog.Nop()})
 		n.Allocator = allocator.New(allocator.Config{
-			NodeID: n.id, Offers: n.catalogue, Ledger: f.fake, Blocks: n.keeper, Settler: settler, Desk: desk, Journal: n.journal, Now: time.Now,
+			NodeID: n.id, Offers: n.catalogue, Ledger: f.fake, Blocks: n.keeper, Settler: settler, Desk: desk, Journal: n.journal, Health: n.ledger, Now: time.Now,
 		})
 		hold(t, n, "a")
 		settler.overloaded.Store(true)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -76,30 +77,21 @@ func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (R
 		return Redeemed{}, err
 	}
 	e.OfferID = offer.ID // equal, but the request's is a part of its URL, which would stay in memory as long as the entry
-	r, err := a.redeem(ctx, f, offer, e)
-	if offer.Mode == models.ModeAvailable && undecided(err) {
-		r, err = a.outage(ctx, offer, e, err)
+	redeem := a.redeem
+	if offer.Mode == models.ModeAvailable {
+		redeem = a.redeemAvailable
 	}
+	r, err := redeem(ctx, f, offer, e)
 	if refused, ok := errors.AsType[refusal](err); ok {
 		return a.refuse(ctx, &e, refused.reason)
 	}
 	return r, err
 }
 
-// patience is how long an offer in mode available waits for the ledger before it takes it for away.
-const patience = time.Second
-
 // redeem makes a redemption on the offer as it is by now. It tries again where only something that this node did not know yet was in the
-// way.
+// way, or where the ledger, which is there, did not answer: one lost connection is no outage.
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
-	if offer.Mode == models.ModeAvailable {
-		if !a.cfg.Ledger.Available() {
-			return Redeemed{}, models.ErrLedgerUnavailable
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
-		defer cancel()
-	}
+	unanswered := run.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
 	for {
 		r, err := a.attempt(ctx, f, offer, e)
 		switch {
@@ -113,6 +105,7 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 			}
 		case errors.Is(err, models.ErrUserLimitReached), errors.Is(err, models.ErrOfferNotActive):
 			return Redeemed{}, refusal{err}
+		case errors.Is(err, models.ErrLedgerUnavailable) && offer.Mode != models.ModeFast && !a.cfg.Health.Away() && unanswered.Wait(ctx):
 		default:
 			return Redeemed{}, err
 		}

@@ -59,6 +59,59 @@ func (l *ledger) is(when string, serves, recovered bool) {
 	}
 }
 
+func (l *ledger) away(when string, want bool) {
+	l.t.Helper()
+	if got := l.Away(); got != want {
+		l.t.Errorf("%s, it is away: %v", when, got)
+	}
+}
+
+func TestA6ALedgerThatAnswersNothingIsAway(t *testing.T) {
+	l := running(t)
+	l.Asked()
+	l.at = l.at.Add(silent - 1)
+	l.away("with a slow call", false)
+	l.Ended(false)
+	l.Asked()
+	l.at = l.at.Add(1)
+	l.away("after half a second", true)
+	l.Ended(false)
+	l.away("with nobody who waits", true)
+	l.Asked()
+	l.Ended(true)
+	l.away("after an answer", false)
+	l.at = l.at.Add(time.Second)
+	l.away("with nothing to answer", false)
+}
+
+func TestA6ASlowCallBesideOthersIsNoOutage(t *testing.T) {
+	l := running(t)
+	l.Asked()
+	for range 10 {
+		l.Asked()
+		l.at = l.at.Add(silent - 1)
+		l.away("with answers to others", false)
+		l.Ended(true)
+	}
+	l.at = l.at.Add(silent)
+	l.away("half a second after the last answer", true)
+	l.Ended(true)
+	l.away("after the answer to the slow call", false)
+}
+
+func TestA6ALedgerThatTakesNoHeartbeatsIsAway(t *testing.T) {
+	l := running(t)
+	l.writable = false
+	l.beat(models.ErrLedgerUnavailable)
+	l.away("after one lost heartbeat", false)
+	l.beat(models.ErrLedgerUnavailable)
+	l.away("after two", true)
+	l.pass(time.Second)
+	l.away("though it answers", true)
+	l.beat(nil)
+	l.away("after a heartbeat", false)
+}
+
 func TestAtTheStartOwnersHaveAChance(t *testing.T) {
 	l := &ledger{t: t, at: time.Now(), looks: true, writable: true}
 	l.Ledger = NewLedger(func() time.Time { return l.at }, func() bool { return true })

@@ -26,9 +26,7 @@ func (s *Store) call(ctx context.Context, name string, timeout time.Duration, wo
 	m := s.metrics.calls[name]
 	timer := prometheus.NewTimer(m.duration)
 	_, err := s.breaker.Execute(func() (struct{}, error) {
-		bounded, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		return struct{}{}, judge(ctx, work(bounded))
+		return struct{}{}, s.ask(ctx, timeout, work)
 	})
 	timer.ObserveDuration()
 	s.logTransitions(err)
@@ -40,6 +38,18 @@ func (s *Store) call(ctx context.Context, name string, timeout time.Duration, wo
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// ask sends a call to the database, and tells Health.
+func (s *Store) ask(ctx context.Context, timeout time.Duration, work func(context.Context) error) (err error) {
+	answered := false
+	s.health.Asked()
+	defer func() { s.health.Ended(answered) }() // also when work panics
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err = judge(ctx, work(bounded))
+	answered = isAnswer(err)
+	return err
 }
 
 // errCallerGone marks an error that came of the caller's own cancellation or deadline: it says nothing about the database.
@@ -80,8 +90,8 @@ func newBreaker(transitions chan<- transition, m *metrics) *gobreaker.CircuitBre
 		Name:         "ledger",
 		Timeout:      openTimeout,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= tripAfter },
-		IsExcluded:   func(err error) bool { return errors.Is(err, errCallerGone) },
-		IsSuccessful: answered,
+		IsExcluded:   func(err error) bool { return errors.Is(err, errCallerGone) || errors.Is(err, models.ErrOverloaded) },
+		IsSuccessful: isAnswer,
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			m.breaker.Set(float64(to))
 			select { // under the breaker's mutex: never wait here, least of all for a log
@@ -92,8 +102,9 @@ func newBreaker(transitions chan<- transition, m *metrics) *gobreaker.CircuitBre
 	})
 }
 
-func answered(err error) bool {
-	return !errors.Is(err, models.ErrLedgerUnavailable) && !errors.Is(err, models.ErrOutcomeUnknown)
+// isAnswer reports whether the database has answered a call. One that found no free connection was never sent.
+func isAnswer(err error) bool {
+	return !errors.Is(err, models.ErrLedgerUnavailable) && !errors.Is(err, models.ErrOutcomeUnknown) && !errors.Is(err, models.ErrOverloaded)
 }
 
 // logTransitions writes what the breaker did lately, with the error of the call that made it trip.

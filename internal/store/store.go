@@ -28,7 +28,22 @@ type Config struct {
 
 	Logger     zerolog.Logger
 	Registerer prometheus.Registerer // default: a registry of its own
+	Health     Health                // default: nobody
 }
+
+// Health hears of each call of a store; see health.Ledger. It is called from many goroutines.
+type Health interface {
+	// Asked says that a call is sent to the database.
+	Asked()
+	// Ended says that it has ended, and whether the database has answered it.
+	Ended(answered bool)
+}
+
+// nobody is a Health.
+type nobody struct{}
+
+func (nobody) Asked()     {}
+func (nobody) Ended(bool) {}
 
 // Store is the ledger in a SQL database. Safe for concurrent use.
 type Store struct {
@@ -39,6 +54,7 @@ type Store struct {
 	max     int           // connections in the pool
 	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
 
+	health      Health
 	breaker     *gobreaker.CircuitBreaker[struct{}]
 	transitions chan transition // of the breaker, on their way into the log
 	metrics     *metrics
@@ -73,7 +89,7 @@ func openDialect(d *dialect, cfg *Config) (*Store, error) {
 	}
 	s := &Store{
 		dialect: d, log: cfg.Logger, pool: pool, orm: orm, max: cfg.MaxConns,
-		transitions: make(chan transition, 16), metrics: m,
+		health: cfg.Health, transitions: make(chan transition, 16), metrics: m,
 	}
 	if d.oneWriter {
 		s.writer = make(chan struct{}, 1)
@@ -86,6 +102,9 @@ func openDialect(d *dialect, cfg *Config) (*Store, error) {
 func chooseDialect(cfg *Config) (*dialect, error) {
 	if cfg.Registerer == nil {
 		cfg.Registerer = prometheus.NewRegistry()
+	}
+	if cfg.Health == nil {
+		cfg.Health = nobody{}
 	}
 	if cfg.DSN == "" {
 		if cfg.MaxConns == 0 {

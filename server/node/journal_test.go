@@ -118,7 +118,7 @@ func TestReadinessWithTheLedgerAwayDependsOnLeases(t *testing.T) {
 	n.ready(200)
 	n.redeem("fast", "k1", "journal")
 	proxy.SetWeather(faultproxy.Refuse)
-	n.until("the ledger to be away", func() bool { return !n.ledgerHealth.Serves() })
+	n.until("the ledger to be away", func() bool { return !n.health.Serves() })
 	status, v := n.call("GET", "/readyz", "")
 	if status != 200 || v["detail"] != "the ledger is away; leases are held" {
 		t.Errorf("/readyz with a lease: %d %v", status, v)

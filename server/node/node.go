@@ -18,7 +18,6 @@ import (
 	"tranche/allocator"
 	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
-	"tranche/internal/health"
 	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/refund"
@@ -28,19 +27,18 @@ import (
 // Node is one server process. New makes it, Run serves until its context ends.
 type Node struct {
 	settlingParts
-	config       Config
-	ledgerHealth *health.Ledger
-	catalogue    *catalogue.Catalogue
-	keeper       *lease.Keeper
-	reaper       *lease.Reaper
-	sweeper      *refund.Sweeper
-	sweeping     sync.WaitGroup // the sweeper's run
-	inFlight     requestsInFlight
-	certificate  *certificate // nil: no TLS
-	http         *http.Server
-	listener     net.Listener
-	state        atomic.Int32
-	folderLost   atomic.Bool
+	config      Config
+	catalogue   *catalogue.Catalogue
+	keeper      *lease.Keeper
+	reaper      *lease.Reaper
+	sweeper     *refund.Sweeper
+	sweeping    sync.WaitGroup // the sweeper's run
+	inFlight    requestsInFlight
+	certificate *certificate // nil: no TLS
+	http        *http.Server
+	listener    net.Listener
+	state       atomic.Int32
+	folderLost  atomic.Bool
 }
 
 // The states of a node, in the order it goes through them.
@@ -99,17 +97,16 @@ func New(config Config) (_ *Node, err error) {
 
 // assemble makes all other parts, from the ledger up to the HTTP handler.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
-	n.ledgerHealth = health.NewLedger(now, n.store.Available)
 	n.catalogue = catalogue.New(n.store, now)
 	leases := lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}
 	n.keeper = lease.NewKeeper(leases, n.store, n.catalogue)
-	n.reaper = lease.NewReaper(leases, n.store, n.ledgerHealth)
+	n.reaper = lease.NewReaper(leases, n.store, n.health)
 	desk := refund.NewDesk(refund.DeskConfig{NodeID: n.dir.NodeID, Ledger: n.store, Keeper: n.keeper, Settler: n.settler, Offers: n.catalogue, Now: now, Logger: n.log})
 	n.sweeper = refund.NewSweeper(refund.SweeperConfig{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry},
-		n.store, n.ledgerHealth, n.catalogue, desk)
+		n.store, n.health, n.catalogue, desk)
 	alloc := allocator.New(allocator.Config{
 		NodeID: n.dir.NodeID, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
-		Journal: acknowledgements{n.journal}, Now: now,
+		Journal: acknowledgements{n.journal}, Health: n.health, Now: now,
 	})
 	return api.New(api.Config{
 		Keys:           api.Keys{Admin: n.config.AdminKey, Checkout: n.config.CheckoutKey},
@@ -163,7 +160,7 @@ func (n *Node) Ready() (ready bool, detail string) {
 		return false, failing
 	}
 	switch {
-	case !n.ledgerHealth.Away():
+	case !n.health.Away():
 		return true, "serving"
 	case n.keeper.HasUnits():
 		return true, "the ledger is away; leases are held"

@@ -2,12 +2,16 @@ package node
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"tranche/internal/faultproxy"
+	"tranche/internal/storetest"
 )
 
 // status is that of a call by a client that waits for 300 ms, and hangs up long before the server's own time is over.
@@ -80,4 +84,71 @@ func TestC8AFrozenDatabaseKeepsNoClientWaiting(t *testing.T) {
 	if got := n.status("POST", "/v1/offers", ""); got != 400 { // no call of the ledger
 		t.Errorf("a bad offer: %d", got)
 	}
+}
+
+func TestA6AFrozenDatabaseStopsAvailableForAMoment(t *testing.T) {
+	t.Parallel()
+	proxy, c, direct := behind(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"available"`)
+	n.redeem("o", "before", "ledger")
+	proxy.SetWeather(faultproxy.Blackhole)
+	served := 0
+	n.until("a redemption without the database", func() bool {
+		status, v := n.call("POST", "/v1/offers/o/redemptions", `{"user_id":"alice"}`, "Idempotency-Key", "k", "Request-Timeout", "0.2")
+		if status == 201 && v["recorded"] != "journal" {
+			t.Fatal(v)
+		}
+		served = status
+		return status == 201
+	})
+	for i := range 5 {
+		n.redeem("o", fmt.Sprint("k", i), "journal")
+	}
+	proxy.SetWeather(faultproxy.Pass)
+	n.until("all in the ledger", func() bool { records, _ := n.journal.Backlog(); return records == 0 })
+	if b := balance(t, direct, "o"); b.Redeemed != 7 || served != 201 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// A client has stopped with the row of a user locked, for longer than a shop waits: the user's limit stays exact.
+func TestA6ALockedRowIsNoOutage(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	c.DSN = storetest.MySQL(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"available","user_limit_redemptions":2`)
+	n.redeem("o", "before", "ledger")
+	unlock := lockUser(t, c.DSN, "alice")
+	time.AfterFunc(1200*time.Millisecond, unlock)
+	status, v := n.call("POST", "/v1/offers/o/redemptions", `{"user_id":"alice"}`, "Idempotency-Key", "k", "Request-Timeout", "1.1")
+	if status != 503 {
+		t.Errorf("with its row locked: %d %v", status, v)
+	}
+	n.redeem("o", "k", "ledger")
+	if records, _ := n.journal.Backlog(); records != 0 {
+		t.Errorf("%d records in the journal", records)
+	}
+}
+
+// lockUser locks the counters of a user as a client does that stops in mid-transaction.
+func lockUser(t *testing.T, dsn, user string) (unlock func()) {
+	t.Helper()
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRow("SELECT COUNT(*) FROM usages WHERE user_id = ? FOR UPDATE", user).Scan(&n); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	return sync.OnceFunc(func() { _ = tx.Rollback() })
 }

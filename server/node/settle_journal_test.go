@@ -25,7 +25,7 @@ func dead(t *testing.T) (proxy *faultproxy.Proxy, c, direct Config) {
 	n.redeem("o", "k0", "journal")
 	n.until("k0 in the ledger", func() bool { records, _ := n.journal.Backlog(); return records == 0 })
 	proxy.SetWeather(faultproxy.Refuse)
-	n.until("the ledger to be away", func() bool { return !n.ledgerHealth.Serves() })
+	n.until("the ledger to be away", func() bool { return !n.health.Serves() })
 	n.redeem("o", "k1", "journal")
 	n.redeem("o", "k2", "journal")
 	n.stop()

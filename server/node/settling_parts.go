@@ -10,6 +10,7 @@ import (
 
 	"tranche/allocator"
 	"tranche/internal/datadir"
+	"tranche/internal/health"
 	"tranche/internal/journal"
 	"tranche/internal/run"
 	"tranche/internal/settle"
@@ -23,6 +24,7 @@ type settlingParts struct {
 	log      zerolog.Logger
 	dir      *datadir.Dir
 	store    *store.Store
+	health   *health.Ledger
 	journal  *journal.Journal
 	settler  *settle.Settler
 	recovery *allocator.Recovery
@@ -35,7 +37,8 @@ const maxPayload = 64 << 10
 // the database, and starts nothing. segment is the size of the journal's files, or 0. now needs a monotonic reading.
 func (b *settlingParts) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
-	b.store, err = store.Open(store.Config{DSN: dsn, Path: dir.Database(), Logger: log, Registerer: registry})
+	b.health = health.NewLedger(now, func() bool { return b.store.Available() })
+	b.store, err = store.Open(store.Config{DSN: dsn, Path: dir.Database(), Logger: log, Registerer: registry, Health: b.health})
 	if err != nil {
 		return err
 	}

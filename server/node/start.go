@@ -32,7 +32,7 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	var epoch int64
-	err = n.ledgerHealth.Heartbeat(func() (err error) {
+	err = n.health.Heartbeat(func() (err error) {
 		epoch, err = n.store.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
 		return err
 	})
@@ -54,8 +54,10 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 }
 
 const (
-	// heartbeatEvery lets a node miss one and still count as active.
-	heartbeatEvery = models.NodeSilence / 3
+	// heartbeatEvery lets a node miss some and still count as active. Two missed in a row say that the database takes no writes.
+	heartbeatEvery = 2 * time.Second
+	// heartbeatWithin is how long a commit of one row may take.
+	heartbeatWithin = 2 * time.Second
 	// heartbeatRetry is how soon a node that missed one finds out that the database takes writes again.
 	heartbeatRetry = 500 * time.Millisecond
 )
@@ -64,13 +66,17 @@ const (
 func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
 	missed := false
 	pace := func() time.Duration {
-		if missed || !n.ledgerHealth.Serves() {
+		if missed || !n.health.Serves() {
 			return heartbeatRetry
 		}
 		return heartbeatEvery
 	}
 	run.Paced(ctx, pace, func(ctx context.Context) {
-		err := n.ledgerHealth.Heartbeat(func() error { return n.store.Heartbeat(ctx, n.dir.NodeID, epoch) })
+		err := n.health.Heartbeat(func() error {
+			ctx, cancel := context.WithTimeout(ctx, heartbeatWithin)
+			defer cancel()
+			return n.store.Heartbeat(ctx, n.dir.NodeID, epoch)
+		})
 		switch {
 		case errors.Is(err, models.ErrEpochSuperseded):
 			fail(fmt.Errorf("%w: is the data directory %s a copy?", err, n.config.DataDir))
