@@ -23,7 +23,7 @@ type room struct {
 var house = map[string]room{
 	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "models"}, "flags, commands, signals, exit code"},
 	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "models"}, "puts the parts together, and nothing else does"},
-	"server/api":  {[]string{"allocator", "models"}, "HTTP in, HTTP out"},
+	"server/api":  {[]string{"allocator", "internal/run", "models"}, "HTTP in, HTTP out"},
 
 	"allocator": {[]string{"lease", "internal/catalogue", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
 	"refund":    {[]string{"lease", "internal/run", "models"}, "a refund pool is a lease"},

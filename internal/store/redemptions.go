@@ -60,9 +60,9 @@ func (s *Store) Redemptions(ctx context.Context, filter models.RedemptionFilter)
 	return list, err
 }
 
-// firstEntries reads the entries that brought the wanted redemptions into being.
+// firstEntries finds the entries that brought the wanted redemptions into being: only their ids, for the histories have the rest.
 func (q *query) firstEntries(filter models.RedemptionFilter) (entries []models.Entry, err error) {
-	db := q.Where("offer_id = ? AND seq = 0", filter.OfferID)
+	db := q.Select("id, redemption").Where("offer_id = ? AND seq = 0", filter.OfferID)
 	if filter.UserID != "" {
 		db = db.Where("user_id = ?", filter.UserID)
 	}

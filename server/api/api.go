@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/allocator"
+	"tranche/internal/run"
 	"tranche/models"
 )
 
@@ -91,6 +92,7 @@ type server struct {
 	metrics *metrics
 	scrape  http.Handler // answers /metrics
 	sampled zerolog.Logger
+	pages   run.Turns // of lists, from before they are read until they are written
 
 	requestPrefix string // of the request ids made here
 	requests      atomic.Uint64
@@ -112,6 +114,7 @@ func New(config Config, services Services) (http.Handler, error) {
 		metrics:       m,
 		scrape:        scrapeHandler(config.Gatherer),
 		sampled:       config.Logger.Sample(&zerolog.BasicSampler{N: successesPerLogLine}),
+		pages:         run.NewTurns(maxPages),
 		requestPrefix: models.NewID().String()[24:] + "-",
 	}
 	return s.router(), nil

@@ -47,7 +47,7 @@ func (s *server) listAudits(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return replyPage(x, pageOf(rows, limit, toAudit, auditCursor)), nil
+	return reply{list: pageOf(rows, limit, toAudit, auditCursor)}, nil
 }
 
 func auditCursor(a *models.Audit) string { return idCursor(cursorAudits, a.ID) }
@@ -74,5 +74,5 @@ func listBooks[R, T any](
 	if err := s.mustExist(x, offerID, len(rows)); err != nil {
 		return reply{}, err
 	}
-	return replyPage(x, pageOf(rows, limit, show, cursor)), nil
+	return reply{list: pageOf(rows, limit, show, cursor)}, nil
 }

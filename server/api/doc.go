@@ -32,7 +32,8 @@
 //
 // # Lists
 //
-// A page asks the books for one row more than its limit, which tells whether there is another page. Cursors are opaque to clients;
+// A page asks the books for one row more than its limit, which tells whether there is another page. It also ends at [maxPageBytes], and
+// only [maxPages] are in memory at once: a client may ask for a page and not read it. Cursors are opaque to clients;
 // they hold the place of the last row, and a letter that says which list they belong to. In CSV a text that begins with
 // = + - @ or a control character gets an apostrophe in front: spreadsheets would run it as a formula, and names, user ids and
 // metadata are written by strangers. Numbers are left alone.

@@ -25,42 +25,73 @@ func encodeJSON(v any) ([]byte, error) {
 
 // lister is a page of any list.
 type lister interface {
-	encodeLines() ([]byte, error)
-	encodeTable() ([]byte, error)
+	// encode writes it in a media type: all of it, or as much as maxPageBytes takes. next is the cursor that the list goes on from.
+	encode(mediaType string) (text []byte, next *string, err error)
+}
+
+func (p page[R, T]) encode(mediaType string) (text []byte, next *string, err error) {
+	switch mediaType {
+	case typeNDJSON:
+		return p.encodeLines()
+	case typeCSV:
+		return p.encodeTable()
+	default:
+		return p.encodeObject()
+	}
+}
+
+// encodeObject writes {"items":[…],"next_cursor":…}.
+func (p page[R, T]) encodeObject() (text []byte, next *string, err error) {
+	const head = `{"items":[`
+	text, next, err = p.fill([]byte(head), func(text []byte, item *T) ([]byte, error) {
+		if len(text) > len(head) {
+			text = append(text, ',')
+		}
+		shown, err := encodeJSON(item)
+		return append(text, shown...), err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	cursor, err := encodeJSON(next)
+	text = append(append(text, `],"next_cursor":`...), cursor...)
+	return append(text, '}'), next, err
 }
 
 // encodeLines writes one JSON object per line.
-func (p page[T]) encodeLines() (lines []byte, err error) {
-	for i := range p.Items {
-		line, err := encodeJSON(&p.Items[i])
-		if err != nil {
-			return nil, err
-		}
-		lines = append(append(lines, line...), '\n')
-	}
-	return lines, nil
+func (p page[R, T]) encodeLines() (lines []byte, next *string, err error) {
+	return p.fill(nil, func(lines []byte, item *T) ([]byte, error) {
+		line, err := encodeJSON(item)
+		return append(append(lines, line...), '\n'), err
+	})
 }
 
 // encodeTable writes CSV as in RFC 4180, one line of names and one per item. The columns are the members of the JSON, in their order.
-func (p page[T]) encodeTable() ([]byte, error) {
+func (p page[R, T]) encodeTable() (table []byte, next *string, err error) {
+	var row bytes.Buffer
+	rows := csv.NewWriter(&row)
+	rows.UseCRLF = true
+	appendRow := func(table []byte, values []string) ([]byte, error) {
+		row.Reset()
+		err := rows.WriteAll([][]string{values})
+		return append(table, row.Bytes()...), err
+	}
 	var empty T
 	names, _, err := cells(&empty)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	rows := [][]string{names}
-	for i := range p.Items {
-		_, values, err := cells(&p.Items[i])
+	head, err := appendRow(nil, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.fill(head, func(table []byte, item *T) ([]byte, error) {
+		_, values, err := cells(item)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, values)
-	}
-	var out bytes.Buffer
-	table := csv.NewWriter(&out)
-	table.UseCRLF = true
-	err = table.WriteAll(rows)
-	return out.Bytes(), err
+		return appendRow(table, values)
+	})
 }
 
 // cells gives the names and the values of an item's members: null as nothing, texts as they are, all else as JSON.

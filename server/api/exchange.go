@@ -20,6 +20,7 @@ type exchange struct {
 	arrived time.Time
 	id      string // the request id
 	slow    bool   // the body was not there in time
+	turn    bool   // it has one of the server's turns for pages
 	fault   error  // of the time that the client says it waits
 
 	offerID string // for problems that name the offer; empty when the path names none

@@ -15,37 +15,53 @@ import (
 const (
 	defaultLimit = 50
 	maxLimit     = 1000
+	// maxPageBytes is where a page ends that has not reached its limit: many clients may be slow to read theirs, and each page is in memory.
+	maxPageBytes  = 1 << 20
+	maxItemsBytes = maxPageBytes - 1<<10 // what comes after the items of a page is shorter than this difference
+	// maxPages is how many pages a server has in memory at once, for the same reason. More requests for lists wait for their turn.
+	maxPages = 16
 )
 
-// page is one page of a list.
-type page[T any] struct {
-	Items      []T     `json:"items"`
-	NextCursor *string `json:"next_cursor"`
+// page is one page of a list, on its way from the rows that were read for it, R, to the items that are shown, T.
+type page[R, T any] struct {
+	rows   []R
+	more   bool // there are rows after these
+	show   func(*R) T
+	cursor func(*R) string
 }
 
 // pageOf makes a page of the rows that were read for it, one more than the limit where there is a next page.
-func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string) page[T] {
-	p := page[T]{Items: make([]T, 0, min(len(rows), limit))}
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next := cursor(&rows[limit-1])
-		p.NextCursor = &next
-	}
-	for i := range rows {
-		p.Items = append(p.Items, show(&rows[i]))
-	}
-	return p
+func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string) page[R, T] {
+	shown := rows[:min(len(rows), limit)]
+	return page[R, T]{rows: shown, more: len(rows) > limit, show: show, cursor: cursor}
 }
 
-// replyPage answers with a page and links to the next one.
-func replyPage[T any](x *exchange, p page[T]) reply {
-	r := reply{list: p}
-	if p.NextCursor != nil {
-		query := x.http.URL.Query()
-		query.Set("cursor", *p.NextCursor)
-		r.next = x.http.URL.EscapedPath() + "?" + query.Encode()
+// fill adds items to a text that begins with head, and stops before it is longer than maxItemsBytes; the first one always fits. next is the
+// cursor that the list goes on from, nil at its end.
+func (p page[R, T]) fill(head []byte, add func(text []byte, item *T) ([]byte, error)) (text []byte, next *string, err error) {
+	text = head
+	for i := range p.rows {
+		before, item := len(text), p.show(&p.rows[i])
+		if text, err = add(text, &item); err != nil {
+			return nil, nil, err
+		}
+		if i > 0 && len(text) > maxItemsBytes {
+			last := p.cursor(&p.rows[i-1])
+			return text[:before], &last, nil
+		}
 	}
-	return r
+	if p.more {
+		last := p.cursor(&p.rows[len(p.rows)-1])
+		next = &last
+	}
+	return text, next, nil
+}
+
+// nextPage is where the page after this one is.
+func (x *exchange) nextPage(cursor string) string {
+	query := x.http.URL.Query()
+	query.Set("cursor", cursor)
+	return x.http.URL.EscapedPath() + "?" + query.Encode()
 }
 
 // query is the query parameters of a request, read like the members of an object.

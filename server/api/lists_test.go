@@ -3,11 +3,16 @@ package api
 import (
 	"encoding/csv"
 	"fmt"
+	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/go-json-experiment/json"
 
+	"tranche/allocator"
 	"tranche/models"
 )
 
@@ -193,6 +198,111 @@ func TestListsAsCSV(t *testing.T) {
 	if !strings.HasPrefix(empty, "id,name,unit,budget,budget_target,") || strings.Count(empty, "\r\n") != 1 {
 		t.Errorf("an empty list: %q", empty)
 	}
+}
+
+// Many clients may ask for long pages of large items, and be slow to read them.
+func TestC2APageEndsAtAMegabyteAndTheNextOneGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.call("POST", "/v1/offers", `{"id":"o","name":"An offer","budget":1000}`).is(201, "")
+	const made = 600
+	metadata := `{"a":"` + strings.Repeat("<", models.MaxMetadataBytes-8) + `"}`
+	for i := range made {
+		if _, err := w.desk.Redeem(t.Context(), "o", allocator.RedeemRequest{Key: fmt.Sprint(i), UserID: "u", Units: 1, Metadata: &metadata}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type keyed struct {
+		IdempotencyKey string `json:"idempotency_key"`
+	}
+	items := map[string]func(body string) (keys []string){
+		typeJSON: func(body string) (keys []string) {
+			var page struct {
+				Items []keyed `json:"items"`
+			}
+			if err := json.Unmarshal([]byte(body), &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Items {
+				keys = append(keys, r.IdempotencyKey)
+			}
+			return keys
+		},
+		typeNDJSON: func(body string) (keys []string) {
+			for line := range strings.Lines(body) {
+				var r keyed
+				if err := json.Unmarshal([]byte(line), &r); err != nil {
+					t.Fatal(err)
+				}
+				keys = append(keys, r.IdempotencyKey)
+			}
+			return keys
+		},
+		typeCSV: func(body string) (keys []string) {
+			records, err := csv.NewReader(strings.NewReader(body)).ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, record := range records[1:] {
+				keys = append(keys, record[slices.Index(records[0], "idempotency_key")])
+			}
+			return keys
+		},
+	}
+	for form, read := range items {
+		var keys []string
+		pages, target := 0, "/v1/redemptions?limit=1000&offer_id=o"
+		for target != "" {
+			a := &answer{t: t, ResponseRecorder: httptest.NewRecorder()} // past the checks of the contract, which are slow on long pages
+			w.handler.ServeHTTP(a, request("GET", target, "", "Accept: "+form))
+			if a.Code != 200 || a.Body.Len() > 1<<20 {
+				t.Fatalf("%s: status %d, %d bytes", form, a.Code, a.Body.Len())
+			}
+			keys = append(keys, read(a.Body.String())...)
+			target, _ = strings.CutPrefix(a.Header().Get("Link"), "<")
+			target, _ = strings.CutSuffix(target, `>; rel="next"`)
+			pages++
+		}
+		if pages < 3 || len(keys) != made || keys[0] != fmt.Sprint(made-1) || keys[made-1] != "0" || len(slices.Compact(slices.Clone(keys))) != made {
+			t.Errorf("%s: %d items on %d pages", form, len(keys), pages)
+		}
+	}
+	w.call("GET", "/v1/redemptions?limit=50&offer_id=o", "").is(200, "") // as documented
+}
+
+// slowReader is a client that reads nothing until it is told to.
+type slowReader struct {
+	*httptest.ResponseRecorder
+	reads chan struct{}
+}
+
+func (r *slowReader) Write(p []byte) (int, error) {
+	<-r.reads
+	return r.ResponseRecorder.Write(p)
+}
+
+func TestC2PagesOfSlowReadersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.createOffer("o", "")
+		reads := make(chan struct{})
+		var slow sync.WaitGroup
+		for range maxPages {
+			slow.Go(func() {
+				r := &slowReader{httptest.NewRecorder(), reads}
+				w.handler.ServeHTTP(r, request("GET", "/v1/offers", ""))
+				if r.Code != 200 {
+					t.Errorf("a slow reader: %d", r.Code)
+				}
+			})
+		}
+		synctest.Wait()
+		w.call("GET", "/v1/nodes", "").is(503, "overloaded").has(map[string]any{"outcome": "(absent)", "retryable": true})
+		w.call("GET", "/v1/nodes", "", "Authorization: Bearer "+checkoutKey).is(403, "forbidden") // which takes no turn
+		w.call("GET", "/v1/offers/o", "").is(200, "")
+		close(reads)
+		slow.Wait()
+		w.call("GET", "/v1/nodes", "").is(200, "")
+	})
 }
 
 func TestNumbersInCSVAreNotDisarmed(t *testing.T) {

@@ -35,6 +35,7 @@ func (s *server) endpoint(r route) gin.HandlerFunc {
 		defer s.metrics.inFlight.Dec()
 
 		s.identify(x)
+		defer s.endTurn(x)
 		answer, err := s.answer(x)
 		status := s.write(x, answer, err)
 
@@ -81,11 +82,23 @@ func (s *server) answer(x *exchange) (answer reply, err error) {
 			return reply{}, err
 		}
 	}
+	if x.route.is(lists) {
+		if x.turn = s.pages.Take(x.ctx); !x.turn {
+			return reply{}, models.ErrOverloaded
+		}
+	}
 	answer, err = x.route.handle(s, x)
 	if err == nil {
 		answer.encoded, err = x.encode(&answer)
 	}
 	return answer, err
+}
+
+// endTurn lets the next page in, once this one is written.
+func (s *server) endTurn(x *exchange) {
+	if x.turn {
+		s.pages.End()
+	}
 }
 
 // panicError is a bug in this program, caught at the edge.
@@ -96,7 +109,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// encode gives the bytes of an answer and says in the header what they are. Streams and prepared documents pass it by.
+// encode gives the bytes of an answer and says in the header what they are, and where a list goes on. Streams and prepared documents pass
+// it by.
 func (x *exchange) encode(r *reply) ([]byte, error) {
 	h := x.header()
 	h.Set("Content-Type", typeJSON)
@@ -107,16 +121,17 @@ func (x *exchange) encode(r *reply) ([]byte, error) {
 		return encodeJSON(r.body)
 	}
 	h.Add("Vary", "Accept")
-	switch preferred(x.http.Header.Get("Accept")) {
-	case typeNDJSON:
-		h.Set("Content-Type", typeNDJSON)
-		return r.list.encodeLines()
-	case typeCSV:
+	form := preferred(x.http.Header.Get("Accept"))
+	h.Set("Content-Type", form)
+	if form == typeCSV {
 		h.Set("Content-Type", typeCSV+"; charset=utf-8; header=present")
-		return r.list.encodeTable()
-	default:
-		return encodeJSON(r.list)
 	}
+	text, next, err := r.list.encode(form)
+	if next != nil {
+		r.next = x.nextPage(*next)
+	}
+	r.list = nil // the rows need not stay in memory while a slow client reads
+	return text, err
 }
 
 // write sends the reply, or the problem that err is, and gives the status for log and metrics.

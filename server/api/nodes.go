@@ -15,5 +15,5 @@ func (s *server) listNodes(x *exchange) (reply, error) {
 	now := s.Allocator.LedgerNow()
 	show := func(n *models.NodeActivity) nodeJSON { return toNode(n, now) }
 	cursor := func(n *models.NodeActivity) string { return idCursor(cursorNodes, n.ID) }
-	return replyPage(x, pageOf(rows, limit, show, cursor)), nil
+	return reply{list: pageOf(rows, limit, show, cursor)}, nil
 }

@@ -160,7 +160,7 @@ func (s *server) listOffers(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	show := func(o *models.Offer) offerJSON { return toOffer(o, now) }
-	return replyPage(x, pageOf(rows, limit, show, offerCursor)), nil
+	return reply{list: pageOf(rows, limit, show, offerCursor)}, nil
 }
 
 func (s *server) getOffer(x *exchange) (reply, error) {

@@ -90,7 +90,7 @@ func (s *server) listRedemptions(x *exchange) (reply, error) {
 	}
 	show := func(r *models.ListedRedemption) redemptionJSON { return toRedemption(&r.Redemption) }
 	cursor := func(r *models.ListedRedemption) string { return idCursor(cursorRedemptions, r.EntryID) }
-	return replyPage(x, pageOf(rows, limit, show, cursor)), nil
+	return reply{list: pageOf(rows, limit, show, cursor)}, nil
 }
 
 // mustExist tells an offer that has nothing to list from one that is not there.

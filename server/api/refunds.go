@@ -53,5 +53,5 @@ func (s *server) listRefunds(x *exchange) (reply, error) {
 	rows := slices.DeleteFunc(redemption.Refunds, func(e models.Entry) bool { return e.Seq >= before })
 	slices.Reverse(rows)
 	cursor := func(e *models.Entry) string { return seqCursor(cursorRefunds, e.Seq) }
-	return replyPage(x, pageOf(rows, limit, toRefund, cursor)), nil
+	return reply{list: pageOf(rows, limit, toRefund, cursor)}, nil
 }

@@ -31,6 +31,7 @@ const (
 	writes  trait = 1 << iota // an unfinished call leaves an outcome to tell about
 	queries                   // takes query parameters; the handler checks them
 	sampled                   // only some of its successes are logged
+	lists                     // answers with a page, which may be large: only some at once
 )
 
 func (r *route) is(t trait) bool { return r.traits&t != 0 }
@@ -40,7 +41,7 @@ func routes() []route {
 	const get, post, patch = http.MethodGet, http.MethodPost, http.MethodPatch
 	return []route{
 		{post, "/v1/offers", scopeAdmin, (*server).createOffer, writes},
-		{get, "/v1/offers", scopeCheckout, (*server).listOffers, queries},
+		{get, "/v1/offers", scopeCheckout, (*server).listOffers, queries | lists},
 		{get, "/v1/offers/{offer}", scopeCheckout, (*server).getOffer, 0},
 		{patch, "/v1/offers/{offer}", scopeAdmin, (*server).patchOffer, writes},
 		{post, "/v1/offers/{offer}/pause", scopeAdmin, (*server).pauseOffer, writes},
@@ -49,12 +50,12 @@ func routes() []route {
 		{post, "/v1/offers/{offer}/recall", scopeAdmin, (*server).recallOffer, writes},
 
 		{post, "/v1/offers/{offer}/redemptions", scopeCheckout, (*server).redeem, writes | sampled},
-		{get, "/v1/redemptions", scopeCheckout, (*server).listRedemptions, queries},
+		{get, "/v1/redemptions", scopeCheckout, (*server).listRedemptions, queries | lists},
 		{get, "/v1/redemptions/{redemption}", scopeCheckout, (*server).getRedemption, 0},
 		{post, "/v1/redemptions/{redemption}/confirm", scopeCheckout, (*server).confirmHold, writes},
 		{post, "/v1/redemptions/{redemption}/cancel", scopeCheckout, (*server).cancelHold, writes},
 		{post, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).refund, writes},
-		{get, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).listRefunds, queries},
+		{get, "/v1/redemptions/{redemption}/refunds", scopeCheckout, (*server).listRefunds, queries | lists},
 		{post, "/v1/carts", scopeCheckout, (*server).redeemCart, writes | sampled},
 		{get, "/v1/carts/{cart}", scopeCheckout, (*server).getCart, 0},
 		{post, "/v1/carts/{cart}/confirm", scopeCheckout, (*server).confirmCart, writes},
@@ -63,12 +64,12 @@ func routes() []route {
 		{get, "/v1/offers/{offer}/users/{user}", scopeCheckout, (*server).getUsage, 0},
 
 		{get, "/v1/offers/{offer}/balance", scopeCheckout, (*server).getBalance, 0},
-		{get, "/v1/offers/{offer}/leases", scopeAdmin, (*server).listLeases, queries},
-		{get, "/v1/offers/{offer}/ledger", scopeAdmin, (*server).listEntries, queries},
-		{get, "/v1/offers/{offer}/overspend", scopeAdmin, (*server).listExceptions, queries},
-		{get, "/v1/offers/{offer}/history", scopeAdmin, (*server).listHistory, queries},
-		{get, "/v1/nodes", scopeAdmin, (*server).listNodes, queries},
-		{get, "/v1/audit", scopeAdmin, (*server).listAudits, queries},
+		{get, "/v1/offers/{offer}/leases", scopeAdmin, (*server).listLeases, queries | lists},
+		{get, "/v1/offers/{offer}/ledger", scopeAdmin, (*server).listEntries, queries | lists},
+		{get, "/v1/offers/{offer}/overspend", scopeAdmin, (*server).listExceptions, queries | lists},
+		{get, "/v1/offers/{offer}/history", scopeAdmin, (*server).listHistory, queries | lists},
+		{get, "/v1/nodes", scopeAdmin, (*server).listNodes, queries | lists},
+		{get, "/v1/audit", scopeAdmin, (*server).listAudits, queries | lists},
 
 		{get, "/healthz", scopeOpen, (*server).health, queries | sampled},
 		{get, "/readyz", scopeOpen, (*server).readiness, queries | sampled},
