@@ -36,7 +36,7 @@ curl -s {base}/v1/redemptions/{redemption}/refunds{checkout} -H 'Content-Type: a
 }
 
 // header is the part of a call that shows a key, by the variable that has it; empty where the key is not set.
-func header(variable, key string) string {
+func header(variable string, key filled) string {
 	if key == "" {
 		return ""
 	}

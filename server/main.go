@@ -27,17 +27,30 @@ type settings struct {
 	Listen      string `env:"TRANCHE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on. Without keys, only a loopback one."`
 	DataDir     string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
 	NodeName    string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
-	DSN         string `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
+	DSN         filled `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
 	TLSCert     string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
 	TLSKey      string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
-	AdminKey    string `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
-	CheckoutKey string `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
+	AdminKey    filled `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
+	CheckoutKey filled `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
 
 	RequestTimeout time.Duration `env:"TRANCHE_REQUEST_TIMEOUT" default:"5s" help:"From a request's arrival until it is decided, or dropped unapplied: 1s to 10s."`
 	DrainWait      time.Duration `env:"TRANCHE_DRAIN_WAIT" default:"3s" help:"How long to go on serving after SIGTERM while /readyz already says no."`
 
 	LogLevel  string `env:"TRANCHE_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level to log: ${enum}."`
 	LogFormat string `env:"TRANCHE_LOG_FORMAT" default:"auto" enum:"auto,json,text" help:"${enum}; auto is text on a terminal."`
+}
+
+// filled is a setting that is either left out or says something. Set and empty is what becomes of a variable that was not filled in, and
+// without a key, or a DSN, a node is open to more, or knows less, than was meant.
+type filled string
+
+// UnmarshalText implements encoding.TextUnmarshaler, as kong asks for it.
+func (f *filled) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it is set and empty: fill it in, or leave it out")
+	}
+	*f = filled(text)
+	return nil
 }
 
 // program is the settings, which all commands share, and the commands.
@@ -91,8 +104,8 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 		debug.SetGCPercent(300) // a node keeps little and makes much garbage
 	}
 	n, err := node.New(node.Config{
-		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: s.DSN,
-		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: s.AdminKey, CheckoutKey: s.CheckoutKey,
+		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: string(s.DSN),
+		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: string(s.AdminKey), CheckoutKey: string(s.CheckoutKey),
 		RequestTimeout: s.RequestTimeout, DrainWait: s.DrainWait, Logger: logger,
 	})
 	if err != nil {

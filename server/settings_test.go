@@ -48,10 +48,10 @@ func TestAValueInTheFileIsTakenAsItStands(t *testing.T) {
 	for _, value := range []string{
 		`u:pa$WORD@tcp(db.internal:3306)/tranche?a=b`, `a$B$C`, `a #b`, `#`, `${HOME}`, `"quoted"`, `'q'`, `back\nslash`, `=`, `a=b=c`, ``, `ключ 🔑`,
 	} {
-		for _, line := range []string{"TRANCHE_ADMIN_KEY=" + value, "  TRANCHE_ADMIN_KEY =\t" + value + "  \r"} {
-			s, err := parse(t, "\n# a comment = 1\n \t\n"+line+"\n#TRANCHE_ADMIN_KEY=old")
-			if err != nil || s.AdminKey != value {
-				t.Errorf("%q: %q, %v", line, s.AdminKey, err)
+		for _, line := range []string{"TRANCHE_NODE_NAME=" + value, "  TRANCHE_NODE_NAME =\t" + value + "  \r"} {
+			s, err := parse(t, "\n# a comment = 1\n \t\n"+line+"\n#TRANCHE_NODE_NAME=old")
+			if err != nil || s.NodeName != value {
+				t.Errorf("%q: %q, %v", line, s.NodeName, err)
 			}
 		}
 	}
@@ -88,5 +88,27 @@ func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
 		if flag.Help == "" {
 			t.Errorf("--%s says nothing", flag.Name)
 		}
+	}
+}
+
+// A variable that was meant to be filled in, and was not, must not open a node to everybody, or give it a ledger of its own.
+func TestC5ASettingThatIsSetAndEmptyIsAnError(t *testing.T) {
+	for _, name := range []string{"TRANCHE_ADMIN_KEY", "TRANCHE_CHECKOUT_KEY", "TRANCHE_DSN"} {
+		if _, err := parse(t, name+"="); err == nil || !strings.Contains(err.Error(), "empty") {
+			t.Errorf("%s in the file: %v", name, err)
+		}
+		flag := "--" + strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "TRANCHE_"), "_", "-"))
+		if _, err := parse(t, "", flag+"="); err == nil || !strings.Contains(err.Error(), "empty") {
+			t.Errorf("%s: %v", flag, err)
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "")
+			if _, err := parse(t, name+"=a-value-in-the-file"); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "empty") {
+				t.Errorf("in the environment: %v", err)
+			}
+		})
+	}
+	if s, err := parse(t, ""); err != nil || s.AdminKey != "" || s.DSN != "" {
+		t.Errorf("left out: %+v, %v", s, err)
 	}
 }

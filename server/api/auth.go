@@ -48,13 +48,16 @@ func (k *keyring) scopeOf(key string) scope {
 // API document, which is open.
 func (s *server) admit(x *exchange) error {
 	if s.keys.empty() {
-		return admitLocal(x.http)
+		if !isLocal(x.http) {
+			return errNotLocal
+		}
+		return nil
 	}
 	switch needed := x.route.scope; needed {
 	case scopeOpen:
 		return nil
 	case scopeLocal:
-		if isDirectLocalPeer(x.http) {
+		if isLocal(x.http) {
 			return nil
 		}
 		return s.admitKey(x.http, scopeCheckout)
@@ -70,7 +73,7 @@ func (s *server) admitKey(r *http.Request, needed scope) error {
 	}
 	switch has := s.keys.scopeOf(key); {
 	case has == scopeOpen:
-		return errUnauthenticated
+		return errWrongKey
 	case has < needed:
 		return errForbidden
 	default:
@@ -89,19 +92,27 @@ func bearer(h http.Header) (string, bool) {
 	return key, found && key != "" && strings.EqualFold(scheme, "Bearer")
 }
 
-// admitLocal keeps web pages out of an unprotected server: a page of another site has its own Origin, and a page whose name was
-// made to resolve to this machine has its own Host.
-func admitLocal(r *http.Request) error {
-	if !isLoopbackHost(r.Host) {
-		return errForeignHost
+// isLocal reports whether a request was sent by a program on this machine, straight to this server.
+//
+// A page of another site in this machine's browser has its own Origin, and one whose name was made to resolve to this machine has its own
+// Host. A proxy on this machine says that it forwards: by a header, or because it still speaks HTTP/1.0 to what is behind it, as nginx does.
+func isLocal(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !peer.Addr().Unmap().IsLoopback() || !isLoopbackHost(r.Host) || !r.ProtoAtLeast(1, 1) {
+		return false
+	}
+	for name := range r.Header {
+		if name == "Forwarded" || name == "Via" || name == "X-Real-Ip" || strings.HasPrefix(name, "X-Forwarded-") {
+			return false
+		}
 	}
 	for _, origin := range r.Header["Origin"] {
 		u, err := url.Parse(origin)
 		if err != nil || !strings.EqualFold(u.Host, r.Host) {
-			return errForeignHost
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // isLoopbackHost reports whether a Host header, with or without port, names this machine.
@@ -115,13 +126,4 @@ func isLoopbackHost(hostport string) bool {
 	}
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
 	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// isDirectLocalPeer reports whether the request comes from this machine, and not through a proxy on it.
-func isDirectLocalPeer(r *http.Request) bool {
-	if r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
-		return false
-	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && peer.Addr().Unmap().IsLoopback()
 }

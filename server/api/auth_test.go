@@ -51,6 +51,21 @@ func TestBadCredentials(t *testing.T) {
 	w.call("GET", "/v1/nodes", "", "Authorization: bearer "+adminKey).is(200, "") // the scheme's case does not matter
 }
 
+func TestC7AWrongKeyIsToldFromNone(t *testing.T) {
+	w := newWorld(t)
+	for header, c := range map[string]struct{ challenge, detail string }{
+		"-Authorization":                       {`Bearer realm="tranche"`, "a key is needed"},
+		"Authorization: Basic " + adminKey:     {`Bearer realm="tranche"`, "a key is needed"},
+		"Authorization: Bearer x" + adminKey:   {`Bearer realm="tranche", error="invalid_token"`, "none of this node's keys"},
+		"Authorization: Bearer " + "any other": {`Bearer realm="tranche", error="invalid_token"`, "none of this node's keys"},
+	} {
+		a := w.call("GET", "/v1/nodes", "", header).is(401, "unauthenticated").header("WWW-Authenticate", c.challenge)
+		if !strings.Contains(a.json["detail"].(string), c.detail) {
+			t.Errorf("%s: %s", header, a.Body)
+		}
+	}
+}
+
 func TestAnUnsetKeyOpensNothing(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Keys.Admin = "" })
 	w.call("GET", "/v1/nodes", "", "-Authorization").is(401, "unauthenticated")
@@ -123,8 +138,30 @@ func TestWithoutKeysOnlyThisMachineIsServed(t *testing.T) {
 	w.createOffer("o", "") // no key, no scope
 }
 
+func TestC5WithoutKeysAForwardedRequestIsNotServed(t *testing.T) {
+	w := newWorld(t, noKeys)
+	for _, header := range []string{
+		"Forwarded: for=203.0.113.9", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.example", "X-Forwarded-For: ",
+		"X-Real-IP: 203.0.113.9", "Via: 1.1 proxy",
+	} {
+		for _, target := range []string{"/v1/offers", "/metrics", "/healthz"} {
+			w.call("GET", target, "", "-Authorization", header).is(403, "forbidden")
+		}
+	}
+	old := request("GET", "/v1/offers", "", "-Authorization") // as nginx forwards, with no header of its own
+	old.Proto, old.ProtoMajor, old.ProtoMinor = "HTTP/1.0", 1, 0
+	w.send(old, "").is(403, "forbidden")
+	other := request("GET", "/v1/offers", "", "-Authorization")
+	other.RemoteAddr = "203.0.113.9:1"
+	w.send(other, "").is(403, "forbidden")
+	w.call("GET", "/v1/offers", "", "-Authorization", "User-Agent: curl").is(200, "")
+}
+
 func TestMetricsAreOpenOnThisMachineOnly(t *testing.T) {
 	w := newWorld(t)
+	named := request("GET", "/metrics", "", "-Authorization")
+	named.Host = "metrics.shop.example:8080" // that a page made resolve to this machine, or that a proxy kept
+	w.send(named, "").is(401, "unauthenticated")
 	try := func(peer string, headers ...string) int {
 		r := request("GET", "/metrics", "", append([]string{"-Authorization"}, headers...)...)
 		r.RemoteAddr = peer
@@ -141,6 +178,10 @@ func TestMetricsAreOpenOnThisMachineOnly(t *testing.T) {
 		{"@", "-None", 401},
 		{"127.0.0.1:1", "X-Forwarded-For: 203.0.113.9", 401}, // a proxy on this machine
 		{"127.0.0.1:1", "Forwarded: for=203.0.113.9", 401},
+		{"127.0.0.1:1", "X-Real-IP: 203.0.113.9", 401},
+		{"127.0.0.1:1", "Via: 1.1 proxy", 401},
+		{"127.0.0.1:1", "X-Forwarded-Proto: https", 401},
+		{"127.0.0.1:1", "Origin: http://shop.example", 401},
 		{"203.0.113.9:1", "X-Forwarded-For: 127.0.0.1", 401},
 		{"203.0.113.9:1", "Authorization: Bearer " + checkoutKey, 200},
 		{"203.0.113.9:1", "Authorization: Bearer " + adminKey, 200},

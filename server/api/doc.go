@@ -27,8 +27,9 @@
 // # Keys
 //
 // With keys configured each call needs one, except health, readiness and the API document. Keys are compared as SHA-256 sums,
-// in constant time, against all configured ones. With none configured everything is open to this machine, and what keeps a web page in
-// its browser out is that Host must name a loopback address and Origin, if there is one, must be the same host.
+// in constant time, against all configured ones. With none configured everything is open to programs on this machine; [isLocal] says
+// what keeps a web page in its browser out, and those who come through a proxy. The metrics are open to the same programs, with or without
+// keys.
 //
 // # Lists
 //

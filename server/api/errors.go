@@ -14,8 +14,9 @@ var (
 	errInvalidRequest       = errors.New("the request is not valid")
 	errKeyMissing           = errors.New("the header Idempotency-Key is needed: it makes the request safe to repeat")
 	errUnauthenticated      = errors.New("a key is needed: Authorization: Bearer KEY")
+	errWrongKey             = errors.New("the key in the header Authorization is none of this node's keys")
 	errForbidden            = errors.New("the checkout key may not do this: the admin key is needed")
-	errForeignHost          = errors.New("no keys are set, so only this machine is served: Host must be a loopback address, and Origin the same")
+	errNotLocal             = errors.New("no keys are set, so only programs on this machine are served: not through a proxy, and with a loopback address as Host and Origin")
 	errRouteNotFound        = errors.New("there is no such path; /openapi.json has all of them")
 	errMethodNotAllowed     = errors.New("this path does not take this method; the header Allow has those that it takes")
 	errUnsupportedMediaType = errors.New("the body must be application/json, in UTF-8, not compressed")
@@ -52,9 +53,10 @@ type meaning struct {
 var meanings = [...]meaning{
 	{errInvalidRequest, "invalid-request", 400, "The request is not valid", noRetry, outcomeNone},
 	{errKeyMissing, "idempotency-key-missing", 400, "The idempotency key is missing", noRetry, outcomeNone},
-	{errUnauthenticated, "unauthenticated", 401, "A valid key is needed", noRetry, outcomeNone},
+	{errUnauthenticated, "unauthenticated", 401, "A key is needed", noRetry, outcomeNone},
+	{errWrongKey, "unauthenticated", 401, "The key is not known", noRetry, outcomeNone},
 	{errForbidden, "forbidden", 403, "Not allowed", noRetry, outcomeNone},
-	{errForeignHost, "forbidden", 403, "Not allowed", noRetry, outcomeNone},
+	{errNotLocal, "forbidden", 403, "Not allowed", noRetry, outcomeNone},
 	{errRouteNotFound, "route-not-found", 404, "No such path", noRetry, outcomeNone},
 	{errMethodNotAllowed, "method-not-allowed", 405, "Method not allowed", noRetry, outcomeNone},
 	{errBodyTooLarge, "body-too-large", 413, "The body is too large", noRetry, outcomeNone},

@@ -130,7 +130,7 @@ func request(method, target, body string, headers ...string) *http.Request {
 		reader = strings.NewReader(body)
 	}
 	r := httptest.NewRequest(method, target, reader)
-	r.Host = "127.0.0.1:8080"
+	r.Host, r.RemoteAddr = "127.0.0.1:8080", "127.0.0.1:50000"
 	r.Header.Set("Authorization", "Bearer "+adminKey)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")

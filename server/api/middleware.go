@@ -180,6 +180,8 @@ func (s *server) writeProblem(x *exchange, err error) int {
 		h.Set("Retry-After", strconv.FormatInt(int64((p.retryAfter+time.Second-1)/time.Second), 10))
 	case errors.Is(err, errUnauthenticated):
 		h.Set("WWW-Authenticate", challenge)
+	case errors.Is(err, errWrongKey):
+		h.Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
 	case errors.Is(err, errForbidden):
 		h.Set("WWW-Authenticate", challenge+`, error="insufficient_scope"`)
 	case errors.Is(err, errBodyTooLarge):

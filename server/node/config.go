@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -39,6 +40,11 @@ func (c *Config) Validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("TLS: a certificate needs its key, and a key its certificate: set --tls-cert and --tls-key"))
 	}
+	for _, k := range c.keys() {
+		if len(k.key) < minKeyBytes || strings.ContainsFunc(k.key, func(r rune) bool { return r < '!' || r > '~' }) {
+			errs = append(errs, fmt.Errorf("%s key: want at least %d characters from ! to ~, without spaces; openssl rand -hex 24 makes one", k.name, minKeyBytes))
+		}
+	}
 	if c.hasKeys() && c.AdminKey == c.CheckoutKey {
 		errs = append(errs, errors.New("the admin key and the checkout key are the same: checkouts could change budgets"))
 	}
@@ -59,11 +65,26 @@ func (c *Config) Validate() error {
 
 const (
 	maxNodeName = 200
+	minKeyBytes = 16 // a shorter key is refused
+	shortKey    = 24 // a shorter key is warned of
 	// maxRequestTimeout is as long as a client may take to send a body. After that no client waits for its decision.
 	maxRequestTimeout = 10 * time.Second
 )
 
-func (c *Config) hasKeys() bool { return c.AdminKey != "" || c.CheckoutKey != "" }
+// namedKey is a bearer key, and what the settings call it.
+type namedKey struct{ name, key string }
+
+// keys are those that are set.
+func (c *Config) keys() (set []namedKey) {
+	for _, k := range []namedKey{{"admin", c.AdminKey}, {"checkout", c.CheckoutKey}} {
+		if k.key != "" {
+			set = append(set, k)
+		}
+	}
+	return set
+}
+
+func (c *Config) hasKeys() bool { return len(c.keys()) > 0 }
 
 // loopback reports whether nobody but this machine reaches the host.
 func loopback(host string) bool {

@@ -92,6 +92,11 @@ func New(config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.http = n.server(handler)
+	for _, k := range config.keys() {
+		if len(k.key) < shortKey {
+			log.Warn().Str("key", k.name).Msgf("this key has fewer than %d characters, so it is easier to guess than it need be", shortKey)
+		}
+	}
 	return n, nil
 }
 

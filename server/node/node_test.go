@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -244,12 +245,39 @@ func TestANodeWhoseIdentityWasTakenStops(t *testing.T) {
 	}
 }
 
+const goodKey = "3e8d6f1a09b7c4523e8d6f1a"
+
+func TestC7AKeyIsLongEnoughAndComesOutOfAHeaderAsItWentIn(t *testing.T) {
+	for _, bad := range []string{"k", goodKey[:15], goodKey + " ", " " + goodKey, goodKey[:12] + " " + goodKey[:12], goodKey + "\t", goodKey + "\n", goodKey + "é"} {
+		for _, set := range []func(c *Config){func(c *Config) { c.AdminKey = bad }, func(c *Config) { c.CheckoutKey = bad }} {
+			c := config(t)
+			set(&c)
+			if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "key: want at least 16 characters") || strings.Contains(err.Error(), bad) && len(bad) > 1 {
+				t.Errorf("%q: %v", bad, err)
+			}
+		}
+	}
+	for key, warnings := range map[string]int{goodKey: 0, goodKey[:23]: 1, goodKey[:16]: 1} {
+		var log bytes.Buffer
+		c := config(t)
+		c.AdminKey, c.Logger = key, zerolog.New(&log)
+		n, err := New(c)
+		if err != nil {
+			t.Fatalf("%q: %v", key, err)
+		}
+		n.close()
+		if got := strings.Count(log.String(), "easier to guess"); got != warnings || strings.Contains(log.String(), key) {
+			t.Errorf("a key of %d characters: %s", len(key), &log)
+		}
+	}
+}
+
 func TestConfigsThatCannotWork(t *testing.T) {
 	for name, spoil := range map[string]func(*Config){
 		"no port":                    func(c *Config) { c.Listen = "127.0.0.1" },
 		"open to others without key": func(c *Config) { c.Listen = "0.0.0.0:0" },
 		"all addresses without key":  func(c *Config) { c.Listen = ":0" },
-		"one key for both":           func(c *Config) { c.AdminKey, c.CheckoutKey = "k", "k" },
+		"one key for both":           func(c *Config) { c.AdminKey, c.CheckoutKey = goodKey, goodKey },
 		"no data directory":          func(c *Config) { c.DataDir = "" },
 		"no name":                    func(c *Config) { c.NodeName = "" },
 		"no time":                    func(c *Config) { c.RequestTimeout = 0 },
@@ -266,7 +294,7 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		}
 	}
 	c := config(t)
-	c.Listen, c.AdminKey, c.RequestTimeout = "0.0.0.0:0", "secret", maxRequestTimeout
+	c.Listen, c.AdminKey, c.RequestTimeout = "0.0.0.0:0", goodKey, maxRequestTimeout
 	n, err := New(c)
 	if err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func TestSettingsMayComeThroughAPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	written := make(chan error, 1)
-	go func() { written <- os.WriteFile(pipe, []byte("TRANCHE_ADMIN_KEY=through-a-pipe\n"), 0) }() // when somebody reads
+	go func() { written <- os.WriteFile(pipe, []byte("TRANCHE_ADMIN_KEY=that-came-through-a-pipe\n"), 0) }() // when somebody reads
 	f := newFleet(t)
 	n := f.add(f.dsn, "--config", pipe)
 	n.awaitReady()
