@@ -26,7 +26,9 @@ func (s *Store) call(ctx context.Context, name string, timeout time.Duration, wo
 	m := s.metrics.calls[name]
 	timer := prometheus.NewTimer(m.duration)
 	_, err := s.breaker.Execute(func() (struct{}, error) {
-		return struct{}{}, s.ask(ctx, timeout, work)
+		err := s.ask(ctx, timeout, work)
+		s.denials.note(name, err)
+		return struct{}{}, err
 	})
 	timer.ObserveDuration()
 	s.logTransitions(err)

@@ -2,13 +2,9 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"io/fs"
 
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
 	"gorm.io/gorm"
 
 	"tranche/migrations"
@@ -33,41 +29,45 @@ type dialect struct {
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
 	commitRunsToItsEnd bool
 
-	open func() (*sql.DB, gorm.Dialector, error)
+	open      func() (*sql.DB, gorm.Dialector, error)
+	denials   *denials
+	connector *connector // nil: there are no sessions to set up
 
 	// migrations
-	versions func() (database.Store, error) // keeps which of the files were applied
+	versions func() (*versionTable, error) // keeps which of the files were applied
 	files    string
 	migrate  func(ctx context.Context, run func(*sql.DB) error) error
 }
 
 func (d *dialect) migrations() (fs.FS, error) { return fs.Sub(migrations.Files, d.files) }
 
-func mySQL(dsn string, cfg *Config) (*dialect, error) {
-	parsed, err := mysqlConfig(dsn)
+func mySQL(cfg *Config) (*dialect, error) {
+	denials := &denials{log: cfg.Logger}
+	connector, err := newConnector(cfg, denials)
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(parsed.DBName)) // a lock's name holds for the whole server and has at most 64 characters
-	lock := "tranche-migrate-" + hex.EncodeToString(sum[:16])
 	return &dialect{
+		denials:        denials,
+		connector:      connector,
 		now:            "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
 		incoming:       func(column string) string { return "VALUES(" + column + ")" },
 		onDuplicate:    func(string) string { return " ON DUPLICATE KEY UPDATE " },
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
-		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(parsed, cfg) },
-		versions:       func() (database.Store, error) { return newVersionTable(parsed.DBName) },
+		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, cfg.MaxConns) },
+		versions:       func() (*versionTable, error) { return mySQLVersions(connector.base.DBName) },
 		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
-			return migrateMySQL(ctx, parsed, cfg.Isolation, lock, run)
+			return migrateMySQL(ctx, connector, run)
 		},
 	}, nil
 }
 
 func sqLite(path string, cfg *Config) *dialect {
 	return &dialect{
+		denials:            &denials{log: cfg.Logger},
 		now:                "(CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000)",
 		incoming:           func(column string) string { return "excluded." + column },
 		onDuplicate:        func(key string) string { return " ON CONFLICT (" + key + ") DO UPDATE SET " },
@@ -76,10 +76,8 @@ func sqLite(path string, cfg *Config) *dialect {
 		oneWriter:          true,
 		commitRunsToItsEnd: true,
 		open:               func() (*sql.DB, gorm.Dialector, error) { return openSQLite(path, cfg.MaxConns) },
-		versions: func() (database.Store, error) {
-			return database.NewStore(database.DialectSQLite3, goose.DefaultTablename)
-		},
-		files: "sqlite",
+		versions:           sqLiteVersions,
+		files:              "sqlite",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
 			return migrateSQLite(ctx, path, run)
 		},

@@ -39,6 +39,20 @@ func CheckSession(s *Store, level sql.IsolationLevel) error {
 	})
 }
 
+// Swallowed lists the session settings that the server of a store has not taken, each as name, value and what was wanted.
+func Swallowed(ctx context.Context, s *Store) (swallowed []string, err error) {
+	is, err := s.variables(ctx)
+	for _, want := range s.dialect.connector.wanted() {
+		if value, known := is[want.variable]; known && value != want.want {
+			swallowed = append(swallowed, fmt.Sprintf("%s is %q, wanted %q", want.variable, value, want.want))
+		}
+	}
+	if err == nil && is[syncWait] == "" && is["wait_timeout"] == "" {
+		err = fmt.Errorf("the server has told of no variables: %v", is)
+	}
+	return swallowed, err
+}
+
 // Stop begins a transaction in a session of the store's, locks rows, and then does nothing until told to leave.
 func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
 	ctx := context.Background()

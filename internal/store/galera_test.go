@@ -52,6 +52,29 @@ func TestTwoMembersOfGaleraKeepTheBooks(t *testing.T) {
 	checkBooks(t, stores[0], members[0], &offer, acknowledged)
 }
 
+// The server's named lock is local to a member.
+func TestA5NodesOnTwoMembersOfGaleraMigrateOneAfterTheOther(t *testing.T) {
+	members := startGalera(t)
+	var migrating sync.WaitGroup
+	for i := range 6 {
+		s := prepare(t, store.Config{DSN: members[i%2]})
+		migrating.Go(func() {
+			if err := s.Migrate(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if swallowed, err := store.Swallowed(t.Context(), s); err != nil || len(swallowed) > 0 {
+				t.Errorf("session settings: %v, %v", swallowed, err)
+			}
+		})
+	}
+	migrating.Wait()
+	var applied, versions int
+	row := connect(t, members[0]).QueryRowContext(t.Context(), "SELECT COUNT(*), COUNT(DISTINCT version_id) FROM goose_db_version")
+	if err := row.Scan(&applied, &versions); err != nil || applied != versions {
+		t.Errorf("%d migrations were applied %d times, %v", versions, applied, err)
+	}
+}
+
 // createOffer makes an offer that nobody can exhaust.
 func createOffer(t testing.TB, s *store.Store, limit *int64) models.Offer {
 	t.Helper()

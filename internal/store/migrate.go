@@ -2,16 +2,23 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+
+	"tranche/models"
 )
 
 const (
@@ -19,21 +26,91 @@ const (
 	migrateTimeout = 10 * time.Minute // for a migration itself
 	tableWait      = time.Second      // for those who read a table, a backup perhaps: everybody else waits behind who waits for them
 	lockPoll       = 20 * time.Millisecond
+	rowLease       = 30 * time.Second // of the lock in a row, unless its holder renews it
+	rowPoll        = 250 * time.Millisecond
+	migratingConns = 2 // one renews the lock while the other is in use
 )
 
 // Migrate brings the tables up to date, whoever else is doing the same: one process at a time, the others wait up to a minute
 // and find nothing left to do. It runs past the breaker, on connections of its own. The error is ErrLedgerUnavailable or
-// ErrBusy where trying again later may help.
+// ErrBusy where trying again later may help. A *TablesError is the first of them.
 func (s *Store) Migrate(ctx context.Context) error {
+	err := s.migrate(ctx)
+	s.denials.note("Migrate", err)
+	if err != nil {
+		return outcome(fmt.Errorf("migrate: %w", err))
+	}
+	return nil
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	has, needs, err := s.tables(ctx)
+	switch {
+	case err != nil:
+		return err
+	case has > needs:
+		s.log.Warn().Int64("tables", has).Int64("program", needs).Msg("the tables are of a later version than this program")
+	case has == needs:
+	case s.keepTables:
+		return &TablesError{Has: has, Needs: needs}
+	default:
+		if err := s.change(ctx); err != nil {
+			return err
+		}
+	}
+	return s.readBack(ctx)
+}
+
+// TablesError says that somebody has to migrate the tables first. It is an ErrLedgerUnavailable.
+type TablesError struct{ Has, Needs int64 } // the number of a migration, 0: there are no tables
+
+func (e *TablesError) Error() string {
+	const remedy = "run `tranche migrate` with a database user that may change tables"
+	if e.Has == 0 {
+		return "the database has no tables yet: " + remedy
+	}
+	return fmt.Sprintf("the tables are at version %d, and this program needs version %d: %s", e.Has, e.Needs, remedy)
+}
+
+func (e *TablesError) Unwrap() error { return models.ErrLedgerUnavailable }
+
+// tables says which migration the tables are at, and which one this program needs. It locks nothing and changes nothing.
+func (s *Store) tables(ctx context.Context) (has, needs int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	files, err := s.dialect.migrations()
+	if err != nil {
+		return 0, 0, err
+	}
+	names, err := fs.Glob(files, "*.sql")
+	if err != nil {
+		return 0, 0, err
+	}
+	if needs, err = goose.NumericComponent(slices.Max(names)); err != nil {
+		return 0, 0, err
+	}
+	versions, err := s.dialect.versions()
+	if err != nil {
+		return 0, 0, err
+	}
+	if there, err := versions.TableExists(ctx, s.pool); err != nil || !there {
+		return 0, needs, err
+	}
+	has, err = versions.GetLatestVersion(ctx, s.pool)
+	return has, needs, err
+}
+
+// change runs the migrations that are missing.
+func (s *Store) change(ctx context.Context) error {
 	files, err := s.dialect.migrations()
 	if err != nil {
 		return err
 	}
-	err = s.dialect.migrate(ctx, func(db *sql.DB) error {
-		versions, err := s.dialect.versions()
-		if err != nil {
-			return err
-		}
+	versions, err := s.dialect.versions()
+	if err != nil {
+		return err
+	}
+	return s.dialect.migrate(ctx, func(db *sql.DB) error {
 		provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(versions), goose.WithLogger(goose.NopLogger()))
 		if err != nil {
 			return err
@@ -44,57 +121,82 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil {
-		return outcome(fmt.Errorf("migrate: %w", err))
-	}
-	return nil
 }
 
-// versionTable is goose's table, in a schema that is named: Vitess does not understand how goose asks for a table without one.
+// versionTable is goose's table of the migrations that were applied. goose itself asks for it in a way that Vitess does not understand.
 type versionTable struct {
 	database.Store
-	schema string
-}
-
-func newVersionTable(schema string) (database.Store, error) {
-	table, err := database.NewStore(database.DialectMySQL, goose.DefaultTablename)
-	return &versionTable{table, schema}, err
+	exists string // a query with the table's name as its last argument
+	schema []any  // its other arguments
 }
 
 // TableExists implements an optional method of goose's stores.
 func (v *versionTable) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
-	err = db.QueryRowContext(ctx, "SELECT COUNT(*) > 0 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
-		v.schema, v.Tablename()).Scan(&exists)
+	err = db.QueryRowContext(ctx, v.exists, append(v.schema[:len(v.schema):len(v.schema)], v.Tablename())...).Scan(&exists)
 	return exists, err
 }
 
-// migrateMySQL runs a migration while it holds a lock of the server's. The lock belongs to one session, so that session is
-// pinned, and it must not be ended for being idle while the other one works.
-func migrateMySQL(ctx context.Context, base *mysql.Config, level sql.IsolationLevel, lock string, run func(*sql.DB) error) (err error) {
-	cfg := base.Clone()
-	cfg.ReadTimeout, cfg.WriteTimeout = migrateTimeout, migrateTimeout
-	cfg.Params["wait_timeout"] = seconds(migrateTimeout)
-	cfg.Params["lock_wait_timeout"] = seconds(tableWait)
-	connector, err := isolated(cfg, level)
-	if err != nil {
-		return err
-	}
-	db := sql.OpenDB(connector)
-	defer func() { err = errors.Join(err, db.Close()) }()
+func mySQLVersions(schema string) (*versionTable, error) {
+	table, err := database.NewStore(database.DialectMySQL, goose.DefaultTablename)
+	return &versionTable{table, "SELECT COUNT(*) > 0 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?", []any{schema}}, err
+}
 
+func sqLiteVersions() (*versionTable, error) {
+	table, err := database.NewStore(database.DialectSQLite3, goose.DefaultTablename)
+	return &versionTable{table, "SELECT COUNT(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?", nil}, err
+}
+
+// migrateMySQL runs a migration while it holds a lock that is a row. The row holds on all members of a cluster, and for half a minute
+// after a process that was killed.
+//
+// Nodes of earlier versions take only the server's named lock, which is held as well. It belongs to one session, so that
+// session is pinned, and must not be ended for being idle while others work.
+func migrateMySQL(ctx context.Context, c *connector, run func(*sql.DB) error) (err error) {
+	db := sql.OpenDB(c.migrating())
+	defer func() { err = errors.Join(err, db.Close()) }()
 	holder, err := db.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = holder.Close() }() // the lock goes with the session, when the pool is closed
+	defer func() { _ = holder.Close() }() // the named lock goes with the session, when the pool is closed
+	if err := lockByName(ctx, holder, c.base.DBName); err != nil {
+		return err
+	}
+	locks, _, err := openMySQL(c, migratingConns) // with time-outs that a lock needs
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, locks.Close()) }()
+	row, err := lock.NewMySQLTableLocker(
+		lock.WithTableLeaseDuration(rowLease), lock.WithTableHeartbeatInterval(rowLease/6),
+		lock.WithTableLockTimeout(rowPoll, uint64(migrateWait/rowPoll)), lock.WithTableUnlockTimeout(rowPoll, 1),
+		lock.WithTableRetryPolicy(func(err error) bool { return classify(err) != away }),
+		lock.WithTableLogger(slog.New(slog.DiscardHandler)),
+	)
+	if err != nil {
+		return err
+	}
+	if err := row.Lock(ctx, locks); err != nil {
+		if classify(err) == away {
+			return err
+		}
+		return fmt.Errorf("%w: another process is migrating: %w", errLocked, err)
+	}
+	return errors.Join(run(db), row.Unlock(ctx, locks))
+}
+
+// lockByName takes the server's lock. It is local to a member of a cluster.
+func lockByName(ctx context.Context, holder *sql.Conn, database string) error {
+	sum := sha256.Sum256([]byte(database)) // the name holds for the whole server and has at most 64 characters
+	name := "tranche-migrate-" + hex.EncodeToString(sum[:16])
 	var got sql.NullInt64
-	if err := holder.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", lock, int(migrateWait/time.Second)).Scan(&got); err != nil {
+	if err := holder.QueryRowContext(ctx, "SELECT GET_LOCK(?, ?)", name, int(migrateWait/time.Second)).Scan(&got); err != nil {
 		return err
 	}
 	if got.Int64 != 1 {
 		return fmt.Errorf("another process has been migrating for %s: %w", migrateWait, errLocked)
 	}
-	return run(db)
+	return nil
 }
 
 // migrateSQLite runs a migration while it holds a lock on a file beside the database.

@@ -2,9 +2,14 @@ package store_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3/lock"
 
 	"tranche/internal/store"
 	"tranche/internal/storetest"
@@ -123,7 +128,7 @@ func TestTheMigrationOfWatchedLeasesThatDiedHalfWayIsContinued(t *testing.T) {
 func TestAMigrationGivesWayToALongReader(t *testing.T) {
 	dsn, ctx := storetest.MySQL(t), context.Background()
 	s := open(t, store.Config{DSN: dsn})
-	inDatabase(t, dsn, "DELETE FROM goose_db_version WHERE version_id > 5")
+	pending(t, dsn)
 	reader, err := storetest.Server(t).BeginTx(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +145,104 @@ func TestAMigrationGivesWayToALongReader(t *testing.T) {
 	}
 	if err := s.Migrate(ctx); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// pending makes the tables lack their latest migration.
+func pending(t *testing.T, dsn string) {
+	t.Helper()
+	inDatabase(t, dsn, "DELETE FROM goose_db_version WHERE version_id > 5")
+}
+
+func latest(t *testing.T, dsn string) (version int) {
+	t.Helper()
+	row := storetest.Server(t).QueryRowContext(t.Context(), "SELECT MAX(version_id) FROM "+database(t, dsn)+".goose_db_version")
+	if err := row.Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
+// The server's named lock is not seen by the other members of a cluster. A row is.
+func TestA5AMigrationWaitsForARow(t *testing.T) {
+	dsn := storetest.MySQL(t)
+	s := open(t, store.Config{DSN: dsn})
+	pending(t, dsn)
+	elsewhere := connect(t, dsn+"?parseTime=true")
+	row, err := lock.NewMySQLTableLocker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := row.Lock(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Migrate(short); err == nil {
+		t.Error("it migrates while another process does")
+	}
+	if version := latest(t, dsn); version > 5 {
+		t.Errorf("the tables are at version %d: it has not waited for another process", version)
+	}
+	if err := row.Unlock(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); err != nil || latest(t, dsn) <= 5 {
+		t.Errorf("afterwards: version %d, %v", latest(t, dsn), err)
+	}
+}
+
+func TestA5AMigrationWaitsForNodesOfEarlierVersions(t *testing.T) {
+	dsn := storetest.MySQL(t)
+	s := open(t, store.Config{DSN: dsn})
+	pending(t, dsn)
+	earlier, err := storetest.Server(t).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer earlier.Close()
+	name := sha256.Sum256([]byte(database(t, dsn)))
+	if _, err := earlier.ExecContext(t.Context(), fmt.Sprintf("DO GET_LOCK('tranche-migrate-%x', 1)", name[:16])); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := s.Migrate(short); err == nil || latest(t, dsn) > 5 {
+		t.Errorf("it migrates to version %d beside a node of an earlier version: %v", latest(t, dsn), err)
+	}
+}
+
+func TestA5AProcessThatWasKilledWhileItMigratedBlocksNobodyForEver(t *testing.T) {
+	dsn := storetest.MySQL(t)
+	s := open(t, store.Config{DSN: dsn})
+	pending(t, dsn)
+	inDatabase(t, dsn, "UPDATE goose_lock SET locked = TRUE, locked_by = 'it was killed', lease_expires_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND")
+	if err := s.Migrate(t.Context()); err != nil || latest(t, dsn) <= 5 {
+		t.Errorf("version %d, %v", latest(t, dsn), err)
+	}
+}
+
+func TestD3TablesThatMayNotBeChangedAreOnlyLookedAt(t *testing.T) {
+	dsn, elsewhere := storetest.MySQL(t), ""
+	looking := prepare(t, store.Config{DSN: dsn, KeepTables: true})
+	var missing *store.TablesError
+	if err := looking.Migrate(t.Context()); !errors.As(err, &missing) || missing.Has != 0 || !errors.Is(err, models.ErrLedgerUnavailable) {
+		t.Errorf("without tables: %v", err)
+	}
+	row := storetest.Server(t).QueryRowContext(t.Context(), "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = ?", database(t, dsn))
+	if err := row.Scan(&elsewhere); err != nil || elsewhere != "0" {
+		t.Errorf("it has made %s tables, %v", elsewhere, err)
+	}
+	migrating := open(t, store.Config{DSN: dsn})
+	if err := looking.Migrate(t.Context()); err != nil {
+		t.Errorf("with all tables: %v", err)
+	}
+	pending(t, dsn)
+	if err := looking.Migrate(t.Context()); !errors.As(err, &missing) || missing.Has != 5 {
+		t.Errorf("with tables of version 5: %v", err)
+	}
+	if err := migrating.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -22,6 +23,10 @@ const (
 type Config struct {
 	DSN  string // of MySQL or MariaDB, in the Go driver's form, with a database; empty: SQLite
 	Path string // of the SQLite file, whose folder exists
+
+	PasswordFile string // with the password that the DSN lacks; read for each new session
+	CAFile       string // PEM, of the authority that vouches for the server; sessions use TLS then
+	KeepTables   bool   // Migrate changes nothing, and fails unless the tables are as this program needs them
 
 	Isolation sql.IsolationLevel // of MySQL's sessions; default READ COMMITTED
 	MaxConns  int                // default: 32, for SQLite 8
@@ -53,6 +58,10 @@ type Store struct {
 	orm     *gorm.DB
 	max     int           // connections in the pool
 	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
+
+	keepTables   bool
+	sessionsRead atomic.Bool // the settings of a session were compared with what they should be
+	denials      *denials
 
 	health      Health
 	breaker     *gobreaker.CircuitBreaker[struct{}]
@@ -88,7 +97,7 @@ func openDialect(d *dialect, cfg *Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("store: %w", err), pool.Close())
 	}
 	s := &Store{
-		dialect: d, log: cfg.Logger, pool: pool, orm: orm, max: cfg.MaxConns,
+		dialect: d, log: cfg.Logger, pool: pool, orm: orm, max: cfg.MaxConns, keepTables: cfg.KeepTables, denials: d.denials,
 		health: cfg.Health, transitions: make(chan transition, 16), metrics: m,
 	}
 	if d.oneWriter {
@@ -115,7 +124,7 @@ func chooseDialect(cfg *Config) (*dialect, error) {
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = defaultMySQLConns
 	}
-	return mySQL(cfg.DSN, cfg)
+	return mySQL(cfg)
 }
 
 // Close gives up all connections. Calls that are under way end with an error.
