@@ -46,15 +46,16 @@ type Health interface {
 
 // Config of an Allocator. It needs all of it.
 type Config struct {
-	NodeID  models.ID
-	Offers  *catalogue.Catalogue
-	Ledger  Ledger
-	Blocks  Blocks
-	Settler Settler
-	Desk    Desk
-	Journal Journal
-	Health  Health
-	Now     func() time.Time // with a monotonic reading
+	NodeID   models.ID
+	NodeName string
+	Offers   *catalogue.Catalogue
+	Ledger   Ledger
+	Blocks   Blocks
+	Settler  Settler
+	Desk     Desk
+	Journal  Journal
+	Health   Health
+	Now      func() time.Time // with a monotonic reading
 }
 
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.

@@ -75,12 +75,12 @@ func (f *fleet) patch(change func(*models.Offer)) allocator.Applied {
 	return applied
 }
 
-func (f *fleet) ids(nodes ...*testNode) (ids []models.ID) {
+func (f *fleet) owners(nodes ...*testNode) (owners []allocator.Owner) {
 	for _, n := range nodes {
-		ids = append(ids, n.id)
+		owners = append(owners, allocator.Owner{NodeID: n.id, NodeName: "n"})
 	}
-	slices.SortFunc(ids, func(a, b models.ID) int { return slices.Compare(a[:], b[:]) })
-	return ids
+	slices.SortFunc(owners, func(a, b allocator.Owner) int { return slices.Compare(a.NodeID[:], b.NodeID[:]) })
+	return owners
 }
 
 func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
@@ -101,7 +101,7 @@ func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 					applied := f.patch(func(o *models.Offer) { o.Status = models.StatusPaused })
 					now, paused := time.Now(), f.balance()
 					l.after.Store(&now)
-					if len(applied.Pending) > 0 || !slices.Equal(applied.Applied, f.ids(f.nodes...)) {
+					if len(applied.Pending) > 0 || !slices.Equal(applied.Applied, f.owners(f.nodes...)) {
 						t.Fatalf("applied %v, pending %v", applied.Applied, applied.Pending)
 					}
 					time.Sleep(2 * time.Second)
@@ -222,7 +222,7 @@ func TestANodeThatIsCutOffIsPending(t *testing.T) {
 			if time.Since(start) < time.Second {
 				t.Errorf("it waited only %s", time.Since(start))
 			}
-			if len(applied.Pending) != 1 || applied.Pending[0].NodeID != cut.id || !slices.Equal(applied.Applied, f.ids(f.nodes[:2]...)) {
+			if len(applied.Pending) != 1 || applied.Pending[0].NodeID != cut.id || !slices.Equal(applied.Applied, f.owners(f.nodes[:2]...)) {
 				t.Fatalf("%+v", applied)
 			}
 			until, late := applied.Pending[0].Until.Time(), 0

@@ -207,7 +207,7 @@ func (f *fleet) newNode() *testNode {
 	sweeper := refund.NewSweeper(refund.SweeperConfig{NodeID: id, Now: time.Now, Logger: zerolog.Nop(), Metrics: registry}, link, ledger, offers, desk)
 	journal := &testJournal{}
 	n := &testNode{allocator.New(allocator.Config{
-		NodeID: id, Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Health: ledger, Now: time.Now,
+		NodeID: id, NodeName: "n", Offers: offers, Ledger: f.fake, Blocks: keeper, Settler: settler, Desk: desk, Journal: journal, Health: ledger, Now: time.Now,
 	}), id, keeper, settler, ledger, sweeper, offers, journal, link}
 	keeper.Begin(epoch)
 	f.nodes = append(f.nodes, n)

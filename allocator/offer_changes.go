@@ -16,6 +16,7 @@ type Admin interface {
 	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (models.Offer, bool, error)
 	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (models.Offer, error)
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
+	Offer(ctx context.Context, id string) (models.Offer, error)
 }
 
 const (
@@ -41,7 +42,7 @@ func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by mode
 // A node has applied a change of the terms when it has given back all leases that it was granted before: until then it may go on with
 // the offer as it was. So where nobody is pending, nothing more is redeemed on the old terms, nor acknowledged.
 //
-// Errors: models.ErrOfferNotFound, ErrStaleVersion, ErrBudgetBelowSpent, ErrLimitAfterStart, and whatever change gives.
+// Errors: models.ErrOfferNotFound, ErrStaleVersion, ErrBudgetBelowSpent, ErrModeNotPossible, and whatever change gives.
 func (a *Allocator) ChangeOffer(
 	ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit,
 ) (Applied, error) {
@@ -52,6 +53,9 @@ func (a *Allocator) ChangeOffer(
 	}
 	a.cfg.Offers.Learn(offer)
 	applied, err := a.untilApplied(ctx, &offer)
+	if err == nil && offer.LimitedFrom > 0 { // leases that expose units keep users being counted, too
+		applied.Offer.Counting, err = a.counting(ctx, id)
+	}
 	if err != nil { // the change was made; the same request again tells who has applied it
 		//nolint:errorlint // the outcome is unknown, whatever the second error says of it
 		return Applied{}, fmt.Errorf("%w: the offer is changed, its leases could not be read: %v", models.ErrOutcomeUnknown, err)
@@ -61,14 +65,14 @@ func (a *Allocator) ChangeOffer(
 
 // untilApplied looks at the leases of an offer until none is recalled any more, or it has waited long enough.
 func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Applied, error) {
-	owners := map[models.ID]bool{a.cfg.NodeID: true} // the nodes that had a lease at some look
+	owners := map[models.ID]Owner{a.cfg.NodeID: {a.cfg.NodeID, a.cfg.NodeName}} // the nodes that had a lease at some look
 	for deadline := a.cfg.Now().Add(appliedWithin); ; {
 		leases, err := a.cfg.Ledger.ActiveLeases(ctx, offer.ID)
 		if err != nil {
 			return Applied{}, err
 		}
 		for i := range leases {
-			owners[leases[i].NodeID] = true
+			owners[leases[i].NodeID] = Owner{leases[i].NodeID, leases[i].NodeName}
 		}
 		pending := recalled(leases, offer.Recall)
 		if len(pending) == 0 || !a.cfg.Now().Before(deadline) || !run.Pause(ctx, appliedPoll) {
@@ -86,7 +90,7 @@ func recalled(leases []models.ListedLease, number int64) (pending []Pending) {
 		i := slices.IndexFunc(pending, func(p Pending) bool { return p.NodeID == l.NodeID })
 		if i < 0 {
 			i = len(pending)
-			pending = append(pending, Pending{NodeID: l.NodeID, NodeName: l.NodeName})
+			pending = append(pending, Pending{Owner: Owner{l.NodeID, l.NodeName}})
 		}
 		pending[i].Until = max(pending[i].Until, l.ExpiresAt)
 	}
@@ -94,12 +98,18 @@ func recalled(leases []models.ListedLease, number int64) (pending []Pending) {
 }
 
 // without gives the nodes that are not pending, in a stable order.
-func without(nodes map[models.ID]bool, pending []Pending) (rest []models.ID) {
-	for id := range nodes {
+func without(nodes map[models.ID]Owner, pending []Pending) (rest []Owner) {
+	for id, owner := range nodes {
 		if !slices.ContainsFunc(pending, func(p Pending) bool { return p.NodeID == id }) {
-			rest = append(rest, id)
+			rest = append(rest, owner)
 		}
 	}
-	slices.SortFunc(rest, func(a, b models.ID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(rest, func(a, b Owner) int { return bytes.Compare(a.NodeID[:], b.NodeID[:]) })
 	return rest
+}
+
+// counting reports whether leases from before an offer's limits are still out.
+func (a *Allocator) counting(ctx context.Context, offerID string) (bool, error) {
+	offer, err := a.cfg.Ledger.Offer(ctx, offerID)
+	return offer.Counting, err
 }

@@ -69,14 +69,19 @@ type Refunded struct {
 // Applied is an offer as a change left it, and how far the change has reached the nodes.
 type Applied struct {
 	Offer   models.Offer
-	Applied []models.ID // the node that was asked, and those that had leases, without the pending ones
-	Pending []Pending   // nodes that hold leases from before
+	Applied []Owner   // the node that was asked, and those that had leases, without the pending ones
+	Pending []Pending // nodes that hold leases from before
+}
+
+// Owner is a node that has or had leases.
+type Owner struct {
+	NodeID   models.ID
+	NodeName string
 }
 
 // Pending is a node that may go on with the offer as it was, and until when at the latest: whatever lengthens its leases tells it of the
 // change.
 type Pending struct {
-	NodeID   models.ID
-	NodeName string
-	Until    models.Micros
+	Owner
+	Until models.Micros
 }

@@ -1,6 +1,6 @@
 // A flash sale: everybody comes within the same second, and most of them in vain.
 //
-// CROWD (1000) customers within a second for BUDGET (500) units; who hears that units may come back waits for them. MODE (fast) is the
+// CROWD (1000) customers within a second for BUDGET (500) units; who hears that units may come back waits for them. MODE (strict) is the
 // offer's. P99 (3000) ms is for the decision, with what was asked again.
 
 import { check } from 'k6';
@@ -14,7 +14,7 @@ import * as shop from './lib/shop.js';
 
 const customers = whole('CROWD', 1000);
 const budget = whole('BUDGET', 500);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 
 export const options = load({
   redeem: crowd('redeem', customers),

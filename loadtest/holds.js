@@ -1,7 +1,7 @@
 // Carts: units are held, then paid for, given up, or forgotten.
 //
 // RATE (50) carts a second for DURATION (30s), held for HOLD (5) seconds: CANCELLED (0.15) of them are cancelled and ABANDONED (0.25)
-// are left to expire, after up to two seconds of thought; the others are confirmed. BUDGET (100000); MODE (fast) is the offer's. P99 (250) ms
+// are left to expire, after up to two seconds of thought; the others are confirmed. BUDGET (100000); MODE (strict) is the offer's. P99 (250) ms
 // is for a hold, a confirmation and a cancellation.
 
 import { check, sleep } from 'k6';
@@ -20,7 +20,7 @@ const hold = whole('HOLD', 5);
 const cancelled = part('CANCELLED', 0.15);
 const abandoned = part('ABANDONED', 0.25);
 const budget = whole('BUDGET', 100000);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 const p99 = whole('P99', 250);
 
 const unpaid = new Counter('confirmed_and_not_spent'); // units that were confirmed, less what the balance says is spent

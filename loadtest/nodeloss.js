@@ -1,7 +1,7 @@
 // A node dies under load, and is started again. Something else has to kill it: run.sh does that with one of its own.
 //
 // RATE (150) redemptions a second for DURATION (30s). Customers whose node does not answer ask the next one, with the same key.
-// MODE (fast) is the offer's. P99 (3000) ms is for the decision, with what was asked again. The run fails, too, if no node was lost, or if
+// MODE (strict) is the offer's. P99 (3000) ms is for the decision, with what was asked again. The run fails, too, if no node was lost, or if
 // it is not back in the end: what it acknowledged last is in its journal.
 
 import { check } from 'k6';
@@ -16,7 +16,7 @@ import * as shop from './lib/shop.js';
 
 const rate = whole('RATE', 150);
 const duration = seconds('DURATION', '30s');
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 
 const away = new Counter('seen_away');
 

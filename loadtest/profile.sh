@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints what each part of a redemption costs. It runs a whole node under load and profiles it.
 #
-#   MODE=fast          or strict, or strict-limited
+#   MODE=strict        or strict-limited, or fast
 #   REQUESTS=100000    how many redemptions
 #   PROFILES=FOLDER    keeps the profiles there, for `go tool pprof`; by default in a temporary folder
 #
@@ -9,7 +9,7 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 . internal/testdb.sh
-mode=${MODE:-fast}
+mode=${MODE:-strict}
 requests=${REQUESTS:-100000}
 profiles=${PROFILES:-$(mktemp -d "${TMPDIR:-/tmp}/tranche-profile.XXXXXX")}
 mkdir -p "$profiles"

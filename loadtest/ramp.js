@@ -2,7 +2,7 @@
 //
 // STEPS (100,200,400,800,1600,3200) redemptions a second, STEP (10s) each, with pauses of PAUSE (2s) between them. Up to LEAST (400) a
 // second the fleet must keep up: the 99th percentile below P99 (20) ms, nothing failed and no iteration dropped. What the steps
-// above that do is shown, and must leave the books right. MODE (fast) and LEASE_SIZE (10000) are the offer's.
+// above that do is shown, and must leave the books right. MODE (strict) and LEASE_SIZE (10000) are the offer's.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
@@ -18,7 +18,7 @@ const step = seconds('STEP', '10s');
 const pause = seconds('PAUSE', '2s');
 const least = whole('LEAST', 400);
 const p99 = whole('P99', 20);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 const leaseSize = whole('LEASE_SIZE', 10000);
 
 expecting(429, 503); // beyond the knee; up to LEAST, they are held against the run by name

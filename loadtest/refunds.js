@@ -1,7 +1,7 @@
 // Redemptions and refunds side by side: whole and in part, again with the same key, on whichever node.
 //
 // RATE (100) customers a second for DURATION (30s) redeem two units each; REFUNDED (0.3) of them give units back at once, half of them
-// only one. BUDGET (2000) is so small that what comes back is sold again. MODE (fast) is the offer's, P99 (250) ms is for a refund, which
+// only one. BUDGET (2000) is so small that what comes back is sold again. MODE (strict) is the offer's, P99 (250) ms is for a refund, which
 // in mode fast waits until its redemption is settled.
 
 import { check } from 'k6';
@@ -17,7 +17,7 @@ const rate = whole('RATE', 100);
 const duration = seconds('DURATION', '30s');
 const budget = whole('BUDGET', 2000);
 const refunded = part('REFUNDED', 0.3);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 
 export const options = load({
   redeem: arrivals('redeem', rate, duration),

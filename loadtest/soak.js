@@ -1,7 +1,7 @@
 // A shop's whole day in small, for as long as one likes: redemptions, look-ups, refunds, and what the nodes' memory does.
 //
 // RATE (100) customers a second for DURATION (1h); every tenth gives back what was bought, every third looks it up. BUDGET (1000000000);
-// MODE (fast) is the offer's, P99 (20) ms for a redemption. GROWTH (64) MB is what a node's memory may grow by after the first tenth.
+// MODE (strict) is the offer's, P99 (20) ms for a redemption. GROWTH (64) MB is what a node's memory may grow by after the first tenth.
 
 import { check, sleep } from 'k6';
 import exec from 'k6/execution';
@@ -16,7 +16,7 @@ import * as shop from './lib/shop.js';
 const rate = whole('RATE', 100);
 const duration = seconds('DURATION', '1h');
 const budget = whole('BUDGET', 1e9);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 
 const grown = new Trend('memory_grown_mb');
 const first = {}; // a node's memory when it was warm; the one virtual user of its scenario has it

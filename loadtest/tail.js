@@ -2,7 +2,7 @@
 //
 // All nodes redeem once from a budget of BUDGET (50), in blocks of fixed size, and so each of them holds a few. Then CROWD (100) customers
 // come within a second, all to the first node. All is to be sold within WITHIN (3000) ms, and nobody may hear a final "sold out" before.
-// MODE (fast) and LEASE_TTL (60) are the offer's: without a recall, units would come back only when their lease has expired.
+// MODE (strict) and LEASE_TTL (60) are the offer's: without a recall, units would come back only when their lease has expired.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
@@ -16,7 +16,7 @@ import * as shop from './lib/shop.js';
 
 const customers = whole('CROWD', 100);
 const budget = whole('BUDGET', 50);
-const mode = text('MODE', 'fast');
+const mode = text('MODE', 'strict');
 const ttl = whole('LEASE_TTL', 60);
 
 const soldAfter = new Trend('sold_after', true); // from the first customer on

@@ -133,7 +133,7 @@ func parse(t *testing.T, text string) map[string]*table {
 	}
 	for _, m := range createIndex.FindAllStringSubmatch(text, -1) {
 		if tables[m[3]] == nil {
-			t.Fatalf("index %s on unknown table %s", m[2], m[3])
+			tables[m[3]] = newTable()
 		}
 		tables[m[3]].keys[m[2]] = m[1] + m[4]
 	}

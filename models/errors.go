@@ -13,7 +13,6 @@ var (
 	ErrModeNotPossible    = errors.New("mode not possible")
 	ErrStaleVersion       = errors.New("the offer has another version than If-Match names: it was changed since it was read")
 	ErrBudgetBelowSpent   = errors.New("the budget would be below what is spent")
-	ErrLimitAfterStart    = errors.New("a user limit can be added only before the first redemption")
 	ErrBudgetExhausted    = errors.New("nothing is left of the budget, and no node or hold has units that can come back")
 	ErrBudgetInsufficient = errors.New("less is left of the budget than is wanted")
 	ErrBudgetHeld         = errors.New("nodes or holds have units that are missing now and may come back")

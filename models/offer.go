@@ -12,7 +12,7 @@ const (
 	MaxReasonBytes   = 500
 	MaxHold          = 24 * time.Hour // a hold is for whole seconds, and at least one
 
-	DefaultLeaseSize = 1000
+	DefaultLeaseSize = 1000 // of redemptions; of a currency a block is a hundredth of the budget
 	DefaultLeaseTTL  = 60 * time.Second
 	MinLeaseTTL      = 5 * time.Second
 	MaxLeaseTTL      = time.Hour
@@ -61,6 +61,8 @@ type Offer struct {
 
 	UserLimitRedemptions *int64 // nil: no limit
 	UserLimitUnits       *int64
+	LimitedFrom          int64 // the Recall that the limits came with: leases with a lower one may not count users
+	Counting             bool  `gorm:"->"` // such a lease is active or exposes units; only what reads whole offers says so
 
 	StartsAt *Micros // nil: at once
 	EndsAt   *Micros // nil: never; the first instant that is outside
@@ -107,6 +109,37 @@ func (o *Offer) NewerThan(p *Offer) bool { return o.Version > p.Version || o.Rec
 // LimitsUsers reports whether redemptions are counted per user.
 func (o *Offer) LimitsUsers() bool { return o.UserLimitRedemptions != nil || o.UserLimitUnits != nil }
 
+// UserLimits says how far an offer's limits hold.
+type UserLimits string
+
+// How far limits hold.
+const (
+	LimitsNone     UserLimits = "none"
+	LimitsCounting UserLimits = "counting" // leases from before the limits are out, and what is redeemed from them may go over a limit
+	LimitsExact    UserLimits = "exact"
+)
+
+// UserLimits says how far the limits hold.
+func (o *Offer) UserLimits() UserLimits {
+	switch {
+	case !o.LimitsUsers():
+		return LimitsNone
+	case o.Counting:
+		return LimitsCounting
+	default:
+		return LimitsExact
+	}
+}
+
+// OverspendPerNode is how many units one node that is cut off can overspend: what it has leased, a block and the next one. Refund pools and
+// requests for more than a block come on top. In mode strict it is 0.
+func (o *Offer) OverspendPerNode() int64 {
+	if !o.Mode.Outlives() {
+		return 0
+	}
+	return min(o.BudgetTarget, 2*o.LeaseSize)
+}
+
 // LeaseTTL is how long a lease lives unless it is renewed.
 func (o *Offer) LeaseTTL() time.Duration { return time.Duration(o.LeaseTTLSeconds) * time.Second }
 
@@ -120,4 +153,5 @@ type Usage struct {
 	Redemptions int64
 	Units       int64
 	HeldUnits   int64 // of Units, those in holds
+	Counted     int64 // the offer's LimitedFrom that the counters were made for; of another one they say nothing
 }

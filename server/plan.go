@@ -19,7 +19,7 @@ type planning struct {
 	LeaseSize int64         `default:"1000" help:"The offer's lease_size."`
 	TTL       time.Duration `name:"ttl" default:"60s" help:"The offer's lease_ttl_seconds, as a duration: 5s to 1h."`
 	Adaptive  bool          `default:"true" negatable:"" help:"The offer's adaptive: blocks of 10 s instead of the lease size, where that is less."`
-	Mode      string        `default:"fast" enum:"fast,available,strict" help:"The offer's mode: ${enum}."`
+	Mode      string        `default:"strict" enum:"strict,available,fast" help:"The offer's mode: ${enum}."`
 	Commit    time.Duration `default:"5ms" help:"What a transaction takes on the database, all in all."`
 	JSON      bool          `name:"json" help:"Print JSON instead of a table."`
 }

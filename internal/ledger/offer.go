@@ -1,21 +1,21 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 
 	"tranche/models"
 )
 
-// NewOffer gives the row that an offer starts as: the terms are the admin's, the books are empty. Without a mode it is fast, or strict
-// if it limits users. ErrModeNotPossible.
+// NewOffer gives the row that an offer starts as: the terms are the admin's, the books are empty. Without a mode it is strict. Without a
+// lease size, a block of a currency is a hundredth of the budget: orders take many units each. ErrModeNotPossible.
 func NewOffer(terms models.Offer, now models.Micros) (models.Offer, error) {
 	o := terms
-	if o.Mode == "" {
-		o.Mode = models.ModeFast
-		if o.LimitsUsers() {
-			o.Mode = models.ModeStrict
-		}
+	o.Mode = cmp.Or(o.Mode, models.ModeStrict)
+	if o.LeaseSize == 0 && o.Unit != models.UnitRedemptions {
+		o.LeaseSize = max(1, o.Budget/100)
 	}
+	o.LeaseSize = cmp.Or(o.LeaseSize, models.DefaultLeaseSize)
 	if err := possible(&o); err != nil {
 		return models.Offer{}, err
 	}
@@ -24,7 +24,7 @@ func NewOffer(terms models.Offer, now models.Micros) (models.Offer, error) {
 	}
 	o.BudgetTarget, o.Allocated = o.Budget, 0
 	o.Folded, o.LateUnits, o.Exposed = models.Totals{}, 0, 0
-	o.Recall, o.Version, o.CreatedAt, o.UpdatedAt = 0, 1, now, now
+	o.Recall, o.LimitedFrom, o.Version, o.CreatedAt, o.UpdatedAt = 0, 0, 1, now, now
 	return o, nil
 }
 
@@ -41,10 +41,13 @@ func possible(o *models.Offer) error {
 func SameTerms(a, b *models.Offer) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Unit == b.Unit && a.Mode == b.Mode &&
 		a.BudgetTarget == b.BudgetTarget &&
-		equal(a.UserLimitRedemptions, b.UserLimitRedemptions) && equal(a.UserLimitUnits, b.UserLimitUnits) &&
-		equal(a.StartsAt, b.StartsAt) && equal(a.EndsAt, b.EndsAt) &&
+		sameLimits(a, b) && equal(a.StartsAt, b.StartsAt) && equal(a.EndsAt, b.EndsAt) &&
 		a.LeaseSize == b.LeaseSize && a.LeaseTTLSeconds == b.LeaseTTLSeconds && a.Adaptive == b.Adaptive &&
 		a.RefundRestoresBudget == b.RefundRestoresBudget && a.RefundRestoresUserLimit == b.RefundRestoresUserLimit
+}
+
+func sameLimits(a, b *models.Offer) bool {
+	return equal(a.UserLimitRedemptions, b.UserLimitRedemptions) && equal(a.UserLimitUnits, b.UserLimitUnits)
 }
 
 // InUse says what an offer's books hold when it is changed.
@@ -58,6 +61,8 @@ type InUse struct {
 //
 // New terms recall the leases that were granted on the old ones, and so does a change that raises Recall itself, whatever else it
 // does. Only the name concerns no lease.
+//
+// User limits may come at any time. From then on each user is counted from the ledger once; see [models.Offer.LimitedFrom].
 //
 // A budget set below what was allocated becomes the target, and the budget itself waits at what was allocated; but it never rises
 // to that, where late units have taken what was allocated past it.
@@ -74,7 +79,7 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 		after.Budget = before.Budget
 	}
 	recalls := after.Recall > before.Recall
-	after.Recall = before.Recall
+	after.Recall, after.LimitedFrom = before.Recall, before.LimitedFrom
 	after.Version, after.CreatedAt, after.UpdatedAt = before.Version, before.CreatedAt, before.UpdatedAt
 
 	renamed := before
@@ -92,14 +97,14 @@ func Change(before models.Offer, use InUse, now models.Micros, change func(*mode
 	if err := possible(&after); err != nil {
 		return before, false, err
 	}
-	if use.Started && after.LimitsUsers() && !before.LimitsUsers() {
-		return before, false, models.ErrLimitAfterStart
-	}
 	if changed {
 		after.Version++
 	}
 	if recalls {
 		after.Recall++
+	}
+	if use.Started && after.LimitsUsers() && !sameLimits(&before, &after) {
+		after.LimitedFrom = after.Recall
 	}
 	after.UpdatedAt = now
 	return after, true, nil

@@ -110,7 +110,7 @@ func (q *query) decideItem(item *models.Batch) (*ledger.Decision, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decision, q.count(item.Offer.ID, decision, true)
+	return decision, q.count(item.Offer, decision, true)
 }
 
 // moveItem books an item on its lease, which must be active. The number of the lease's last batch stays as it is.

@@ -44,7 +44,7 @@ var errCrowded = errors.New("too many transactions of this node")
 // refusals are the errors of the domain that a store gives.
 var refusals = [...]error{
 	models.ErrOfferNotFound, models.ErrOfferExists, models.ErrStaleVersion, models.ErrBudgetBelowSpent,
-	models.ErrLimitAfterStart, models.ErrLeaseClosed, models.ErrEpochSuperseded,
+	models.ErrLeaseClosed, models.ErrEpochSuperseded,
 	models.ErrOfferNotActive, models.ErrModeNotPossible, models.ErrCartNotFound,
 }
 

@@ -45,6 +45,13 @@
 // is there, the transaction runs again and looks first. It also looks first after a user went over a limit: a redemption that is
 // there already is repeated, and not refused. Entries that continue a redemption are always looked up.
 //
+// # Limits that come late
+//
+// User limits may come after redemptions, and a user then has no counter, or one that missed some. The offer's limited_from is the recall
+// number that the limits came with, and a counter holds only if it was made for that number. Else the batch that meets the user locks the
+// counter, and makes it anew from the user's entries, read under lock. As long as a lease from before the limits is active or exposes units,
+// such counters are made anew by each batch.
+//
 // # Carts
 //
 // A cart is booked on leases of several offers, and their batch numbers belong to queues that run meanwhile. So its items have no

@@ -77,10 +77,19 @@ func (q *query) lockOffer(id string) (o datedOffer, err error) {
 // Offer reads an offer, or gives ErrOfferNotFound.
 func (s *Store) Offer(ctx context.Context, id string) (o models.Offer, err error) {
 	err = s.read(ctx, "Offer", func(q *query) error {
-		o, err = q.offer(q.DB, id)
+		o, err = q.offer(q.Scopes(withCounting), id)
 		return err
 	})
 	return o, err
+}
+
+// olderLeases is, in a query of offers, whether a lease from before an offer's limits can still bring redemptions that count no user.
+const olderLeases = `(limited_from > 0 AND (
+	EXISTS (SELECT 1 FROM leases l WHERE l.offer_id = offers.id AND l.state = 'active' AND l.recall < offers.limited_from) OR
+	EXISTS (SELECT 1 FROM leases l WHERE l.offer_id = offers.id AND l.exposed > 0 AND l.recall < offers.limited_from)))`
+
+func withCounting(db *gorm.DB) *gorm.DB {
+	return db.Select("offers.*, " + olderLeases + " AS counting")
 }
 
 // Offers lists offers, newest first, with the database's clock by which the filter's status was judged.
@@ -90,7 +99,7 @@ func (s *Store) Offers(ctx context.Context, filter models.OfferFilter) (offers [
 		if err != nil {
 			return err
 		}
-		return q.Scopes(withStatus(filter.Status, now), q.mentioning(filter.Query), before(filter)).
+		return q.Scopes(withCounting, withStatus(filter.Status, now), q.mentioning(filter.Query), before(filter)).
 			Order("created_at DESC, id DESC").Limit(filter.Limit).Find(&offers).Error
 	})
 	return offers, now, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"gorm.io/gorm"
+
 	"tranche/internal/ledger"
 	"tranche/models"
 )
@@ -92,9 +94,15 @@ func (s *Store) Usage(ctx context.Context, offerID, userID string) (usage models
 			return err
 		}
 		if o.LimitsUsers() {
-			err = q.scan(&usage, "SELECT * FROM usages WHERE offer_id = ? AND user_id = ?", offerID, userID)
-		} else {
-			err = q.scan(&usage, usageFromEntries, offerID, userID)
+			err = q.scan(&usage, "SELECT * FROM usages WHERE offer_id = ? AND user_id = ? AND counted = ?", offerID, userID, o.LimitedFrom)
+		}
+		noCounter := usage.UserID == "" && (o.LimitedFrom > 0 || !o.LimitsUsers())
+		if err == nil && noCounter {
+			var sums []models.Usage
+			sums, err = q.usagesFromEntries(q.DB, offerID, []string{userID})
+			if len(sums) > 0 {
+				usage = sums[0]
+			}
 		}
 		usage.OfferID, usage.UserID = offerID, userID
 		return err
@@ -102,21 +110,24 @@ func (s *Store) Usage(ctx context.Context, offerID, userID string) (usage models
 	return usage, err
 }
 
-// usageFromEntries counts as package ledger does: a hold counts until it is cancelled or expires, and as much of it as was confirmed;
-// a refund that restores the limit takes its units off, and if it was the one that took the last unit, the redemption too.
-const usageFromEntries = `
-SELECT COALESCE(SUM(CASE WHEN ended = 1 OR final = refunded AND last_restoring = last_seq THEN 0 ELSE 1 END), 0) AS redemptions,
-       COALESCE(SUM(CASE WHEN ended = 1 THEN 0 ELSE final - restored END), 0) AS units,
-       COALESCE(SUM(CASE WHEN hold = 1 AND confirmed IS NULL AND ended = 0 THEN final ELSE 0 END), 0) AS held_units
-FROM (
-  SELECT COALESCE(MAX(CASE WHEN kind = 'confirm' THEN units END), MAX(CASE WHEN seq = 0 THEN units END)) AS final,
-         MAX(CASE WHEN kind = 'confirm' THEN units END) AS confirmed,
-         MAX(CASE WHEN kind = 'hold' THEN 1 ELSE 0 END) AS hold,
-         MAX(CASE WHEN kind IN ('cancel', 'expire') THEN 1 ELSE 0 END) AS ended,
-         SUM(CASE WHEN kind = 'refund' THEN units ELSE 0 END) AS refunded,
-         SUM(CASE WHEN kind = 'refund' AND restores_user_limit THEN units ELSE 0 END) AS restored,
-         MAX(CASE WHEN kind = 'refund' AND restores_user_limit THEN seq ELSE -1 END) AS last_restoring,
-         MAX(seq) AS last_seq
-  FROM entries WHERE offer_id = ? AND user_id = ?
-  GROUP BY redemption
-) AS redemptions_of_user`
+// usagesFromEntries adds up what users have used, by way of db, which may lock their entries. It counts as package ledger does: a hold
+// counts until it is cancelled or expires, and as much of it as was confirmed; a refund that restores the limit takes its units off, and if
+// it was the one that took the last unit, the redemption too. Users without entries are left out.
+func (q *query) usagesFromEntries(db *gorm.DB, offerID string, users []string) (usages []models.Usage, err error) {
+	redemptions := db.Table("entries").Select(`user_id,
+		COALESCE(MAX(CASE WHEN kind = 'confirm' THEN units END), MAX(CASE WHEN seq = 0 THEN units END)) AS final,
+		MAX(CASE WHEN kind = 'confirm' THEN units END) AS confirmed,
+		MAX(CASE WHEN kind = 'hold' THEN 1 ELSE 0 END) AS hold,
+		MAX(CASE WHEN kind IN ('cancel', 'expire') THEN 1 ELSE 0 END) AS ended,
+		SUM(CASE WHEN kind = 'refund' THEN units ELSE 0 END) AS refunded,
+		SUM(CASE WHEN kind = 'refund' AND restores_user_limit THEN units ELSE 0 END) AS restored,
+		MAX(CASE WHEN kind = 'refund' AND restores_user_limit THEN seq ELSE -1 END) AS last_restoring,
+		MAX(seq) AS last_seq`).
+		Where("offer_id = ? AND user_id IN ?", offerID, users).Group("user_id, redemption")
+	err = q.Table("(?) AS redemptions_of_users", redemptions).Select(`user_id,
+		SUM(CASE WHEN ended = 1 OR final = refunded AND last_restoring = last_seq THEN 0 ELSE 1 END) AS redemptions,
+		SUM(CASE WHEN ended = 1 THEN 0 ELSE final - restored END) AS units,
+		SUM(CASE WHEN hold = 1 AND confirmed IS NULL AND ended = 0 THEN final ELSE 0 END) AS held_units`).
+		Group("user_id").Scan(&usages).Error
+	return usages, err
+}

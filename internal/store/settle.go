@@ -81,7 +81,7 @@ func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.B
 	if err != nil {
 		return nil, err
 	}
-	if err := q.count(batch.Offer.ID, decision, lookFirst); err != nil {
+	if err := q.count(batch.Offer, decision, lookFirst); err != nil {
 		return nil, err
 	}
 	if err := q.append(decision.Appends); err != nil {

@@ -11,10 +11,13 @@ import (
 
 // count adds the decision to the user counters, and takes off again what the limits refuse. The rows stay locked, so that of two
 // transactions that see the same new user one waits and then counts on top of the other.
-func (q *query) count(offerID string, decision *ledger.Decision, lookedFirst bool) error {
-	users := decision.UserIDs()
+func (q *query) count(offer *models.Offer, decision *ledger.Decision, lookedFirst bool) error {
+	users, offerID := decision.UserIDs(), offer.ID
 	if len(users) == 0 {
 		return nil
+	}
+	if err := q.countFirst(offer, users); err != nil {
+		return err
 	}
 	added := decision.Users
 	allNew, err := q.addUsages(offerID, users, added)

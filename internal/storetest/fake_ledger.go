@@ -249,10 +249,29 @@ func (s *shelf) decide(batch *models.Batch, decide func(*models.Batch, map[model
 	}
 	after := map[string]models.Usage{}
 	for user, d := range decision.Users {
-		after[user] = d.ApplyTo(s.usages[user])
+		used, err := s.used(batch.Offer, user)
+		if err != nil {
+			return nil, err
+		}
+		after[user] = d.ApplyTo(used)
 	}
 	_, err = decision.Limit(after)
 	return decision, err
+}
+
+// used is what a user has used so far: by the counter, if the limits are as old as the offer, else by the ledger.
+func (s *shelf) used(offer *models.Offer, user string) (models.Usage, error) {
+	if offer.LimitsUsers() && offer.LimitedFrom == 0 {
+		return s.usages[user], nil
+	}
+	own := map[models.ID][]models.Entry{}
+	for r, history := range s.histories {
+		if history[0].UserID == user {
+			own[r] = history
+		}
+	}
+	sum, err := ledger.UsageOf(own)
+	return sum.ApplyTo(models.Usage{}), err
 }
 
 // write appends the decision's entries, counts them, and lists its holds and exceptions.
@@ -267,6 +286,9 @@ func (s *shelf) write(decision *ledger.Decision, now models.Micros) {
 		s.entries = append(s.entries, e)
 	}
 	for user, d := range decision.Users {
+		if s.offer.LimitedFrom > 0 {
+			break
+		}
 		u := d.ApplyTo(s.usages[user])
 		u.OfferID, u.UserID = s.offer.ID, user
 		if u.Redemptions < 0 || u.Units < 0 || u.HeldUnits < 0 {

@@ -100,8 +100,17 @@ func (f *Fake) Offer(ctx context.Context, id string) (models.Offer, error) {
 		if err != nil {
 			return models.Offer{}, err
 		}
-		return s.offer, nil
+		return s.shown(), nil
 	})
+}
+
+// shown is the offer, and whether its users are still being counted.
+func (s *shelf) shown() models.Offer {
+	o := s.offer
+	for _, l := range s.leases {
+		o.Counting = o.Counting || l.Recall < o.LimitedFrom && (l.State == models.LeaseActive || l.Exposed > 0)
+	}
+	return o
 }
 
 // Offers lists offers, newest first, with the clock that the filter's status was judged by.
@@ -112,7 +121,7 @@ func (f *Fake) Offers(ctx context.Context, filter models.OfferFilter) ([]models.
 		var list []models.Offer
 		for _, s := range f.offers {
 			if selects(&filter, &s.offer, now) {
-				list = append(list, s.offer)
+				list = append(list, s.shown())
 			}
 		}
 		slices.SortFunc(list, func(a, b models.Offer) int {

@@ -77,21 +77,9 @@ func (f *Fake) Usage(ctx context.Context, offerID, userID string) (models.Usage,
 		if err != nil {
 			return models.Usage{}, err
 		}
-		usage := models.Usage{OfferID: offerID, UserID: userID}
-		if s.offer.LimitsUsers() {
-			if counted, ok := s.usages[userID]; ok {
-				usage = counted
-			}
-			return usage, nil
-		}
-		own := map[models.ID][]models.Entry{}
-		for r, history := range s.histories {
-			if history[0].UserID == userID {
-				own[r] = history
-			}
-		}
-		sum, err := ledger.UsageOf(own)
-		return sum.ApplyTo(usage), err
+		usage, err := s.used(&s.offer, userID)
+		usage.OfferID, usage.UserID = offerID, userID
+		return usage, err
 	})
 }
 

@@ -53,9 +53,8 @@ func (b *trial) listed(o *models.Offer, want ...string) {
 }
 
 var modeTests = []test{
-	{"an offer without a mode is fast, and strict if it limits users", func(b *trial) {
-		equal(b, "mode", b.offer(1, inMode("")).Mode, models.ModeFast)
-		equal(b, "mode with a limit of redemptions", b.offer(1, inMode(""), limitRedemptions(1)).Mode, models.ModeStrict)
+	{"B7: an offer without a mode is strict", func(b *trial) {
+		equal(b, "mode", b.offer(1, inMode("")).Mode, models.ModeStrict)
 		equal(b, "mode with a limit of units", b.offer(1, inMode(""), limitUnits(1)).Mode, models.ModeStrict)
 		equal(b, "mode with a limit", b.offer(1, inMode(models.ModeAvailable), limitUnits(1)).Mode, models.ModeAvailable)
 	}},

@@ -306,38 +306,4 @@ var changeTests = []test{
 		b.lane(o, 40).close()
 		equal(b, "budget stays", b.audit(o).Budget, 50)
 	}},
-	{"a user limit can be added only before the first lease", func(b *trial) {
-		limit := func(o *models.Offer) error { o.UserLimitUnits = pointer(int64(3)); return nil }
-		fresh := b.offer(10)
-		_, err := b.ChangeOffer(b.ctx, fresh.ID, nil, limit)
-		b.ok(err)
-		held := b.offer(10)
-		l := b.lane(held, 5)
-		_, err = b.ChangeOffer(b.ctx, held.ID, nil, limit)
-		b.fails(err, models.ErrLimitAfterStart)
-		l.booked(redeem(held, "k", "u", 1))
-		l.close()
-		_, err = b.ChangeOffer(b.ctx, held.ID, nil, limit)
-		b.fails(err, models.ErrLimitAfterStart)
-		// Nobody has counted the user of a hold, nor whoever a reclaimed lease may owe.
-		onHold := b.offer(10)
-		l = b.lane(onHold, 5)
-		l.booked(hold(onHold, "k", "u", 1))
-		l.close()
-		_, err = b.ChangeOffer(b.ctx, onHold.ID, nil, limit)
-		b.fails(err, models.ErrLimitAfterStart)
-		l = b.lane(onHold, 5)
-		l.booked(cancel(onHold, "k"))
-		l.close()
-		_, err = b.ChangeOffer(b.ctx, onHold.ID, nil, limit)
-		b.fails(err, models.ErrLimitAfterStart)
-		exposed := b.offer(10, func(o *models.Offer) { o.Mode = models.ModeFast })
-		b.lane(exposed, 5).reclaim()
-		_, err = b.ChangeOffer(b.ctx, exposed.ID, nil, func(o *models.Offer) error { o.Mode = models.ModeStrict; return limit(o) })
-		b.fails(err, models.ErrLimitAfterStart)
-		limited := b.offer(10, limitRedemptions(1))
-		b.lane(limited, 5).booked(redeem(limited, "k", "u", 1))
-		_, err = b.ChangeOffer(b.ctx, limited.ID, nil, func(o *models.Offer) error { o.UserLimitRedemptions = pointer(int64(2)); return limit(o) })
-		b.ok(err)
-	}},
 }

@@ -28,6 +28,8 @@ type offerJSON struct {
 	Adaptive                bool         `json:"adaptive"`
 	RefundRestoresBudget    bool         `json:"refund_restores_budget"`
 	RefundRestoresUserLimit bool         `json:"refund_restores_user_limit"`
+	UserLimits              string       `json:"user_limits"`
+	OverspendPerNode        int64        `json:"overspend_per_node"`
 	Version                 int64        `json:"version"`
 	CreatedAt               instantJSON  `json:"created_at"`
 	UpdatedAt               instantJSON  `json:"updated_at"`
@@ -51,6 +53,8 @@ func toOffer(o *models.Offer, now models.Micros) offerJSON {
 		Adaptive:                o.Adaptive,
 		RefundRestoresBudget:    o.RefundRestoresBudget,
 		RefundRestoresUserLimit: o.RefundRestoresUserLimit,
+		UserLimits:              string(o.UserLimits()),
+		OverspendPerNode:        o.OverspendPerNode(),
 		Version:                 o.Version,
 		CreatedAt:               instantJSON(o.CreatedAt),
 		UpdatedAt:               instantJSON(o.UpdatedAt),
@@ -350,37 +354,33 @@ func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
 
 type appliedJSON struct {
 	Offer   offerJSON     `json:"offer"`
-	Applied []models.ID   `json:"applied"`
+	Applied []ownerJSON   `json:"applied"`
 	Pending []pendingJSON `json:"pending"`
 }
 
 func toApplied(a *allocator.Applied, now models.Micros) appliedJSON {
 	shown := appliedJSON{
 		Offer:   toOffer(&a.Offer, now),
-		Applied: a.Applied,
+		Applied: make([]ownerJSON, 0, len(a.Applied)),
 		Pending: make([]pendingJSON, 0, len(a.Pending)),
 	}
+	for _, o := range a.Applied {
+		shown.Applied = append(shown.Applied, ownerJSON(o))
+	}
 	for _, p := range a.Pending {
-		shown.Pending = append(shown.Pending, pendingJSON{Node: p.NodeID, Until: instantJSON(p.Until)})
+		shown.Pending = append(shown.Pending, pendingJSON{ownerJSON(p.Owner), instantJSON(p.Until)})
 	}
 	return shown
 }
 
+type ownerJSON struct {
+	NodeID   models.ID `json:"node_id"`
+	NodeName string    `json:"node_name"`
+}
+
 type pendingJSON struct {
-	Node  models.ID   `json:"node"`
+	ownerJSON
 	Until instantJSON `json:"until"`
-}
-
-// changedOfferJSON is the offer itself, and what appliedJSON has beside it.
-type changedOfferJSON struct {
-	offerJSON
-	Applied []models.ID   `json:"applied"`
-	Pending []pendingJSON `json:"pending"`
-}
-
-func toChangedOffer(a *allocator.Applied, now models.Micros) changedOfferJSON {
-	shown := toApplied(a, now)
-	return changedOfferJSON{shown.Offer, shown.Applied, shown.Pending}
 }
 
 type auditJSON struct {

@@ -447,5 +447,8 @@ func (d *desk) ChangeOffer(ctx context.Context, id string, ifVersion *int64, cha
 	}
 	by.NodeID = d.node
 	offer, err := d.Fake.ChangeOffer(ctx, id, ifVersion, change, by)
-	return allocator.Applied{Offer: offer, Applied: []models.ID{d.node}, Pending: d.pending}, err
+	if shown, _ := d.Fake.Offer(ctx, id); err == nil {
+		offer.Counting = shown.Counting
+	}
+	return allocator.Applied{Offer: offer, Applied: []allocator.Owner{{NodeID: d.node, NodeName: "node-1"}}, Pending: d.pending}, err
 }

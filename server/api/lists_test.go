@@ -47,7 +47,7 @@ func TestBooksAreListed(t *testing.T) {
 // A redemption acknowledged before its lease was reclaimed is booked late, and listed for the shop.
 func TestLateRedemptionsAreListed(t *testing.T) {
 	w := newWorld(t)
-	w.createOffer("o", "")
+	w.createOffer("o", `,"mode":"fast"`)
 	w.redeem("o", "k1", `{"user_id":"alice","units":40}`)
 	w.call("GET", "/v1/offers/o/balance", "").is(200, "").has(map[string]any{"overspend_bound": 60, "late_units": 0, "overspend": 0})
 	w.desk.reclaim("o")

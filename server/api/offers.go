@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -9,7 +8,6 @@ import (
 
 	"golang.org/x/text/currency"
 
-	"tranche/allocator"
 	"tranche/models"
 )
 
@@ -92,7 +90,7 @@ func checkOfferID(f *faults, field, id string) { f.offerID(field, id) }
 
 // computed are members of an offer that only answers have.
 func computed() []string {
-	return []string{"budget_target", "status", "version", "created_at", "updated_at"}
+	return []string{"budget_target", "status", "user_limits", "overspend_per_node", "version", "created_at", "updated_at"}
 }
 
 func (s *server) createOffer(x *exchange) (reply, error) {
@@ -124,13 +122,12 @@ func (s *server) createOffer(x *exchange) (reply, error) {
 	return r, nil
 }
 
-// newOffer is an offer with nothing set but what it is for. The ledger chooses its mode, which depends on its limits.
+// newOffer is an offer with nothing set but what it is for. The ledger chooses its mode, and its lease size, which depends on the budget.
 func newOffer(id, unit string) models.Offer {
 	return models.Offer{
 		ID:                      id,
 		Unit:                    unit,
 		Status:                  models.StatusActive,
-		LeaseSize:               models.DefaultLeaseSize,
 		LeaseTTLSeconds:         seconds(models.DefaultLeaseTTL),
 		Adaptive:                true,
 		RefundRestoresBudget:    true,
@@ -187,44 +184,29 @@ func (s *server) patchOffer(x *exchange) (reply, error) {
 	body.readOnly("id", "unit")
 	body.readOnly(computed()...)
 	fields := readOfferFields(&body)
-	applied, err := s.change(x, id, &body, models.ActionChange, fields.apply)
-	if errors.Is(err, models.ErrLimitAfterStart) {
-		return reply{}, fields.limitTooLate()
-	}
-	if err != nil {
-		return reply{}, err
-	}
-	r := s.replyOffer(&applied.Offer)
-	r.body = toChangedOffer(&applied, s.Allocator.LedgerNow())
-	return r, nil
-}
-
-// limitTooLate says which of the fields came too late.
-func (f *offerFields) limitTooLate() error {
-	var bad faults
-	if f.userLimitRedemptions.pointer() != nil {
-		bad.add("user_limit_redemptions", ruleTooLate, "%v", models.ErrLimitAfterStart)
-	}
-	if f.userLimitUnits.pointer() != nil {
-		bad.add("user_limit_units", ruleTooLate, "%v", models.ErrLimitAfterStart)
-	}
-	return bad.err()
+	return s.change(x, id, &body, models.ActionChange, fields.apply)
 }
 
 // change finishes the body of a change, which may hold a reason, and has it made, under If-Match if the client wants that.
-func (s *server) change(x *exchange, id string, body *object, action models.Action, change func(*models.Offer) error) (allocator.Applied, error) {
+func (s *server) change(x *exchange, id string, body *object, action models.Action, change func(*models.Offer) error) (reply, error) {
 	reason := body.text("reason", orNull, checkReason)
 	x.reason = reason.value
 	version, stale := body.ifMatch(x.http.Header)
 	if err := body.close(); err != nil {
-		return allocator.Applied{}, err
+		return reply{}, err
 	}
 	if stale {
-		return allocator.Applied{}, models.ErrStaleVersion
+		return reply{}, models.ErrStaleVersion
 	}
 	by := s.by(x, action)
 	by.Reason = reason.pointer()
-	return s.Allocator.ChangeOffer(x.ctx, id, version, change, by)
+	applied, err := s.Allocator.ChangeOffer(x.ctx, id, version, change, by)
+	if err != nil {
+		return reply{}, err
+	}
+	r := s.replyOffer(&applied.Offer)
+	r.body = toApplied(&applied, s.Allocator.LedgerNow())
+	return r, nil
 }
 
 // by says for the audit who acts here.
@@ -294,11 +276,5 @@ func (s *server) act(x *exchange, action models.Action, change func(*models.Offe
 	if err := x.readObject(&body, true); err != nil {
 		return reply{}, err
 	}
-	applied, err := s.change(x, id, &body, action, change)
-	if err != nil {
-		return reply{}, err
-	}
-	r := s.replyOffer(&applied.Offer)
-	r.body = toApplied(&applied, s.Allocator.LedgerNow())
-	return r, nil
+	return s.change(x, id, &body, action, change)
 }

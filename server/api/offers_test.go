@@ -15,10 +15,10 @@ func TestAnOfferIsCreatedOnce(t *testing.T) {
 	const body = `{"id":"Welcome_1-a","name":"Größe 🎁","unit":"EUR","budget":5000}`
 	made := w.call("POST", "/v1/offers", body).is(201, "").header("Location", "/v1/offers/Welcome_1-a").header("ETag", `"1"`)
 	made.has(map[string]any{
-		"id": "Welcome_1-a", "name": "Größe 🎁", "unit": "EUR", "budget": 5000, "budget_target": 5000, "mode": "fast",
+		"id": "Welcome_1-a", "name": "Größe 🎁", "unit": "EUR", "budget": 5000, "budget_target": 5000, "mode": "strict",
 		"user_limit_redemptions": nil, "user_limit_units": nil, "starts_at": nil, "ends_at": nil, "status": "active",
-		"lease_size": 1000, "lease_ttl_seconds": 60, "adaptive": true, "refund_restores_budget": true, "refund_restores_user_limit": true,
-		"version": 1, "created_at": "2026-11-27T08:00:00.123456Z", "updated_at": "2026-11-27T08:00:00.123456Z",
+		"lease_size": 50, "lease_ttl_seconds": 60, "adaptive": true, "refund_restores_budget": true, "refund_restores_user_limit": true,
+		"user_limits": "none", "overspend_per_node": 0, "version": 1, "created_at": "2026-11-27T08:00:00.123456Z", "updated_at": "2026-11-27T08:00:00.123456Z",
 	})
 	w.call("POST", "/v1/offers", body).is(200, "").header("Location", "/v1/offers/Welcome_1-a").header("ETag", `"1"`)
 	w.call("POST", "/v1/offers", strings.Replace(body, "5000", "5001", 1)).is(409, "already-exists").has(map[string]any{"offer_id": "Welcome_1-a"})
@@ -124,11 +124,11 @@ func TestBadOffersAreRefused(t *testing.T) {
 	}
 }
 
-func TestAnOfferIsFastUnlessItLimitsItsUsers(t *testing.T) {
+func TestB7AnOfferIsStrictUnlessAnotherModeIsNamed(t *testing.T) {
 	w := newWorld(t)
 	const limit = `,"user_limit_redemptions":1`
 	for i, c := range []struct{ members, mode string }{
-		{``, "fast"},
+		{``, "strict"},
 		{`,"mode":"fast"`, "fast"},
 		{`,"mode":"available"`, "available"},
 		{`,"mode":"strict"`, "strict"},
@@ -152,24 +152,24 @@ func TestAFastOfferCannotLimitItsUsers(t *testing.T) {
 	}
 	w.createOffer("limited", `,"user_limit_redemptions":1`)
 	w.call("PATCH", "/v1/offers/limited", `{"mode":"fast"}`).is(422, "mode-not-possible")
-	w.call("PATCH", "/v1/offers/limited", `{"mode":"available"}`).is(200, "").has(map[string]any{"mode": "available", "version": 2})
-	w.call("PATCH", "/v1/offers/limited", `{"mode":"fast","user_limit_redemptions":null}`).is(200, "").has(map[string]any{"mode": "fast", "version": 3})
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"available"}`).is(200, "").has(map[string]any{"offer.mode": "available", "offer.version": 2})
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"fast","user_limit_redemptions":null}`).is(200, "").has(map[string]any{"offer.mode": "fast", "offer.version": 3})
 	w.call("PATCH", "/v1/offers/limited", `{"user_limit_units":2}`).is(422, "mode-not-possible")
-	w.call("PATCH", "/v1/offers/limited", `{"mode":"strict","user_limit_units":2}`).is(200, "").has(map[string]any{"mode": "strict", "user_limit_units": 2})
+	w.call("PATCH", "/v1/offers/limited", `{"mode":"strict","user_limit_units":2}`).is(200, "").has(map[string]any{"offer.mode": "strict", "offer.user_limit_units": 2})
 }
 
 func TestPatchTellsAbsentFromNull(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", `,"user_limit_redemptions":2,"ends_at":"2026-12-01T00:00:00Z"`)
-	w.call("PATCH", "/v1/offers/o", `{}`).is(200, "").has(map[string]any{"version": 1}).header("ETag", `"1"`)
-	w.call("PATCH", "/v1/offers/o", `{"reason":"only that"}`).is(200, "").has(map[string]any{"version": 1})
+	w.call("PATCH", "/v1/offers/o", `{}`).is(200, "").has(map[string]any{"offer.version": 1}).header("ETag", `"1"`)
+	w.call("PATCH", "/v1/offers/o", `{"reason":"only that"}`).is(200, "").has(map[string]any{"offer.version": 1})
 	w.call("PATCH", "/v1/offers/o", `{"name":"new"}`).is(200, "").
-		has(map[string]any{"version": 2, "name": "new", "user_limit_redemptions": 2, "ends_at": "2026-12-01T00:00:00Z"}).header("ETag", `"2"`)
+		has(map[string]any{"offer.version": 2, "offer.name": "new", "offer.user_limit_redemptions": 2, "offer.ends_at": "2026-12-01T00:00:00Z"}).header("ETag", `"2"`)
 	w.call("PATCH", "/v1/offers/o", `{"user_limit_redemptions":null,"ends_at":null,"budget":7,"adaptive":false,"lease_size":3,
 		"lease_ttl_seconds":30,"refund_restores_budget":false,"refund_restores_user_limit":false,"mode":"strict"}`).is(200, "").
 		has(map[string]any{
-			"version": 3, "user_limit_redemptions": nil, "ends_at": nil, "budget": 7, "budget_target": 7, "adaptive": false,
-			"lease_size": 3, "lease_ttl_seconds": 30, "refund_restores_budget": false, "refund_restores_user_limit": false,
+			"offer.version": 3, "offer.user_limit_redemptions": nil, "offer.ends_at": nil, "offer.budget": 7, "offer.budget_target": 7, "offer.adaptive": false,
+			"offer.lease_size": 3, "offer.lease_ttl_seconds": 30, "offer.refund_restores_budget": false, "offer.refund_restores_user_limit": false,
 		})
 	for body, want := range map[string]string{
 		`{"name":null}`: "name type", `{"budget":null}`: "budget type", `{"id":"p"}`: "id read-only", `{"unit":"EUR"}`: "unit read-only",
@@ -193,17 +193,35 @@ func TestPatchChecksTheWindowAgainstWhatIsThere(t *testing.T) {
 	if a.faults() != "ends_at order" {
 		t.Errorf("faults %q", a.faults())
 	}
-	w.call("PATCH", "/v1/offers/o", `{"starts_at":"2026-11-30T00:00:00Z"}`).is(200, "").has(map[string]any{"status": "scheduled"})
+	w.call("PATCH", "/v1/offers/o", `{"starts_at":"2026-11-30T00:00:00Z"}`).is(200, "").has(map[string]any{"offer.status": "scheduled"})
 }
 
-func TestALimitCannotComeAfterTheFirstRedemption(t *testing.T) {
+func TestB7ALimitCanComeAtAnyTime(t *testing.T) {
 	w := newWorld(t)
-	w.createOffer("o", `,"mode":"strict"`)
-	w.redeem("o", "k", `{"user_id":"u"}`)
-	a := w.call("PATCH", "/v1/offers/o", `{"user_limit_units":5}`).is(400, "invalid-request")
-	if a.faults() != "user_limit_units too-late" {
-		t.Errorf("faults %q", a.faults())
+	w.createOffer("o", "")
+	w.call("GET", "/v1/offers/o", "").has(map[string]any{"mode": "strict", "user_limits": "none", "overspend_per_node": 0})
+	w.redeem("o", "k", `{"user_id":"u","units":3}`)
+	w.call("PATCH", "/v1/offers/o", `{"user_limit_units":5}`).is(200, "").has(map[string]any{"offer.user_limits": "counting"})
+	w.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u","units":3}`, aKey).is(409, "user-limit-reached").
+		has(map[string]any{"remaining_units": 2})
+	w.call("GET", "/v1/offers", "").is(200, "")
+	w.createOffer("fast", `,"mode":"fast","lease_size":20`)
+	w.call("GET", "/v1/offers/fast", "").has(map[string]any{"overspend_per_node": 40})
+	w.call("PATCH", "/v1/offers/fast", `{"user_limit_units":5}`).is(422, "mode-not-possible")
+	w.call("PATCH", "/v1/offers/fast", `{"user_limit_units":5,"mode":"strict"}`).is(200, "").
+		has(map[string]any{"offer.user_limits": "exact", "offer.overspend_per_node": 0})
+}
+
+func TestB7ABlockOfACurrencyFollowsFromTheBudget(t *testing.T) {
+	w := newWorld(t)
+	create := func(id, members string) *answer {
+		return w.call("POST", "/v1/offers", fmt.Sprintf(`{"id":%q,"name":"An offer"%s}`, id, members)).is(201, "")
 	}
+	for budget, size := range map[int]int{50: 1, 20_000: 200, 5_000_000: 50_000} {
+		create(fmt.Sprint("o", budget), fmt.Sprintf(`,"unit":"EUR","budget":%d`, budget)).has(map[string]any{"lease_size": size, "mode": "strict"})
+	}
+	create("counts", `,"budget":20000`).has(map[string]any{"lease_size": 1000})
+	create("chosen", `,"budget":20000,"unit":"EUR","lease_size":7`).has(map[string]any{"lease_size": 7})
 }
 
 func TestABudgetStaysAboveWhatIsSpent(t *testing.T) {
@@ -212,7 +230,7 @@ func TestABudgetStaysAboveWhatIsSpent(t *testing.T) {
 	w.redeem("o", "k", `{"user_id":"u","units":40}`)
 	w.call("PATCH", "/v1/offers/o", `{"budget":39}`).is(409, "budget-below-spent").
 		has(map[string]any{"minimum": 40, "offer_id": "o", "retryable": false})
-	w.call("PATCH", "/v1/offers/o", `{"budget":40}`).is(200, "").has(map[string]any{"budget": 100, "budget_target": 40})
+	w.call("PATCH", "/v1/offers/o", `{"budget":40}`).is(200, "").has(map[string]any{"offer.budget": 100, "offer.budget_target": 40})
 }
 
 func TestIfMatch(t *testing.T) {
@@ -243,10 +261,10 @@ func TestPauseResumeEnd(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
 	other := models.NewID()
-	w.desk.pending = []allocator.Pending{{NodeID: other, NodeName: "cut-off", Until: w.desk.LedgerNow().Add(time.Minute)}}
+	w.desk.pending = []allocator.Pending{{Owner: allocator.Owner{NodeID: other, NodeName: "cut-off"}, Until: w.desk.LedgerNow().Add(time.Minute)}}
 	paused := w.call("POST", "/v1/offers/o/pause", `{"reason":"wrong price"}`).is(200, "").has(map[string]any{"offer.status": "paused", "offer.version": 2})
 	if got, want := fmt.Sprint(paused.json["applied"], paused.json["pending"]),
-		fmt.Sprintf("[%s] [map[node:%s until:2026-11-27T08:01:00.123456Z]]", w.desk.node, other); got != want {
+		fmt.Sprintf("[map[node_id:%s node_name:node-1]] [map[node_id:%s node_name:cut-off until:2026-11-27T08:01:00.123456Z]]", w.desk.node, other); got != want {
 		t.Errorf("applied and pending %s, want %s", got, want)
 	}
 	w.desk.pending = nil
@@ -260,7 +278,7 @@ func TestPauseResumeEnd(t *testing.T) {
 	for _, verb := range []string{"pause", "resume"} {
 		w.call("POST", "/v1/offers/o/"+verb, "").is(409, "offer-not-active").has(map[string]any{"offer_status": "ended", "retryable": false})
 	}
-	w.call("PATCH", "/v1/offers/o", `{"ends_at":"2027-01-01T00:00:00Z"}`).is(200, "").has(map[string]any{"status": "ended"})
+	w.call("PATCH", "/v1/offers/o", `{"ends_at":"2027-01-01T00:00:00Z"}`).is(200, "").has(map[string]any{"offer.status": "ended"})
 	w.call("POST", "/v1/offers/o/pause", `{"status":"x"}`).is(400, "invalid-request")
 	w.call("POST", "/v1/offers/none/pause", "").is(404, "offer-not-found")
 	if !strings.Contains(w.log.String(), `"reason":"wrong price"`) {
@@ -329,19 +347,17 @@ func TestAScriptInANameStaysData(t *testing.T) {
 	a.header("X-Content-Type-Options", "nosniff").header("Content-Type", "application/json").header("Cache-Control", "no-store")
 }
 
-func TestPatchAnswersWithTheOfferAsGetDoesAndWhoHasAppliedIt(t *testing.T) {
+func TestB8PatchAnswersInTheShapeOfPause(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
 	other := models.NewID()
-	w.desk.pending = []allocator.Pending{{NodeID: other, NodeName: "cut-off", Until: w.desk.LedgerNow().Add(time.Minute)}}
+	w.desk.pending = []allocator.Pending{{Owner: allocator.Owner{NodeID: other, NodeName: "cut-off"}, Until: w.desk.LedgerNow().Add(time.Minute)}}
 	patched := w.call("PATCH", "/v1/offers/o", `{"lease_size":7}`).is(200, "").header("ETag", `"2"`)
 	if got, want := fmt.Sprint(patched.json["applied"], patched.json["pending"]),
-		fmt.Sprintf("[%s] [map[node:%s until:2026-11-27T08:01:00.123456Z]]", w.desk.node, other); got != want {
+		fmt.Sprintf("[map[node_id:%s node_name:node-1]] [map[node_id:%s node_name:cut-off until:2026-11-27T08:01:00.123456Z]]", w.desk.node, other); got != want {
 		t.Errorf("applied and pending %s, want %s", got, want)
 	}
-	delete(patched.json, "applied")
-	delete(patched.json, "pending")
-	if got := w.call("GET", "/v1/offers/o", ""); fmt.Sprint(patched.json) != fmt.Sprint(got.json) {
+	if got := w.call("GET", "/v1/offers/o", ""); len(patched.json) != 3 || fmt.Sprint(patched.json["offer"]) != fmt.Sprint(got.json) {
 		t.Errorf("PATCH answers %s", patched.Body)
 	}
 }

@@ -31,7 +31,6 @@ const (
 	ruleEnum      = "enum"
 	ruleOrder     = "order"
 	ruleDepth     = "depth"
-	ruleTooLate   = "too-late"
 	fieldBody     = "body"
 	fieldKey      = "Idempotency-Key"
 	fieldIfMatch  = "If-Match"

@@ -110,7 +110,7 @@ func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (ht
 	n.sweeper = refund.NewSweeper(refund.SweeperConfig{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry},
 		n.store, n.health, n.catalogue, desk)
 	alloc := allocator.New(allocator.Config{
-		NodeID: n.dir.NodeID, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
+		NodeID: n.dir.NodeID, NodeName: n.config.NodeName, Offers: n.catalogue, Ledger: n.store, Blocks: n.keeper, Settler: n.settler, Desk: desk,
 		Journal: acknowledgements{n.journal}, Health: n.health, Now: now,
 	})
 	return api.New(api.Config{

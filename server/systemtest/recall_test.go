@@ -10,9 +10,11 @@ import (
 
 // appliedChange is the answer to a change.
 type appliedChange struct {
-	Applied []string `json:"applied"`
+	Applied []struct {
+		Name string `json:"node_name"`
+	} `json:"applied"`
 	Pending []struct {
-		Node  string    `json:"node"`
+		Name  string    `json:"node_name"`
 		Until time.Time `json:"until"`
 	} `json:"pending"`
 }
