@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,14 +25,15 @@ import (
 type settings struct {
 	Config kong.ConfigFlag `help:"File of settings, a line each: TRANCHE_LISTEN=127.0.0.1:8080." placeholder:"FILE"`
 
-	Listen      string `env:"TRANCHE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on. Without keys, only a loopback one."`
-	DataDir     string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
-	NodeName    string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
-	DSN         filled `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
-	TLSCert     string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
-	TLSKey      string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
-	AdminKey    filled `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
-	CheckoutKey filled `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
+	Listen        string `env:"TRANCHE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on. Without keys, only a loopback one."`
+	DataDir       string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
+	NodeName      string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
+	DSN           filled `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
+	DBConnections int    `env:"TRANCHE_DB_CONNECTIONS" name:"db-connections" default:"${connections}" help:"Connections to MySQL or MariaDB at most, those of lists included. All nodes together must fit the server's max_connections."`
+	TLSCert       string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
+	TLSKey        string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
+	AdminKey      filled `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
+	CheckoutKey   filled `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
 
 	RequestTimeout time.Duration `env:"TRANCHE_REQUEST_TIMEOUT" default:"5s" help:"From a request's arrival until it is decided, or dropped unapplied: 1s to 10s."`
 	DrainWait      time.Duration `env:"TRANCHE_DRAIN_WAIT" default:"3s" help:"How long to go on serving after SIGTERM while /readyz already says no."`
@@ -68,7 +70,7 @@ func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error
 	return kong.New(p, append([]kong.Option{
 		kong.Name("tranche"),
 		kong.Description("Tranche keeps the budgets of promotions: nodes lease blocks of an offer's budget and redeem from them."),
-		kong.Vars{"hostname": hostname},
+		kong.Vars{"hostname": hostname, "connections": strconv.Itoa(node.DefaultDBConns)},
 		kong.Configuration(loadFile),
 	}, more...)...)
 }
@@ -104,7 +106,7 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 		debug.SetGCPercent(300) // a node keeps little and makes much garbage
 	}
 	n, err := node.New(node.Config{
-		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: string(s.DSN),
+		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: string(s.DSN), DBConns: s.DBConnections,
 		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: string(s.AdminKey), CheckoutKey: string(s.CheckoutKey),
 		RequestTimeout: s.RequestTimeout, DrainWait: s.DrainWait, Logger: logger,
 	})

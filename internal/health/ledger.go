@@ -30,6 +30,8 @@ const (
 	heartbeatLasts = 2 * models.NodeSilence / 3
 	// silent is for how long a ledger that is there may leave all calls of this node without an answer.
 	silent = 500 * time.Millisecond
+	// fullLasts is for how long a database that had no connection to give counts as crowded. Nodes ask for new ones every few seconds.
+	fullLasts = 10 * time.Second
 	// beatsMissed is how many heartbeats in a row fail when the ledger takes no writes. One alone may have lost its connection.
 	beatsMissed = 2
 )
@@ -47,6 +49,8 @@ type Ledger struct {
 	resume    time.Time // until then owners and shops have their chance
 	calls     int       // that wait for their answer
 	owed      time.Time // since when an answer is owed, and none has come; zero: none is owed
+	full      string    // why the database had no connection to give
+	fullAt    time.Time // when it said so the last time
 }
 
 // NewLedger knows of no answer and no heartbeat yet: the ledger doesn't serve.
@@ -75,6 +79,23 @@ func (l *Ledger) Ended(answered bool) {
 	case answered:
 		l.owed = time.Time{}
 	}
+}
+
+// Full notes that the database had no connection to give, and why.
+func (l *Ledger) Full(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.full, l.fullAt = why, l.now()
+}
+
+// Crowded says why the database had no connection to give of late; empty: it had.
+func (l *Ledger) Crowded() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.now().Sub(l.fullAt) > fullLasts {
+		return ""
+	}
+	return l.full
 }
 
 // Looked notes what became of a question that the ledger was asked at a time.

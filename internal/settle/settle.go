@@ -21,10 +21,10 @@ type Ledger interface {
 }
 
 const (
-	// unattendedAtOnce is how many transactions run at once that nobody waits for, or that repeat one of unknown outcome. A batch of
-	// requests, a grant and a look-up must always find a connection.
+	// unattendedAtOnce is how many transactions run at once, at most, that nobody waits for, or that repeat one of unknown outcome. They
+	// take a quarter of the connections: a batch of requests, a grant and a look-up must always find one.
 	unattendedAtOnce = 8
-	// cartsAtOnce is how many carts run at once. Each does less with its connection than a batch.
+	// cartsAtOnce is how many carts run at once, at most, on half of the connections. Each does less with its connection than a batch.
 	cartsAtOnce = 16
 	// maxOwed bounds the acknowledged entries that are not in the ledger yet. A node takes about 1 kB of memory for each.
 	maxOwed = 1 << 18
@@ -58,17 +58,27 @@ type Config struct {
 	Now     func() time.Time // with a monotonic reading
 	Logger  zerolog.Logger
 	Metrics prometheus.Registerer
+	// Connections is how many calls of the ledger can run at once; 0: as many as there are.
+	Connections int
 }
 
 // New makes a Settler.
 func New(cfg Config, ledger Ledger) *Settler {
 	s := &Settler{
 		ledger: ledger, now: cfg.Now, logger: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		unattended: run.NewTurns(unattendedAtOnce), carts: run.NewTurns(cartsAtOnce),
+		unattended: run.NewTurns(atOnce(unattendedAtOnce, cfg.Connections, 4)), carts: run.NewTurns(atOnce(cartsAtOnce, cfg.Connections, 2)),
 		queues: map[*lease.Block]*queue{}, locked: map[party]time.Time{}, draining: make(chan struct{}),
 	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	return s
+}
+
+// atOnce gives a part of the connections, but one at least.
+func atOnce(most, connections, part int) int {
+	if connections == 0 {
+		return most
+	}
+	return min(most, max(1, connections/part))
 }
 
 // Stop waits until all queues are empty, at most until ctx ends; then it gives up what is not decided. A posting that is submitted

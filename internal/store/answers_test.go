@@ -32,7 +32,7 @@ func storeOf(t *testing.T, server *answers) *Store {
 		t.Fatal(err)
 	}
 	d.oneWriter, d.commitRunsToItsEnd = false, false
-	d.open = func() (*sql.DB, gorm.Dialector, error) {
+	d.open = func(int) (*sql.DB, gorm.Dialector, error) {
 		db := sql.OpenDB(server)
 		return db, gormmysql.New(gormmysql.Config{Conn: db, SkipInitializeWithVersion: true}), nil
 	}

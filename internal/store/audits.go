@@ -18,7 +18,7 @@ func (q *query) audit(by models.Audit, before, after *models.Offer, now models.M
 
 // Audits lists what admins did to an offer, or with an empty id to all, newest first.
 func (s *Store) Audits(ctx context.Context, offerID string, limit int, before models.ID) (audits []models.Audit, err error) {
-	err = s.read(ctx, "Audits", func(q *query) error {
+	err = s.list(ctx, "Audits", func(q *query) error {
 		db := q.Scopes(page("id", limit, before))
 		if offerID != "" {
 			db = db.Where("offer_id = ?", offerID)

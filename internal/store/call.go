@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/sony/gobreaker/v2"
 
 	"tranche/models"
@@ -16,25 +17,50 @@ const (
 	readTimeout  = 2 * time.Second
 	writeTimeout = 4500 * time.Millisecond // two lock waits fit in, and a request's 5 s don't pass
 
+	maxLists = 256 // that run or wait for their turn
+
 	tripAfter   = 3 // failures in a row; each may have waited for its whole deadline
 	openTimeout = 500 * time.Millisecond
 )
 
-// call is the one way to the database: breaker, deadline, classification, metrics. Its errors are those of package models, or an
-// internal fault.
+// call is the way to the database for all but lists: breaker, deadline, classification, metrics. Its errors are those of package models,
+// or an internal fault.
 func (s *Store) call(ctx context.Context, name string, timeout time.Duration, work func(context.Context) error) error {
+	return s.measure(name, func() error {
+		_, err := s.breaker.Execute(func() (struct{}, error) {
+			return struct{}{}, s.ask(ctx, timeout, work)
+		})
+		s.logTransitions(err)
+		if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+			err = fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, err)
+		}
+		return err
+	})
+}
+
+// list runs queries that may read much, on connections of their own, and waits for its turn there. They say nothing about how the
+// database serves requests: the breaker and Health don't hear of them.
+func (s *Store) list(ctx context.Context, name string, work func(*query) error) error {
+	return s.measure(name, func() error {
+		defer s.listing.Add(-1)
+		switch {
+		case s.listing.Add(1) > maxLists:
+			return outcome(errCrowded)
+		case !s.Available():
+			return fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, gobreaker.ErrOpenState)
+		default:
+			return judge(ctx, s.onConn(ctx, s.lists, work))
+		}
+	})
+}
+
+// measure counts a call and how long it took, and names it in its error.
+func (s *Store) measure(name string, call func() error) error {
 	m := s.metrics.calls[name]
 	timer := prometheus.NewTimer(m.duration)
-	_, err := s.breaker.Execute(func() (struct{}, error) {
-		err := s.ask(ctx, timeout, work)
-		s.denials.note(name, err)
-		return struct{}{}, err
-	})
+	err := call()
+	s.denials.note(name, err)
 	timer.ObserveDuration()
-	s.logTransitions(err)
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		err = fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, err)
-	}
 	m.count(err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -146,7 +172,7 @@ type callMetrics struct {
 	ok, refused, busy, unavailable, unknown, failed prometheus.Counter
 }
 
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, s *Store) (*metrics, error) {
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "tranche_store_call_duration_seconds",
 		Help:    "How long calls to the ledger took, retries included.",
@@ -167,7 +193,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Help: "Transactions that were run again after a deadlock, a collision, a lock wait or a lost reply.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{durations, outcomes, m.breaker, m.retries} {
+	pools := []prometheus.Collector{collectors.NewDBStatsCollector(s.pool.DB, "ledger"), collectors.NewDBStatsCollector(s.lists.DB, "lists")}
+	for _, c := range append(pools, durations, outcomes, m.breaker, m.retries) {
 		if err := registerer.Register(c); err != nil {
 			return nil, err
 		}

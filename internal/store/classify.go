@@ -25,7 +25,7 @@ const (
 	duplicate       // a unique key is taken, or what was read is outdated: somebody else was first
 	conflict        // a deadlock or the like: rolled back, worth running again
 	lockWaited      // another session kept its locks for as long as we were willing to wait
-	crowded         // others of this process had all connections for as long as we were willing to wait
+	crowded         // others had all connections for as long as we were willing to wait
 	badConn         // the connection was dead before anything was sent on it
 	away            // the database can't be asked, or can't serve
 	unknown         // COMMIT was sent and its reply is missing
@@ -115,8 +115,9 @@ func classifyMySQL(err *mysql.MySQLError) kind {
 	case 1205, // lock wait timeout
 		3572: // NOWAIT
 		return lockWaited
-	case 1040, 1203, 1226, // too many connections or too much use
-		1042, 1043, 1077, 1078, 1079, 1080, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, // the connection
+	case 1040, 1203, 1226: // too many connections or too much use
+		return crowded
+	case 1042, 1043, 1077, 1078, 1079, 1080, 1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, // the connection
 		1053, 1927, 4031, 1317, 3024, 1969, // going down, killed, or out of time
 		1047,             // this member of a cluster doesn't serve
 		1290, 1792, 1836, // read only

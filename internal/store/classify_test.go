@@ -25,7 +25,7 @@ func TestErrorsAreClassifiedHoweverTheyAreWrapped(t *testing.T) {
 		{inMySQL(1213), conflict},
 		{inMySQL(1020), conflict},
 		{inMySQL(1205), lockWaited},
-		{inMySQL(1040), away},
+		{inMySQL(1040), crowded},
 		{inMySQL(1053), away},
 		{inMySQL(1146), away},
 		{inMySQL(3819), fault}, // a CHECK

@@ -29,7 +29,8 @@ type dialect struct {
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
 	commitRunsToItsEnd bool
 
-	open      func() (*sql.DB, gorm.Dialector, error)
+	// open gives a pool of so many connections.
+	open      func(conns int) (*sql.DB, gorm.Dialector, error)
 	denials   *denials
 	connector *connector // nil: there are no sessions to set up
 
@@ -56,7 +57,7 @@ func mySQL(cfg *Config) (*dialect, error) {
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
-		open:           func() (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, cfg.MaxConns) },
+		open:           func(conns int) (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, conns) },
 		versions:       func() (*versionTable, error) { return mySQLVersions(connector.base.DBName) },
 		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
@@ -75,7 +76,7 @@ func sqLite(path string, cfg *Config) *dialect {
 		begin:              "BEGIN IMMEDIATE",
 		oneWriter:          true,
 		commitRunsToItsEnd: true,
-		open:               func() (*sql.DB, gorm.Dialector, error) { return openSQLite(path, cfg.MaxConns) },
+		open:               func(conns int) (*sql.DB, gorm.Dialector, error) { return openSQLite(path, conns) },
 		versions:           sqLiteVersions,
 		files:              "sqlite",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {

@@ -8,11 +8,14 @@
 //
 //	ErrLedgerUnavailable  nothing was changed: the database is away, did not answer in time, or the breaker is open
 //	ErrBusy               nothing was changed: others held locks for longer than we waited, or retries were used up
-//	ErrOverloaded         nothing was changed: the node's own calls had all connections for longer than we waited
+//	ErrOverloaded         nothing was changed: the node's own calls, or other clients, had all connections for longer than we waited
 //	ErrOutcomeUnknown     COMMIT was sent and its reply is missing; the change may still come true
 //
 // Only a database that is away counts against the breaker. A refusal, a taken key and a deadlock are answers of a database that is
 // well. A caller that gives up says nothing about the database.
+//
+// Lists may read much, and many may come at once. They run on connections of their own ([Store.list]), and the breaker does not hear of
+// them. So they wait for each other, and no redemption waits for them.
 //
 // # Transactions
 //

@@ -9,7 +9,7 @@ import (
 
 // Exceptions lists the acknowledged redemptions of an offer that the ledger would have refused, newest first.
 func (s *Store) Exceptions(ctx context.Context, offerID string, limit int, before models.ID) (exceptions []models.Exception, err error) {
-	err = s.read(ctx, "Exceptions", func(q *query) error {
+	err = s.list(ctx, "Exceptions", func(q *query) error {
 		return q.Where("offer_id = ?", offerID).Scopes(page("id", limit, before)).Find(&exceptions).Error
 	})
 	return exceptions, err

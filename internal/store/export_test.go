@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"testing"
 )
 
 // CheckSession asks a session of the store's pool for its settings.
@@ -56,7 +57,7 @@ func Swallowed(ctx context.Context, s *Store) (swallowed []string, err error) {
 // Stop begins a transaction in a session of the store's, locks rows, and then does nothing until told to leave.
 func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
 	ctx := context.Background()
-	conn, err := s.conn(ctx)
+	conn, err := s.pool.conn(ctx)
 	if err != nil {
 		stopped <- err
 		return
@@ -101,4 +102,21 @@ func RowsRead(s *Store, work func() error) (int64, error) {
 	}
 	after, err := read()
 	return after - before, err
+}
+
+// HoldListConnections takes all connections of lists until release.
+func (s *Store) HoldListConnections(t testing.TB) (release func()) {
+	var held []*sql.Conn
+	for range s.lists.max {
+		conn, err := s.lists.conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+	}
+	return func() {
+		for _, conn := range held {
+			_ = conn.Close()
+		}
+	}
 }

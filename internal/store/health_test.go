@@ -24,6 +24,8 @@ type heard struct {
 func (h *heard) Asked()              { h.add("asked") }
 func (h *heard) Ended(answered bool) { h.add(fmt.Sprint("answered ", answered)) }
 
+func (h *heard) Full(why string) { h.add(why) }
+
 func (h *heard) add(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

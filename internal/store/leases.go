@@ -320,7 +320,7 @@ func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch 
 
 // Leases lists an offer's leases in any state, newest first, with their owners' names.
 func (s *Store) Leases(ctx context.Context, offerID string, limit int, before models.ID) (leases []models.ListedLease, err error) {
-	err = s.read(ctx, "Leases", func(q *query) error {
+	err = s.list(ctx, "Leases", func(q *query) error {
 		return q.leasesOf(offerID).Scopes(page("l.id", limit, before)).Scan(&leases).Error
 	})
 	return leases, err

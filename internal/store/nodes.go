@@ -63,7 +63,7 @@ func sameEpoch(id models.ID, epoch, newest int64) error {
 
 // Nodes lists nodes and what they hold over all offers, newest id first, those before an id unless it is zero.
 func (s *Store) Nodes(ctx context.Context, limit int, before models.ID) (nodes []models.NodeActivity, err error) {
-	err = s.read(ctx, "Nodes", func(q *query) error {
+	err = s.list(ctx, "Nodes", func(q *query) error {
 		return q.Table("nodes AS n").
 			Select(`n.*,
 				(SELECT COUNT(*) FROM leases l WHERE l.node_id = n.id AND l.state = 'active') AS leases_active,

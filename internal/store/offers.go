@@ -94,7 +94,7 @@ func withCounting(db *gorm.DB) *gorm.DB {
 
 // Offers lists offers, newest first, with the database's clock by which the filter's status was judged.
 func (s *Store) Offers(ctx context.Context, filter models.OfferFilter) (offers []models.Offer, now models.Micros, err error) {
-	err = s.read(ctx, "Offers", func(q *query) error {
+	err = s.list(ctx, "Offers", func(q *query) error {
 		now, err = q.now()
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func (q *query) histories(offerID string, redemptions []models.ID) (map[models.I
 
 // Redemptions lists redemptions of an offer, newest first, each as it is now.
 func (s *Store) Redemptions(ctx context.Context, filter models.RedemptionFilter) (list []models.ListedRedemption, err error) {
-	err = s.read(ctx, "Redemptions", func(q *query) error {
+	err = s.list(ctx, "Redemptions", func(q *query) error {
 		firsts, err := q.firstEntries(filter)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (q *query) firstEntries(filter models.RedemptionFilter) (entries []models.E
 
 // Entries lists an offer's ledger, newest first.
 func (s *Store) Entries(ctx context.Context, offerID string, limit int, before models.ID) (entries []models.Entry, err error) {
-	err = s.read(ctx, "Entries", func(q *query) error {
+	err = s.list(ctx, "Entries", func(q *query) error {
 		return q.Where("offer_id = ?", offerID).Scopes(page("id", limit, before)).Find(&entries).Error
 	})
 	return entries, err
@@ -88,7 +88,7 @@ func (s *Store) Entries(ctx context.Context, offerID string, limit int, before m
 
 // Usage reads what a user has used of an offer: from the counters of an offer that limits users, else from the ledger.
 func (s *Store) Usage(ctx context.Context, offerID, userID string) (usage models.Usage, err error) {
-	err = s.read(ctx, "Usage", func(q *query) error {
+	err = s.list(ctx, "Usage", func(q *query) error {
 		o, err := q.offer(q.DB, offerID)
 		if err != nil {
 			return err

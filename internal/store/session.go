@@ -49,6 +49,7 @@ type connector struct {
 	password  *passwordFile
 	isolation string
 	denials   *denials
+	health    Health
 	noGalera  *atomic.Bool // the server has no such variable
 }
 
@@ -61,7 +62,7 @@ func newConnector(cfg *Config, d *denials) (*connector, error) {
 	if !ok {
 		return nil, fmt.Errorf("isolation level %s: want READ COMMITTED or stronger", cfg.Isolation)
 	}
-	c := &connector{base: base, caFile: cfg.CAFile, isolation: isolation, denials: d, noGalera: new(atomic.Bool)}
+	c := &connector{base: base, caFile: cfg.CAFile, isolation: isolation, denials: d, health: cfg.Health, noGalera: new(atomic.Bool)}
 	if c.caFile != "" {
 		if err := checkTLS(base); err != nil {
 			return nil, err
@@ -148,6 +149,9 @@ func (c *connector) open(ctx context.Context, password string) (driver.Conn, err
 	}
 	conn, err := dialer.Connect(ctx)
 	c.denials.note(connecting, err)
+	if why := isFull(err); why != "" {
+		c.health.Full(why)
+	}
 	if err == nil && c.password != nil {
 		c.password.worked.Store(&password)
 	}
@@ -209,7 +213,7 @@ func (s *Store) variables(ctx context.Context) (map[string]string, error) {
 		names = append(names, want.variable)
 	}
 	var rows []struct{ VariableName, Value string }
-	err := s.onConn(ctx, func(q *query) error {
+	err := s.onConn(ctx, s.pool, func(q *query) error {
 		return q.scan(&rows, "SHOW SESSION VARIABLES WHERE Variable_name IN ?", names)
 	})
 	values := map[string]string{}

@@ -14,11 +14,6 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-const (
-	defaultMySQLConns  = 32
-	defaultSQLiteConns = 8
-)
-
 // Config says which database to use. The zero value of each field but Path is a sane default.
 type Config struct {
 	DSN  string // of MySQL or MariaDB, in the Go driver's form, with a database; empty: SQLite
@@ -29,7 +24,7 @@ type Config struct {
 	KeepTables   bool   // Migrate changes nothing, and fails unless the tables are as this program needs them
 
 	Isolation sql.IsolationLevel // of MySQL's sessions; default READ COMMITTED
-	MaxConns  int                // default: 32, for SQLite 8
+	MaxConns  int                // to MySQL in all, MinConns at least; default: DefaultConns
 
 	Logger     zerolog.Logger
 	Registerer prometheus.Registerer // default: a registry of its own
@@ -42,21 +37,25 @@ type Health interface {
 	Asked()
 	// Ended says that it has ended, and whether the database has answered it.
 	Ended(answered bool)
+	// Full says that the database has no connection to give, and why.
+	Full(why string)
 }
 
 // nobody is a Health.
 type nobody struct{}
 
-func (nobody) Asked()     {}
-func (nobody) Ended(bool) {}
+func (nobody) Asked()      {}
+func (nobody) Ended(bool)  {}
+func (nobody) Full(string) {}
 
 // Store is the ledger in a SQL database. Safe for concurrent use.
 type Store struct {
 	dialect *dialect
 	log     zerolog.Logger
-	pool    *sql.DB
+	pool    *pool
+	lists   *pool        // of calls that list, so that they keep no other waiting
+	listing atomic.Int32 // calls that list, or wait for their turn
 	orm     *gorm.DB
-	max     int           // connections in the pool
 	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
 
 	keepTables   bool
@@ -79,31 +78,35 @@ func Open(cfg Config) (*Store, error) {
 }
 
 func openDialect(d *dialect, cfg *Config) (*Store, error) {
-	pool, dialector, err := d.open()
+	hot, lists := connsOf(cfg.MaxConns)
+	db, dialector, err := d.open(hot)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	orm, err := gorm.Open(dialector, &gorm.Config{
+	s := &Store{
+		dialect: d, log: cfg.Logger, pool: &pool{db, hot}, keepTables: cfg.KeepTables, denials: d.denials,
+		health: cfg.Health, transitions: make(chan transition, 16),
+	}
+	if s.orm, err = gorm.Open(dialector, &gorm.Config{
 		DisableAutomaticPing:   true,
 		SkipDefaultTransaction: true,
 		PrepareStmt:            false, // its cache can deadlock with a pool that is exhausted
 		Logger:                 logger.Discard,
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), pool.Close())
+	}); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), db.Close())
 	}
-	m, err := newMetrics(cfg.Registerer)
+	listsDB, _, err := d.open(lists)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), pool.Close())
+		return nil, errors.Join(fmt.Errorf("store: %w", err), db.Close())
 	}
-	s := &Store{
-		dialect: d, log: cfg.Logger, pool: pool, orm: orm, max: cfg.MaxConns, keepTables: cfg.KeepTables, denials: d.denials,
-		health: cfg.Health, transitions: make(chan transition, 16), metrics: m,
+	s.lists = &pool{listsDB, lists}
+	if s.metrics, err = newMetrics(cfg.Registerer, s); err != nil {
+		return nil, errors.Join(fmt.Errorf("store: %w", err), s.Close())
 	}
 	if d.oneWriter {
 		s.writer = make(chan struct{}, 1)
 	}
-	s.breaker = newBreaker(s.transitions, m)
+	s.breaker = newBreaker(s.transitions, s.metrics)
 	return s, nil
 }
 
@@ -116,19 +119,20 @@ func chooseDialect(cfg *Config) (*dialect, error) {
 		cfg.Health = nobody{}
 	}
 	if cfg.DSN == "" {
-		if cfg.MaxConns == 0 {
-			cfg.MaxConns = defaultSQLiteConns
-		}
+		cfg.MaxConns = sqliteConns
 		return sqLite(cfg.Path, cfg), nil
 	}
 	if cfg.MaxConns == 0 {
-		cfg.MaxConns = defaultMySQLConns
+		cfg.MaxConns = DefaultConns
 	}
 	return mySQL(cfg)
 }
 
 // Close gives up all connections. Calls that are under way end with an error.
-func (s *Store) Close() error { return s.pool.Close() }
+func (s *Store) Close() error { return errors.Join(s.pool.Close(), s.lists.Close()) }
+
+// Connections is how many calls, beside lists, can be under way at once.
+func (s *Store) Connections() int { return s.pool.max }
 
 // Available reports whether calls are let through to the database: false while the breaker is open.
 func (s *Store) Available() bool { return s.breaker.State() != gobreaker.StateOpen }

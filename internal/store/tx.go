@@ -39,23 +39,27 @@ const (
 
 // read runs queries outside of a transaction, each with a snapshot of its own.
 func (s *Store) read(ctx context.Context, name string, work func(*query) error) error {
-	return s.call(ctx, name, readTimeout, func(ctx context.Context) error {
-		var err error
-		for range maxDeadConns {
-			if err = s.onConn(ctx, work); classify(err) != badConn {
-				break
-			}
-		}
-		return err
-	})
+	return s.call(ctx, name, readTimeout, func(ctx context.Context) error { return s.onConn(ctx, s.pool, work) })
 }
 
-func (s *Store) onConn(ctx context.Context, work func(*query) error) error {
-	conn, err := s.conn(ctx)
+// onConn runs queries on a connection of a pool, for readTimeout once they have it.
+func (s *Store) onConn(ctx context.Context, p *pool, work func(*query) error) (err error) {
+	for range maxDeadConns {
+		if err = s.onConnOnce(ctx, p, work); classify(err) != badConn {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Store) onConnOnce(ctx context.Context, p *pool, work func(*query) error) error {
+	conn, err := p.conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	return work(s.query(ctx, conn))
 }
 
@@ -138,7 +142,7 @@ func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
 		return err
 	}
 	defer s.stopWriting()
-	conn, err := s.conn(ctx)
+	conn, err := s.pool.conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,16 +198,6 @@ func rollBack(ctx context.Context, conn *sql.Conn) {
 // discard closes a connection instead of giving it back to the pool.
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
-}
-
-// conn takes a connection out of the pool. To wait in vain because all are in use means that others are slow, which is not the same
-// as a database that can't be reached.
-func (s *Store) conn(ctx context.Context) (*sql.Conn, error) {
-	conn, err := s.pool.Conn(ctx)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) && s.pool.Stats().InUse >= s.max {
-		return nil, fmt.Errorf("%w: all connections are in use: %w", errCrowded, err)
-	}
-	return conn, err
 }
 
 func (s *Store) becomeWriter(ctx context.Context) error {

@@ -36,10 +36,24 @@ type Keys struct {
 type Services struct {
 	Allocator Allocator
 	Books     Books
-	// Ready says whether this node can serve, and why, or why not, in words.
-	Ready func() (ready bool, detail string)
+	// Ready says whether this node should get requests.
+	Ready func() Readiness
 	// Started says whether the others may be called: before, the ledger may not even have its tables.
 	Started func() bool
+}
+
+// Readiness is whether a node should get requests, and what it can't do as usual.
+type Readiness struct {
+	Ready    bool
+	Detail   string // why, or why not, in words that tell no secrets
+	Degraded []Degraded
+}
+
+// Degraded is a part of a node that does not serve as usual.
+type Degraded struct {
+	Part   string
+	Since  models.Micros // by the node's clock
+	Detail string
 }
 
 // Allocator does what changes the books. Its errors are those of package models; the context carries the request's deadline.

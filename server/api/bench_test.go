@@ -41,7 +41,7 @@ func BenchmarkRedeem(b *testing.B) {
 	handler, err := New(Config{
 		Keys: Keys{Admin: adminKey, Checkout: checkoutKey}, RequestTimeout: 5 * time.Second, Now: time.Now,
 		Logger: zerolog.New(io.Discard), Registerer: registry, Gatherer: registry,
-	}, Services{Allocator: trivial{now: models.MicrosOf(time.Now())}, Ready: func() (bool, string) { return true, "" }, Started: func() bool { return true }})
+	}, Services{Allocator: trivial{now: models.MicrosOf(time.Now())}, Ready: func() Readiness { return Readiness{Ready: true} }, Started: func() bool { return true }})
 	if err != nil {
 		b.Fatal(err)
 	}

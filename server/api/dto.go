@@ -416,8 +416,15 @@ type healthJSON struct {
 }
 
 type readinessJSON struct {
-	Ready  bool   `json:"ready"`
-	Detail string `json:"detail"`
+	Ready    bool           `json:"ready"`
+	Detail   string         `json:"detail"`
+	Degraded []degradedJSON `json:"degraded"`
+}
+
+type degradedJSON struct {
+	Part   string      `json:"part"`
+	Since  instantJSON `json:"since"`
+	Detail string      `json:"detail"`
 }
 
 // toRaw shows kept JSON as it is.

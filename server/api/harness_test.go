@@ -36,15 +36,16 @@ const (
 
 // world is an API over the in-memory ledger. Each exchange that goes through call is checked against openapi.yaml.
 type world struct {
-	t       *testing.T
-	handler http.Handler
-	desk    *desk
-	log     *bytes.Buffer
-	config  Config
-	ready   bool
-	begun   bool
-	doc     routers.Router
-	clock   time.Time
+	t        *testing.T
+	handler  http.Handler
+	desk     *desk
+	log      *bytes.Buffer
+	config   Config
+	ready    bool
+	degraded []Degraded
+	begun    bool
+	doc      routers.Router
+	clock    time.Time
 }
 
 func newWorld(t *testing.T, adjust ...func(*Config)) *world {
@@ -67,7 +68,7 @@ func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 	}
 	handler, err := New(w.config, Services{
 		Allocator: w.desk, Books: w.desk.Fake,
-		Ready:   func() (bool, string) { return w.ready, "as told" },
+		Ready:   func() Readiness { return Readiness{w.ready, "as told", w.degraded} },
 		Started: func() bool { return w.begun },
 	})
 	if err != nil {

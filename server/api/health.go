@@ -9,9 +9,13 @@ func (s *server) health(*exchange) (reply, error) {
 
 // readiness tells a load balancer whether to send requests here. Not being ready is an answer, not a problem.
 func (s *server) readiness(*exchange) (reply, error) {
-	ready, detail := s.Ready()
-	r := reply{body: readinessJSON{Ready: ready, Detail: detail}}
-	if !ready {
+	now := s.Ready()
+	body := readinessJSON{Ready: now.Ready, Detail: now.Detail, Degraded: make([]degradedJSON, len(now.Degraded))}
+	for i, d := range now.Degraded {
+		body.Degraded[i] = degradedJSON{Part: d.Part, Since: instantJSON(d.Since), Detail: d.Detail}
+	}
+	r := reply{body: body}
+	if !now.Ready {
 		r.status = http.StatusServiceUnavailable
 	}
 	return r, nil

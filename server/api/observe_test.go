@@ -194,6 +194,15 @@ func TestHealthAndReadiness(t *testing.T) {
 	w.call("GET", "/healthz", "", "-Authorization").is(200, "")
 }
 
+func TestC9ReadinessNamesWhatIsDegraded(t *testing.T) {
+	w := newWorld(t)
+	w.call("GET", "/readyz", "", "-Authorization").is(200, "").has(map[string]any{"degraded": "[]"})
+	w.degraded = []Degraded{{Part: "connections", Since: models.MicrosOf(w.clock), Detail: "error 1040"}, {Part: "ledger", Since: models.MicrosOf(w.clock), Detail: "away"}}
+	w.call("GET", "/readyz", "", "-Authorization").is(200, "").has(map[string]any{"ready": true, "degraded": "[" +
+		"map[detail:error 1040 part:connections since:2026-11-27T08:00:00.123456Z] " +
+		"map[detail:away part:ledger since:2026-11-27T08:00:00.123456Z]]"})
+}
+
 func TestMetricsAreByRouteAndNotByPath(t *testing.T) {
 	w := newWorld(t)
 	w.createOffer("o", "")
@@ -250,7 +259,7 @@ func TestUntilTheNodeHasStartedNothingIsAskedOfTheLedger(t *testing.T) {
 func TestTwoNodesFitInOneProcessAndOneRegistryTakesOne(t *testing.T) {
 	newWorld(t)
 	w := newWorld(t)
-	if _, err := New(w.config, Services{Ready: func() (bool, string) { return true, "" }, Started: func() bool { return true }}); err == nil {
+	if _, err := New(w.config, Services{Ready: func() Readiness { return Readiness{Ready: true} }, Started: func() bool { return true }}); err == nil {
 		t.Error("two on one registry")
 	}
 	if _, err := New(Config{Registerer: prometheus.NewRegistry()}, Services{}); err == nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"tranche/internal/store"
 )
 
 // Config is what a node is told from outside. See the flags of the command for what each one means.
@@ -16,6 +18,7 @@ type Config struct {
 	DataDir        string
 	NodeName       string
 	DSN            string // empty: the embedded database in DataDir
+	DBConns        int    // connections to MySQL, those of lists included; 0: DefaultDBConns
 	TLSCert        string // file of the certificate and its chain; empty: no TLS
 	TLSKey         string // file of its private key
 	AdminKey       string
@@ -54,6 +57,9 @@ func (c *Config) Validate() error {
 	if len(c.NodeName) == 0 || len(c.NodeName) > maxNodeName {
 		errs = append(errs, fmt.Errorf("node name: want 1 to %d bytes", maxNodeName))
 	}
+	if c.DBConns != 0 && (c.DBConns < store.MinConns || c.DBConns > maxDBConns) {
+		errs = append(errs, fmt.Errorf("database connections %d: want %d to %d", c.DBConns, store.MinConns, maxDBConns))
+	}
 	if c.RequestTimeout < time.Second || c.RequestTimeout > maxRequestTimeout {
 		errs = append(errs, fmt.Errorf("request timeout %s: want 1s to %s", c.RequestTimeout, maxRequestTimeout))
 	}
@@ -63,8 +69,12 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// DefaultDBConns lets four nodes share the 151 connections that a MySQL server gives by default.
+const DefaultDBConns = store.DefaultConns
+
 const (
 	maxNodeName = 200
+	maxDBConns  = 1000
 	minKeyBytes = 16 // a shorter key is refused
 	shortKey    = 24 // a shorter key is warned of
 	// maxRequestTimeout is as long as a client may take to send a body. After that no client waits for its decision.

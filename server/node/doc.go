@@ -31,10 +31,9 @@
 //
 // # Ready
 //
-// A load balancer should send requests here unless the node is starting or draining, its journal acknowledges nothing, or it has neither
-// ledger nor leases. With leases and without the ledger it can serve offers in mode fast and available, and is ready, until the
-// last of its leases has ended or is used up. Package health says when the ledger serves: a database that answers and takes no heartbeat of
-// this node doesn't, for it takes no redemption either.
+// A load balancer should send requests here unless the node is starting or draining, or has neither a journal that works nor a ledger. A
+// ledger that is away is away for all nodes: such a node is ready, and degraded. Package health says when the ledger is away: also when it
+// answers and takes no heartbeat of this node.
 //
 // # Identity
 //

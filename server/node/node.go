@@ -39,6 +39,7 @@ type Node struct {
 	listener    net.Listener
 	state       atomic.Int32
 	folderLost  atomic.Bool
+	degraded    *degraded
 }
 
 // The states of a node, in the order it goes through them.
@@ -76,9 +77,10 @@ func New(config Config) (_ *Node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
-	if err := n.settlingParts.open(dir, config.DSN, config.JournalSegment, log, time.Now, registry); err != nil {
+	if err := n.settlingParts.open(dir, database{config.DSN, config.DBConns}, config.JournalSegment, log, time.Now, registry); err != nil {
 		return nil, err
 	}
+	n.degraded = newDegraded(time.Now, log, registry)
 	handler, err := n.assemble(time.Now, registry)
 	if err != nil {
 		return nil, err
@@ -153,37 +155,8 @@ func (n *Node) serve() error {
 // Addr is where the node listens.
 func (n *Node) Addr() net.Addr { return n.listener.Addr() }
 
-// Ready says whether the node should get requests, and why, or why not.
-func (n *Node) Ready() (ready bool, detail string) {
-	switch n.state.Load() {
-	case starting:
-		return false, n.startingOn()
-	case draining:
-		return false, "draining"
-	}
-	if failing := condition(n.journal); failing != "" {
-		return false, failing
-	}
-	switch {
-	case !n.health.Away():
-		return true, "serving"
-	case n.keeper.HasUnits():
-		return true, "the ledger is away; leases are held"
-	default:
-		return false, "the ledger is away, and no leases are held"
-	}
-}
-
 // started reports whether the start has come to its end, ever.
 func (n *Node) started() bool { return n.keeper.Epoch() != 0 }
-
-// startingOn says what the start waits for.
-func (n *Node) startingOn() string {
-	if records, _ := n.journal.Backlog(); records > 0 {
-		return fmt.Sprintf("starting: %d records of the journal are to be settled", records)
-	}
-	return "starting: the database has not answered yet"
-}
 
 // Run serves until ctx ends, then drains. The error says why the node could not serve, or had to stop.
 func (n *Node) Run(ctx context.Context) error {
@@ -214,6 +187,7 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 	})
 	running.Go(func() { n.watchFolder(loops, fail) })
+	running.Go(func() { run.Every(loops, reviewEvery, func(context.Context) { n.Ready() }) })
 
 	<-ctx.Done()
 	n.drain(begun)

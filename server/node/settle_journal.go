@@ -20,6 +20,7 @@ import (
 type SettleConfig struct {
 	DataDir string // of a node that doesn't run
 	DSN     string // empty: the embedded database in DataDir, which must be there
+	DBConns int    // connections to MySQL; 0: the default
 	Logger  zerolog.Logger
 }
 
@@ -46,7 +47,7 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	defer recording.Wait()
 	b := &settlingParts{}
 	defer b.close()
-	if err := b.open(dir, config.DSN, 0, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
+	if err := b.open(dir, database{config.DSN, config.DBConns}, 0, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
 		return Settled{}, err
 	}
 	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })

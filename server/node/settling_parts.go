@@ -30,15 +30,21 @@ type settlingParts struct {
 	recovery *allocator.Recovery
 }
 
+// database says which one, and how many connections to it: an empty dsn is the embedded one, and 0 the default.
+type database struct {
+	dsn   string
+	conns int
+}
+
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
 const maxPayload = 64 << 10
 
 // open makes the parts on a folder that is locked and is from then on theirs to close, also after an error. It doesn't touch
 // the database, and starts nothing. segment is the size of the journal's files, or 0. now needs a monotonic reading.
-func (b *settlingParts) open(dir *datadir.Dir, dsn string, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
+func (b *settlingParts) open(dir *datadir.Dir, db database, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
 	b.health = health.NewLedger(now, func() bool { return b.store.Available() })
-	b.store, err = store.Open(store.Config{DSN: dsn, Path: dir.Database(), Logger: log, Registerer: registry, Health: b.health})
+	b.store, err = store.Open(store.Config{DSN: db.dsn, MaxConns: db.conns, Path: dir.Database(), Logger: log, Registerer: registry, Health: b.health})
 	if err != nil {
 		return err
 	}
@@ -48,7 +54,7 @@ func (b *settlingParts) open(dir *datadir.Dir, dsn string, segment int64, log ze
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", dir.Path, err)
 	}
-	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry}, b.store)
+	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry, Connections: b.store.Connections()}, b.store)
 	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
 	return nil
 }
