@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -46,6 +47,28 @@ func TestOpenDoesNotTouchTheDatabase(t *testing.T) {
 	open(t, cfg)
 	if _, err := os.Stat(cfg.Path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestC10NobodyElseReadsTheFilesOfADatabase(t *testing.T) {
+	readable := file(t)
+	if err := os.WriteFile(readable.Path, nil, 0o644); err != nil { // as an earlier version left it
+		t.Fatal(err)
+	}
+	for _, cfg := range []store.Config{file(t), readable} {
+		s := open(t, cfg)
+		if err := s.Ping(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Dir(cfg.Path) + "/*")
+		if err != nil || len(files) < 3 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		for _, name := range files {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", filepath.Base(name), info.Mode(), err)
+			}
+		}
 	}
 }
 

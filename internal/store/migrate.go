@@ -211,12 +211,31 @@ func migrateSQLite(ctx context.Context, path string, run func(*sql.DB) error) (e
 	if err := flock(ctx, file); err != nil {
 		return err
 	}
+	if err := keepPrivate(path); err != nil {
+		return err
+	}
 	db, _, err := openSQLite(path, 1)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return run(db)
+}
+
+// keepPrivate makes the file of a database, if there is none, and lets nobody but this user read it: it has all orders. SQLite gives the files
+// that it makes beside it the same rights.
+func keepPrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	for _, name := range []string{path, path + "-wal", path + "-shm"} { // of earlier versions, others may be able to read these
+		if err := os.Chmod(name, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func flock(ctx context.Context, file *os.File) error {

@@ -108,6 +108,7 @@ type server struct {
 	sampled zerolog.Logger
 	pages   run.Turns // of lists, from before they are read until they are written
 
+	strangers     strangers
 	requestPrefix string // of the request ids made here
 	requests      atomic.Uint64
 }

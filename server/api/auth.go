@@ -48,36 +48,25 @@ func (k *keyring) scopeOf(key string) scope {
 // API document, which is open.
 func (s *server) admit(x *exchange) error {
 	if s.keys.empty() {
-		if !isLocal(x.http) {
+		if x.known = isLocal(x.http); !x.known {
 			return errNotLocal
 		}
 		return nil
 	}
-	switch needed := x.route.scope; needed {
-	case scopeOpen:
-		return nil
-	case scopeLocal:
-		if isLocal(x.http) {
-			return nil
-		}
-		return s.admitKey(x.http, scopeCheckout)
-	default:
-		return s.admitKey(x.http, needed)
+	has, key, shown := scopeOpen, "", false
+	if key, shown = bearer(x.http.Header); shown {
+		has = s.keys.scopeOf(key)
 	}
-}
-
-func (s *server) admitKey(r *http.Request, needed scope) error {
-	key, ok := bearer(r.Header)
-	if !ok {
+	x.known = has != scopeOpen
+	switch needed := x.route.scope; {
+	case has >= needed, needed == scopeLocal && isLocal(x.http):
+		return nil
+	case !shown:
 		return errUnauthenticated
-	}
-	switch has := s.keys.scopeOf(key); {
-	case has == scopeOpen:
+	case !x.known:
 		return errWrongKey
-	case has < needed:
-		return errForbidden
 	default:
-		return nil
+		return errForbidden
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,7 +56,7 @@ func (x *exchange) readObject(o *object, optional bool) error {
 	return nil
 }
 
-// readBody gives the whole body.
+// readBody gives the whole body, if it comes within the request's time.
 func (x *exchange) readBody() ([]byte, error) {
 	r := x.http
 	if r.ContentLength > maxBodyBytes {
@@ -66,16 +67,19 @@ func (x *exchange) readBody() ([]byte, error) {
 	}
 	// No writer is given: net/http could not see through gin's. writeProblem closes the connection after too large a body.
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBodyBytes))
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(x.ctx.Err(), context.DeadlineExceeded) {
+		x.slow = true
+		return nil, errSlowBody
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errBodyTooLarge
+	}
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, errBodyTooLarge
-		}
-		x.slow = errors.Is(err, os.ErrDeadlineExceeded)
 		var f faults
-		f.add(fieldBody, ruleLength, "the body ended, or its time did, before it was complete")
+		f.add(fieldBody, ruleLength, "the body ended before it was complete")
 		return nil, f.err()
 	}
+	x.read = true
 	return body, nil
 }
 

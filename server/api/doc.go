@@ -21,8 +21,8 @@
 //
 // The clock of a request starts when it arrives here. Its context ends RequestTimeout later, or when the client hangs up; a callee must
 // by then have decided or dropped it. A call that ends with nothing but the context's own error is answered as "outcome unknown", which is
-// true in any case. A client that was seen to hang up gets no answer; the log shows status 499. Slow senders are the http.Server's business;
-// one whose body is not there in time is told so.
+// true in any case. A client that was seen to hang up gets no answer; the log shows status 499. A body that is not there within the request's
+// time is answered with 408, whatever it asks for. An answer to a request whose body nobody has read waits for that for [bodyGrace] only.
 //
 // # Keys
 //

@@ -263,7 +263,7 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte(`{"user_id":"u","order_id":null,"units":1,"metadata":{"a":[1]}}`))
 	f.Add([]byte(`{"user_id":"\ud83c\udf81","units":1e3}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		x := &exchange{http: httptest.NewRequest("POST", "/", bytes.NewReader(body))}
+		x := &exchange{ctx: t.Context(), http: httptest.NewRequest("POST", "/", bytes.NewReader(body))}
 		x.http.Header.Set("Content-Type", "application/json")
 		var o object
 		if len(body) > maxBodyBytes || x.readObject(&o, true) != nil {

@@ -20,6 +20,7 @@ var (
 	errRouteNotFound        = errors.New("there is no such path; /openapi.json has all of them")
 	errMethodNotAllowed     = errors.New("this path does not take this method; the header Allow has those that it takes")
 	errUnsupportedMediaType = errors.New("the body must be application/json, in UTF-8, not compressed")
+	errSlowBody             = errors.New("the body was not there within the request's time; nothing was changed")
 	errBodyTooLarge         = fmt.Errorf("a body is at most %d bytes", maxBodyBytes)
 )
 
@@ -59,6 +60,7 @@ var meanings = [...]meaning{
 	{errNotLocal, "forbidden", 403, "Not allowed", noRetry, outcomeNone},
 	{errRouteNotFound, "route-not-found", 404, "No such path", noRetry, outcomeNone},
 	{errMethodNotAllowed, "method-not-allowed", 405, "Method not allowed", noRetry, outcomeNone},
+	{errSlowBody, "request-timeout", 408, "The body came too slowly", retrySoon, outcomeNone},
 	{errBodyTooLarge, "body-too-large", 413, "The body is too large", noRetry, outcomeNone},
 	{errUnsupportedMediaType, "unsupported-media-type", 415, "Unsupported media type", noRetry, outcomeNone},
 

@@ -19,6 +19,8 @@ type exchange struct {
 	route   *route
 	arrived time.Time
 	id      string // the request id
+	known   bool   // the client has shown a key, or needs none
+	read    bool   // the body was read to its end
 	slow    bool   // the body was not there in time
 	turn    bool   // it has one of the server's turns for pages
 	fault   error  // of the time that the client says it waits

@@ -134,8 +134,15 @@ func (x *exchange) encode(r *reply) ([]byte, error) {
 	return text, err
 }
 
+// bodyGrace is how long an answer waits for a body that the handler has not read. If it is there by then, the connection can be used again.
+const bodyGrace = 250 * time.Millisecond
+
 // write sends the reply, or the problem that err is, and gives the status for log and metrics.
 func (s *server) write(x *exchange, r reply, err error) int {
+	if x.http.ContentLength != 0 && !x.read {
+		// net/http reads what is left of the body before it sends an answer. Where there is no connection to do that on, there is no wait.
+		_ = http.NewResponseController(x.gin.Writer).SetReadDeadline(s.config.Now().Add(bodyGrace))
+	}
 	if err != nil {
 		return s.writeProblem(x, err)
 	}
@@ -184,7 +191,8 @@ func (s *server) writeProblem(x *exchange, err error) int {
 		h.Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
 	case errors.Is(err, errForbidden):
 		h.Set("WWW-Authenticate", challenge+`, error="insufficient_scope"`)
-	case errors.Is(err, errBodyTooLarge):
+	}
+	if errors.Is(err, errSlowBody) || errors.Is(err, errBodyTooLarge) {
 		h.Set("Connection", "close") // what is left of the body is not worth reading
 	}
 	body, err := encodeJSON(p)
@@ -206,13 +214,21 @@ func (x *exchange) send(status int, body []byte) {
 	_, _ = x.gin.Writer.Write(body)
 }
 
-// log writes the access line. Paths stay out of it: they hold user ids. So do headers: they hold keys.
+// log writes the access line. Paths stay out of it: they hold user ids. So do headers: they hold keys. Of requests without a key, only one in
+// a while has a line, unless something went wrong here: they may be anybody's.
 func (s *server) log(x *exchange, status int, took time.Duration) {
+	var leftOut int64
+	if !x.known && x.cause == nil {
+		var yes bool
+		if leftOut, yes = s.strangers.logs(strangerKind{status, x.problem}, s.config.Now()); !yes {
+			return
+		}
+	}
 	logger, level := &s.config.Logger, zerolog.InfoLevel
 	switch {
 	case status >= 500:
 		level = zerolog.ErrorLevel
-	case status < 400 && x.route.is(sampled):
+	case status < 400 && x.known && x.route.is(sampled):
 		logger = &s.sampled
 	}
 	event := logger.WithLevel(level)
@@ -223,6 +239,9 @@ func (s *server) log(x *exchange, status int, took time.Duration) {
 		Int("status", status).Dur("duration_ms", took).Int("bytes", max(0, x.gin.Writer.Size()))
 	if x.problem != "" {
 		event.Str("problem", x.problem)
+	}
+	if leftOut > 0 {
+		event.Int64("left_out", leftOut)
 	}
 	if x.offerID != "" {
 		event.Str("offer_id", x.offerID)

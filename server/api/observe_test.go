@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -180,8 +182,114 @@ func TestAClientThatIsTooSlowWithItsBodyIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if answer.StatusCode != 400 || answer.Header.Get("Content-Type") != typeProblem || !answer.Close {
+	if answer.StatusCode != 408 || answer.Header.Get("Content-Type") != typeProblem || !answer.Close {
 		t.Errorf("answered %d %v", answer.StatusCode, answer.Header)
+	}
+}
+
+// It is complete, and too late: whatever the offer's mode, nothing is redeemed.
+func TestC10ABodyThatComesTooLateIsNotActedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Now = time.Now })
+		const body = `{"user_id":"u"}`
+		late := request("POST", "/v1/offers/o/redemptions", "", aKey, "Content-Type: application/json")
+		came, sent := io.Pipe()
+		late.Body, late.ContentLength = came, int64(len(body))
+		go func() {
+			time.Sleep(w.config.RequestTimeout + time.Second)
+			_, _ = io.WriteString(sent, body)
+			_ = sent.Close()
+		}()
+		w.send(late, body).is(408, "request-timeout").header("Connection", "close").has(map[string]any{"retryable": true, "outcome": "(absent)"})
+		if w.desk.calls != 0 {
+			t.Error("the allocator was called")
+		}
+	})
+}
+
+// The server would read what is left of a body before it answers, for as long as a client may take to send one.
+func TestC10ARefusalDoesNotWaitForTheBody(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Now = time.Now })
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.ReadTimeout = time.Hour
+	server.Start()
+	defer server.Close()
+	for _, line := range []string{
+		"POST /v1/offers/o/redemptions", "POST /v1/nowhere", "PUT /v1/offers", "GET /openapi.json",
+	} {
+		conn, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // instead of waiting for ever
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{", line)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if !answer.Close {
+			t.Errorf("%s: %d, and the connection stays open", line, answer.StatusCode)
+		}
+		_ = answer.Body.Close()
+	}
+	whole, err := http.Post(server.URL+"/v1/nowhere", typeJSON, strings.NewReader(`{}`))
+	if err != nil || whole.StatusCode != 404 || whole.Close {
+		t.Errorf("a body that is there: %v, %v", whole, err)
+	}
+	_ = whole.Body.Close()
+}
+
+func TestC10StrangersCostFewLogLines(t *testing.T) {
+	w := newWorld(t)
+	flood := func() {
+		for range 100 {
+			w.call("GET", "/v1/offers", "", "-Authorization").is(401, "unauthenticated")
+			w.call("GET", "/v1/offers", "", "Authorization: Bearer guessed").is(401, "unauthenticated")
+			w.call("GET", "/made/up", "", "-Authorization").is(404, "route-not-found")
+			w.call("GET", "/openapi.json", "", "-Authorization").is(200, "")
+			w.ready = false
+			w.call("GET", "/readyz", "", "-Authorization").is(503, "")
+		}
+	}
+	logged := func() string {
+		var list []string
+		for _, line := range w.lines() {
+			list = append(list, fmt.Sprint(line["status"], " ", line["left_out"]))
+		}
+		w.log.Reset()
+		return strings.Join(list, ", ")
+	}
+	flood()
+	if got := logged(); got != "401 <nil>, 404 <nil>, 200 <nil>, 503 <nil>" {
+		t.Errorf("at first: %s", got)
+	}
+	w.clock = w.clock.Add(strangersEvery - 1)
+	flood()
+	if got := logged(); got != "" {
+		t.Errorf("within a minute: %s", got)
+	}
+	w.clock = w.clock.Add(1)
+	w.call("GET", "/v1/offers", "", "-Authorization").is(401, "unauthenticated")
+	w.call("GET", "/made/up", "", "-Authorization").is(404, "route-not-found")
+	if got := logged(); got != "401 399, 404 199" {
+		t.Errorf("after a minute: %s", got)
+	}
+	for range 3 {
+		w.call("GET", "/made/up", "").is(404, "route-not-found")
+		w.call("GET", "/v1/offers/none", "").is(404, "offer-not-found")
+	}
+	if got := len(w.lines()); got != 6 {
+		t.Errorf("%d lines for six requests with a key", got)
+	}
+	alone := newWorld(t, noKeys)
+	for range 100 {
+		alone.call("GET", "/v1/offers", "", "Origin: http://shop.example").is(403, "forbidden")
+	}
+	if got := len(alone.lines()); got != 1 {
+		t.Errorf("without keys, %d lines for a page of another site", got)
 	}
 }
 

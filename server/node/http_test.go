@@ -1,14 +1,18 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 func TestABodyThatDoesNotComeEndsAtItsTimeOut(t *testing.T) {
@@ -24,6 +28,19 @@ func TestABodyThatDoesNotComeEndsAtItsTimeOut(t *testing.T) {
 	send(t, n.dial(t), "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
 	if err := soon(t, ended); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("reading it ended with %v", err)
+	}
+}
+
+func TestC10ConnectionsThatComeToNothingCostFewLines(t *testing.T) {
+	var lines bytes.Buffer
+	n := &Node{config: config(t)}
+	n.log = zerolog.New(&lines)
+	server := n.server(nil)
+	for range 100 {
+		server.ErrorLog.Print("http: TLS handshake error")
+	}
+	if got := strings.Count(lines.String(), "handshake"); got == 0 || got > 10 {
+		t.Errorf("%d lines of 100", got)
 	}
 }
 

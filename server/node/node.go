@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
 
 	"tranche/allocator"
 	"tranche/internal/catalogue"
@@ -127,7 +128,7 @@ func (n *Node) server(handler http.Handler) *http.Server {
 		Handler: n.inFlight.counted(handler), ReadHeaderTimeout: headerTimeout, ReadTimeout: bodyTimeout,
 		WriteTimeout: bodyTimeout + n.config.RequestTimeout + answerTimeout,
 		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(n.log.With().Str("from", "http").Logger(), "", 0),
+		ErrorLog: log.New(few(n.log.With().Str("from", "http").Logger()), "", 0),
 	}
 	if n.certificate != nil {
 		server.TLSConfig = &tls.Config{GetCertificate: n.certificate.get, MinVersion: tls.VersionTLS12}
@@ -150,6 +151,11 @@ func (n *Node) serve() error {
 		return nil
 	}
 	return fmt.Errorf("serve: %w", err)
+}
+
+// few lets through as many lines as a fault needs to be seen. Strangers can cause a line with each connection, by a TLS handshake that fails.
+func few(logger zerolog.Logger) zerolog.Logger {
+	return logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Minute})
 }
 
 // Addr is where the node listens.
