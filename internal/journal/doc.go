@@ -16,6 +16,9 @@
 // the next one gathers, so a group is as large as the load makes it and nobody waits for a timer. There is one write under way
 // at any time: a group is written when all groups before it are durable. Recovery rests on that.
 //
+// The first segment of a process is small, and each further one twice as large, up to a bound: twenty nodes that start on one disk
+// with their database must not fill gigabytes before they have sold anything.
+//
 // A segment is filled with zeros and synced, and so is its name, before the manifest names it. So an append changes neither the
 // size of a file nor where its blocks are. It is never recycled, and never appended to by another process than the one that
 // named it.
@@ -37,10 +40,13 @@
 //     nothing and writes nothing until it was opened anew, for after a failed fsync the kernel may take for clean what the disk
 //     has not got, and a later fsync succeeds. Opening it writes all that is not known to be durable once more.
 //   - No space: found out where a segment is made, before anything depends on it. The open segment is used up, then appends are
-//     refused with ErrNoSpace, and go on when a segment could be made, which is tried every second. Opening the journal,
+//     refused with ErrNoSpace, and go on when a segment could be made, which is tried every second.
+//     Err says so as soon as there is no open segment, also before the first append. Opening the journal,
 //     sealing and removing segments need no space. Too many open files count as lack of space. (On a file system that copies on
 //     write, space may run out in a write; then the journal has failed.)
 //   - The backlog has reached its bound: ErrFull until enough is settled. The bound counts whole segments.
+//   - The files are deleted under the process: each group looks whether its file still has a name, and the maintenance loop looks at
+//     the manifest. The journal has failed then (ErrDeleted, too): records in such a file end with the process.
 //   - A settled segment can't be removed: it is tried again. Nothing refers to it any more.
 //   - The process is killed: the page cache has all, and it is synced by the next Open.
 //   - The power is cut: see the rules below.

@@ -17,7 +17,7 @@ type Config struct {
 	Dir string // of its own, locked by the caller
 	FS  FS     // nil: the real one
 
-	SegmentBytes int64 // 0: 64 MiB
+	SegmentBytes int64 // the largest; 0: 64 MiB
 	MaxPayload   int   // 0: 16 KiB
 	// MaxBacklogBytes bounds the segments that are kept; one more that is empty may lie ready beside them. 0: 4 GiB
 	MaxBacklogBytes int64
@@ -81,9 +81,10 @@ type Journal struct {
 	unreferenced []string // files that nothing refers to and that could not be removed
 	closed       bool
 
-	// The segment that lies ready. Its lock is held while one is being made, which takes a while; taken after structure.
+	// The segment that lies ready, and the size of the one to be made after it. Its lock is held while one is being made, which takes a while; taken after structure.
 	spareMu sync.Mutex
 	spare   *segment
+	size    int64
 	retryAt time.Time // after a failure for lack of space
 	lacking error     // that failure
 

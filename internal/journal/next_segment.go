@@ -12,6 +12,9 @@ const (
 	spaceEvery = time.Second
 	// fillStep is written and synced at a time when a segment is filled: appends share the disk with it.
 	fillStep = 1 << 20
+	// firstSegmentBytes is the size of the first segment that a process makes. Each further one is twice as large, up to
+	// Config.SegmentBytes: a node with little to write fills little of a disk that it may share with the database and other nodes.
+	firstSegmentBytes = 2 << 20
 )
 
 var errStopped = errors.New("journal: stopping")
@@ -60,7 +63,7 @@ func (j *Journal) ensureSpare(ctx context.Context) error {
 	s, err := j.makeSegment(ctx)
 	switch {
 	case err == nil:
-		j.spare, j.lacking = s, nil
+		j.spare, j.lacking, j.size = s, nil, min(2*j.size, j.cfg.SegmentBytes)
 		j.setNoSpace(nil)
 		return nil
 	case errors.Is(err, errStopped):
@@ -80,7 +83,7 @@ func (j *Journal) ensureSpare(ctx context.Context) error {
 // disk. After an error there is none.
 func (j *Journal) makeSegment(ctx context.Context) (*segment, error) {
 	j.mu.Lock()
-	s := &segment{extent: extent{number: j.nextSegment, end: segmentHeader}, size: j.cfg.SegmentBytes}
+	s := &segment{extent: extent{number: j.nextSegment, end: segmentHeader}, size: j.size}
 	j.nextSegment++ // not used again, should the file outlive a failure
 	j.mu.Unlock()
 	if _, err := rand.Read(s.id[:]); err != nil {

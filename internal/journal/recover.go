@@ -142,7 +142,8 @@ func Open(cfg Config) (*Journal, error) {
 		metrics:     newMetrics(cfg.Metrics),
 		stop:        make(chan struct{}),
 		maintenance: make(chan struct{}, 1),
-		queue:       newQueue(int(min(maxGroupBytes, cfg.SegmentBytes-segmentHeader))),
+		size:        min(firstSegmentBytes, cfg.SegmentBytes),
+		queue:       newQueue(int(min(maxGroupBytes, firstSegmentBytes-segmentHeader, cfg.SegmentBytes-segmentHeader))),
 	}
 	if err := j.recover(); err != nil {
 		if passing(err) {

@@ -1,8 +1,6 @@
 // Command fleet runs many nodes in one process, each with its own data directory and port. A database can't tell them from as many
 // machines. So one machine can measure what a large fleet asks of its database.
 //
-// The nodes share one disk. So each reserves less space for its journal than a node with a disk of its own.
-//
 // The file "addresses" in the folder has a line for each node. It appears when all nodes listen; /readyz tells whether they serve.
 // On SIGTERM all nodes drain. They also drain when one of them fails.
 package main
@@ -67,15 +65,6 @@ func (p *program) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// journalSegment is the size of the journal's files in bytes. It is small, because all nodes share one disk with the database.
-// One node alone has the usual size.
-func (p *program) journalSegment() int64 {
-	if p.nodes == 1 {
-		return 0
-	}
-	return 1 << 20
-}
-
 // assemble makes the nodes, which listen from then on. After an error the process ends, and with it the nodes made so far.
 func (p *program) assemble() ([]*node.Node, error) {
 	logger := zerolog.New(os.Stderr).Level(zerolog.WarnLevel).With().Timestamp().Logger()
@@ -84,7 +73,7 @@ func (p *program) assemble() ([]*node.Node, error) {
 		name := fmt.Sprintf("node-%d", i+1)
 		n, err := node.New(node.Config{
 			Listen: "127.0.0.1:0", DataDir: filepath.Join(p.dir, name), NodeName: name, DSN: p.dsn, RequestTimeout: 5 * time.Second,
-			JournalSegment: p.journalSegment(), Logger: logger,
+			Logger: logger,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

@@ -25,7 +25,6 @@ type Config struct {
 	CheckoutKey    string
 	RequestTimeout time.Duration
 	DrainWait      time.Duration
-	JournalSegment int64 // bytes that a file of the journal is filled with ahead; 0: the journal's default. Many nodes on one disk want less
 	Logger         zerolog.Logger
 }
 

@@ -78,7 +78,7 @@ func New(config Config) (_ *Node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
-	if err := n.settlingParts.open(dir, database{config.DSN, config.DBConns}, config.JournalSegment, log, time.Now, registry); err != nil {
+	if err := n.settlingParts.open(dir, database{config.DSN, config.DBConns}, log, time.Now, registry); err != nil {
 		return nil, err
 	}
 	n.degraded = newDegraded(time.Now, log, registry)

@@ -47,7 +47,7 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	defer recording.Wait()
 	b := &settlingParts{}
 	defer b.close()
-	if err := b.open(dir, database{config.DSN, config.DBConns}, 0, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
+	if err := b.open(dir, database{config.DSN, config.DBConns}, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
 		return Settled{}, err
 	}
 	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })

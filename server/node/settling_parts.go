@@ -40,8 +40,8 @@ type database struct {
 const maxPayload = 64 << 10
 
 // open makes the parts on a folder that is locked and is from then on theirs to close, also after an error. It doesn't touch
-// the database, and starts nothing. segment is the size of the journal's files, or 0. now needs a monotonic reading.
-func (b *settlingParts) open(dir *datadir.Dir, db database, segment int64, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
+// the database, and starts nothing. now needs a monotonic reading.
+func (b *settlingParts) open(dir *datadir.Dir, db database, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
 	b.health = health.NewLedger(now, func() bool { return b.store.Available() })
 	b.store, err = store.Open(store.Config{DSN: db.dsn, MaxConns: db.conns, Path: dir.Database(), Logger: log, Registerer: registry, Health: b.health})
@@ -49,7 +49,7 @@ func (b *settlingParts) open(dir *datadir.Dir, db database, segment int64, log z
 		return err
 	}
 	b.journal, err = journal.Open(journal.Config{
-		Dir: dir.Journal(), SegmentBytes: segment, MaxPayload: maxPayload, Now: now, Logger: log, Metrics: registry,
+		Dir: dir.Journal(), MaxPayload: maxPayload, Now: now, Logger: log, Metrics: registry,
 	})
 	if err != nil {
 		return fmt.Errorf("data directory %s: %w", dir.Path, err)

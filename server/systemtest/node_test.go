@@ -69,7 +69,13 @@ func startFleet(t *testing.T, n int) *fleet {
 // add starts one more node on a DSN of its own: that of the fleet, or the way to it through a proxy.
 func (f *fleet) add(dsn string, flags ...string) *node {
 	f.t.Helper()
-	n := &node{t: f.t, http: f.http, name: fmt.Sprintf("node-%d", len(f.nodes)+1), dsn: dsn, flags: flags, dir: f.t.TempDir(), port: freePort(f.t)}
+	return f.addUnder(nil, dsn, flags...)
+}
+
+// addUnder is add for a process that another command becomes, such as prlimit.
+func (f *fleet) addUnder(command []string, dsn string, flags ...string) *node {
+	f.t.Helper()
+	n := &node{t: f.t, http: f.http, name: fmt.Sprintf("node-%d", len(f.nodes)+1), dsn: dsn, under: command, flags: flags, dir: f.t.TempDir(), port: freePort(f.t)}
 	n.url = fmt.Sprintf("http://127.0.0.1:%d", n.port)
 	f.nodes = append(f.nodes, n)
 	n.start()
@@ -111,6 +117,7 @@ type node struct {
 	http  *http.Client
 	name  string
 	dsn   string
+	under []string // the command that becomes the process; empty: none
 	flags []string
 	dir   string
 	port  int
@@ -128,10 +135,11 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer output.Close()
-	n.process = exec.Command(shared.binary(n.t), append([]string{
+	command := append(slices.Clone(n.under), shared.binary(n.t),
 		"--listen", fmt.Sprintf("127.0.0.1:%d", n.port),
-		"--data-dir", filepath.Join(n.dir, "data"), "--node-name", n.name, "--dsn", n.dsn,
-	}, n.flags...)...)
+		"--data-dir", filepath.Join(n.dir, "data"), "--node-name", n.name, "--dsn", n.dsn)
+	command = append(command, n.flags...)
+	n.process = exec.Command(command[0], command[1:]...)
 	n.process.Env = n.environment()
 	n.process.Stdout, n.process.Stderr = output, output
 	n.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: shared.group}
