@@ -147,12 +147,24 @@ func (a *Allocator) spendAll(ctx context.Context, c *cart) ([]lease.Posting, err
 		err = a.agreeToAll(spent) // not before: the later ones may have waited
 	}
 	if err == nil {
+		c.spendAt(a.LedgerNow(), items)
 		return items, nil
 	}
 	for _, it := range spent {
 		it.Block.Unspend(it.Entry.Units)
 	}
 	return nil, err
+}
+
+// spendAt dates a cart and its items: when the last of them was spent.
+func (c *cart) spendAt(now models.Micros, items []lease.Posting) {
+	for _, it := range items {
+		now = max(now, it.Block.GrantedAt)
+	}
+	for i := range items {
+		items[i].Entry.SpendAt(now)
+	}
+	c.CreatedAt = now
 }
 
 func (a *Allocator) spendItem(ctx context.Context, e *models.Entry) (*models.Offer, *lease.Block, error) {

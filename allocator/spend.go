@@ -32,6 +32,7 @@ func (a *Allocator) spend(ctx context.Context, offer *models.Offer, e models.Ent
 		return lease.Posting{}, err
 	}
 	e.LeaseID = block.LeaseID
+	e.SpendAt(max(a.LedgerNow(), block.GrantedAt)) // it may have waited
 	return lease.Posting{Block: block, Offer: offer, Entry: e}, nil
 }
 

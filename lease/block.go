@@ -20,6 +20,8 @@ type Block struct {
 	Recall  int64       // the offer's number at the grant
 	TTL     time.Duration
 
+	GrantedAt models.Micros // by the database's clock
+
 	// Batch is the number of the last batch that was settled on the lease. The settler alone reads and changes it, one batch at a time.
 	Batch int64
 
@@ -40,7 +42,7 @@ type Block struct {
 
 // NewBlock makes the counter of a lease that was just granted. It may be spent from until deadline, by the monotonic clock.
 func NewBlock(l *models.Lease, deadline time.Time) *Block {
-	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, Recall: l.Recall, TTL: l.TTL(), Batch: l.Batch, base: deadline, quiet: make(chan struct{})}
+	b := &Block{OfferID: l.OfferID, LeaseID: l.ID, Kind: l.Kind, Mode: l.Mode, Recall: l.Recall, TTL: l.TTL(), GrantedAt: l.GrantedAt, Batch: l.Batch, base: deadline, quiet: make(chan struct{})}
 	b.left.Store(l.Granted - l.Spent)
 	b.granted.Store(l.Granted - l.Spent)
 	return b

@@ -47,7 +47,25 @@ type Entry struct {
 	Late      bool // booked after its lease had closed
 	Reason    *string
 	Metadata  *string // a JSON object
-	CreatedAt Micros  `gorm:"autoCreateTime:false"` // when the node took it, by the database's clock
+	CreatedAt Micros  `gorm:"autoCreateTime:false"` // when its units were spent, or given back, by the database's clock
+	BookedAt  *Micros // when the transaction ran that inserted it; nil: as CreatedAt, which older versions knew only
+}
+
+// SpendAt dates an entry that spends: a hold begins then, too.
+func (e *Entry) SpendAt(at Micros) {
+	if held := e.HeldFor(); held > 0 {
+		ends := at.Add(held)
+		e.HoldExpiresAt = &ends
+	}
+	e.CreatedAt = at
+}
+
+// Booked is when the transaction ran that inserted the entry. It has committed within seconds.
+func (e *Entry) Booked() Micros {
+	if e.BookedAt == nil {
+		return e.CreatedAt
+	}
+	return *e.BookedAt
 }
 
 // RedemptionID names the redemption that e belongs to.
@@ -144,6 +162,9 @@ type Batch struct {
 	LeaseID ID
 	Number  int64 // the lease's last settled batch + 1
 	Wanted  []Wanted
+
+	// BookedAt is the clock of the transaction that books the batch, where it is read: it dates the entries. The store sets it.
+	BookedAt *Micros
 }
 
 // Acknowledged reports whether any entry of the batch is.

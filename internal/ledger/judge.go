@@ -46,7 +46,7 @@ func (p *Decision) judgeFirst(wanted *models.Wanted, history []models.Entry, r m
 		return models.Verdict{Err: models.ErrNotSettled}
 	}
 	e := wanted.Entry
-	e.Seq, e.LeaseID, e.Late = 0, p.batch.LeaseID, p.as == late
+	e.Seq, e.LeaseID, e.Late, e.BookedAt = 0, p.batch.LeaseID, p.as == late, p.batch.BookedAt
 	apply(&r, &e)
 	return models.Verdict{Entry: e, Redemption: r}
 }
@@ -87,7 +87,7 @@ func sameEnd(end *models.Entry, wanted *models.Wanted, r *models.Redemption) boo
 
 // next is the verdict that appends an entry to its redemption.
 func (p *Decision) next(e models.Entry, r models.Redemption) models.Verdict {
-	e.Seq, e.LeaseID = r.LastSeq+1, p.batch.LeaseID
+	e.Seq, e.LeaseID, e.BookedAt = r.LastSeq+1, p.batch.LeaseID, p.batch.BookedAt
 	e.UserID, e.OrderID = r.UserID, r.OrderID
 	apply(&r, &e)
 	return models.Verdict{Entry: e, Redemption: r}

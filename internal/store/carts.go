@@ -102,10 +102,11 @@ func (q *query) lockCart(cart *models.Cart, isNew bool) error {
 
 // decideItem decides on one item, and counts it for its user.
 func (q *query) decideItem(item *models.Batch) (*ledger.Decision, error) {
-	histories, err := q.histories(item.Offer.ID, redemptionsOf(item, true))
+	histories, now, err := q.histories(item.Offer.ID, redemptionsOf(item, true))
 	if err != nil {
 		return nil, err
 	}
+	item.BookedAt = now
 	decision, err := ledger.Decide(item, histories)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func (q *query) countFromLedger(offer *models.Offer, users []string) error {
 		counters[i] = models.Usage{OfferID: offer.ID, UserID: user, Counted: provisional}
 	}
 	onDuplicate := q.dialect.onDuplicate("offer_id, user_id")
-	if _, err := insert(q, counters, onDuplicate+"counted = counted"); err != nil {
+	if _, err := insert(q, counters, nil, onDuplicate+"counted = counted"); err != nil {
 		return err
 	}
 	var older bool
@@ -68,6 +68,6 @@ func (q *query) countFromLedger(offer *models.Offer, users []string) error {
 	for _, column := range append(slices.Clone(usageCounters), "counted") {
 		set += "," + column + " = " + q.dialect.incoming(column)
 	}
-	_, err = insert(q, counters, onDuplicate+set[1:])
+	_, err = insert(q, counters, nil, onDuplicate+set[1:])
 	return err
 }

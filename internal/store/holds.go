@@ -24,7 +24,7 @@ func (s *Store) ExpiredHolds(ctx context.Context, limit int) (expired models.Exp
 // as the table is small, and would wait for the rows of everybody else on its way.
 func (q *query) hold(held, ended []models.Hold) error {
 	for chunk := range slices.Chunk(inOrder(held), chunkSize) {
-		if _, err := insert(q, chunk, ""); err != nil {
+		if _, err := insert(q, chunk, nil, ""); err != nil {
 			return err
 		}
 	}

@@ -11,11 +11,14 @@ import (
 	"tranche/models"
 )
 
+// computed is columns of an INSERT that the database computes, each by an expression.
+type computed map[string]string
+
 // insert inserts rows of a model by one statement and gives the number of rows that it changed. The statement ends with suffix.
 //
 // gorm's own Create makes a batch of 100 entries a fifth dearer. This one leaves out columns that are NULL in all rows, and writes ids as
 // digits: the database reads these faster than a placeholder's bytes, which would come escaped.
-func insert[T any](q *query, rows []T, suffix string) (int64, error) {
+func insert[T any](q *query, rows []T, exprs computed, suffix string) (int64, error) {
 	parsed := &gorm.Statement{DB: q.DB}
 	if err := parsed.Parse(new(T)); err != nil {
 		return 0, err
@@ -24,7 +27,7 @@ func insert[T any](q *query, rows []T, suffix string) (int64, error) {
 	var columns []string
 	var fields []*schema.Field
 	for _, f := range model.Fields {
-		if f.FieldType.Kind() != reflect.Pointer || someSet(all, f) {
+		if exprs[f.DBName] != "" || f.FieldType.Kind() != reflect.Pointer || someSet(all, f) {
 			columns, fields = append(columns, f.DBName), append(fields, f)
 		}
 	}
@@ -35,6 +38,10 @@ func insert[T any](q *query, rows []T, suffix string) (int64, error) {
 		for _, f := range fields {
 			text = append(text, separator)
 			separator = ','
+			if expr := exprs[f.DBName]; expr != "" {
+				text = append(text, expr...)
+				continue
+			}
 			value, _ := f.ValueOf(ctx, all.Index(i))
 			if id, ok := value.(models.ID); ok {
 				text = append(hex.AppendEncode(append(text, "x'"...), id[:]), '\'')

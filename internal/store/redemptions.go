@@ -13,25 +13,28 @@ import (
 // Histories reads the entries of redemptions by their hash, ordered by seq. A redemption that isn't there has no key in the map.
 func (s *Store) Histories(ctx context.Context, offerID string, redemptions []models.ID) (histories map[models.ID][]models.Entry, err error) {
 	err = s.read(ctx, "Histories", func(q *query) error {
-		histories, err = q.histories(offerID, redemptions)
+		histories, _, err = q.histories(offerID, redemptions)
 		return err
 	})
 	return histories, err
 }
 
-func (q *query) histories(offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error) {
-	histories := make(map[models.ID][]models.Entry, len(redemptions))
+// histories reads the clock on the way. It is nil if there is no entry.
+func (q *query) histories(offerID string, redemptions []models.ID) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
+	histories = make(map[models.ID][]models.Entry, len(redemptions))
 	for chunk := range slices.Chunk(redemptions, chunkSize) {
-		var entries []models.Entry
-		err := q.Where("offer_id = ? AND redemption IN ?", offerID, chunk).Order("redemption, seq").Find(&entries).Error
+		entries, at, err := clocked[models.Entry](q, q.Where("offer_id = ? AND redemption IN ?", offerID, chunk).Order("redemption, seq"))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, e := range entries {
 			histories[e.Redemption] = append(histories[e.Redemption], e)
 		}
+		if len(entries) > 0 {
+			now = &at
+		}
 	}
-	return histories, nil
+	return histories, now, nil
 }
 
 // Redemptions lists redemptions of an offer, newest first, each as it is now.
@@ -45,7 +48,7 @@ func (s *Store) Redemptions(ctx context.Context, filter models.RedemptionFilter)
 		for i := range firsts {
 			ids[i] = firsts[i].Redemption
 		}
-		histories, err := q.histories(filter.OfferID, ids)
+		histories, _, err := q.histories(filter.OfferID, ids)
 		if err != nil {
 			return err
 		}

@@ -73,10 +73,11 @@ func (q *query) settle(batch *models.Batch, lookFirst bool) ([]models.Verdict, e
 
 // write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
 func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Decision, error)) (*ledger.Decision, error) {
-	histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst))
+	histories, now, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst))
 	if err != nil {
 		return nil, err
 	}
+	batch.BookedAt = now
 	decision, err := decide(batch, histories)
 	if err != nil {
 		return nil, err
@@ -129,7 +130,7 @@ func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
 	case err != nil:
 		return nil, err
 	case l.Batch >= batch.Number:
-		histories, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true))
+		histories, _, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true))
 		if err != nil {
 			return nil, err
 		}

@@ -83,7 +83,7 @@ func (q *query) addUsages(offerID string, users []string, deltas map[string]ledg
 			rows[i] = first(offerID, user, deltas[user])
 			allNew = allNew && deltas[user] != (ledger.UserDelta{}) // a row that stays as it is counts as none
 		}
-		changed, err := insert(q, rows, q.dialect.addToUsage())
+		changed, err := insert(q, rows, nil, q.dialect.addToUsage())
 		if err != nil {
 			return false, err
 		}

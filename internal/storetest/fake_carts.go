@@ -19,7 +19,7 @@ func (f *Fake) SettleCart(ctx context.Context, cart models.Cart, items []models.
 		case found && isNew && !ledger.SameOffers(&there, &cart):
 			return nil, &models.CartError{Err: models.ErrKeyReused}
 		}
-		decisions, err := f.decideCart(items)
+		decisions, err := f.decideCart(items, now)
 		if err != nil {
 			return nil, err
 		}
@@ -49,13 +49,14 @@ func (f *Fake) SettleCart(ctx context.Context, cart models.Cart, items []models.
 	})
 }
 
-func (f *Fake) decideCart(items []models.Batch) ([]*ledger.Decision, error) {
+func (f *Fake) decideCart(items []models.Batch, now models.Micros) ([]*ledger.Decision, error) {
 	decisions := make([]*ledger.Decision, len(items))
 	for i := range items {
 		s, err := f.shelf(items[i].Offer.ID)
 		if err != nil {
 			return nil, err
 		}
+		items[i].BookedAt = &now
 		if decisions[i], err = s.decide(&items[i], ledger.Decide); err != nil {
 			return nil, err
 		}

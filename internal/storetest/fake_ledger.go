@@ -220,6 +220,7 @@ func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict
 		case l.State != models.LeaseActive:
 			decide = ledger.DecideLate
 		}
+		batch.BookedAt = &now
 		decision, err := s.decide(&batch, decide)
 		if err != nil {
 			return nil, err

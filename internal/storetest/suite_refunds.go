@@ -9,6 +9,27 @@ import (
 )
 
 var refundTests = []test{
+	{"B12: entries are dated by their transaction, whatever their requesters say", func(b *trial) {
+		o := b.offer(100)
+		before := b.ledgerNow()
+		l, p := b.lane(o, 100), b.pool(o)
+		l.booked(redeem(o, "k", "u", 5), hold(o, "h", "u", 5))
+		given := p.booked(refund(o, "k", "r", 2), confirm(o, "h", 3))
+		given = append(given, p.settle(refund(o, "k", "r", 2))...) // repeated
+		b.bought(cart(b.key("c"), l), l.wants(b.key("c"), "u", 1))
+		now := b.ledgerNow()
+		booked := map[models.ID]models.Micros{}
+		for _, e := range b.allEntries(o.ID) {
+			if e.BookedAt == nil || e.Booked() < before || e.Booked() > now {
+				b.Errorf("%s: booked at %v, between %d and %d", e.Kind, e.BookedAt, before, now)
+			}
+			booked[e.ID] = e.Booked()
+		}
+		equal(b, "entries", len(booked), 5)
+		for _, v := range given {
+			equal(b, "what the requester of a "+string(v.Entry.Kind)+" heard", v.Entry.Booked(), booked[v.Entry.ID])
+		}
+	}},
 	{"a whole refund comes back to the pool and to the user", func(b *trial) {
 		o := b.offer(10, limitRedemptions(1))
 		l, p := b.lane(o, 10), b.pool(o)

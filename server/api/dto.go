@@ -128,6 +128,7 @@ type refundJSON struct {
 	Restored       restoredJSON `json:"restored"`
 	Reason         *string      `json:"reason"`
 	CreatedAt      instantJSON  `json:"created_at"`
+	BookedAt       instantJSON  `json:"booked_at"`
 }
 
 type restoredJSON struct {
@@ -144,6 +145,7 @@ func toRefund(e *models.Entry) refundJSON {
 		Restored:       restoredJSON{Budget: e.RestoresBudget, UserLimit: e.RestoresUserLimit},
 		Reason:         e.Reason,
 		CreatedAt:      instantJSON(e.CreatedAt),
+		BookedAt:       instantJSON(e.Booked()),
 	}
 }
 
@@ -186,6 +188,7 @@ type entryJSON struct {
 	NodeID       models.ID   `json:"node_id"`
 	Late         bool        `json:"late"`
 	CreatedAt    instantJSON `json:"created_at"`
+	BookedAt     instantJSON `json:"booked_at"`
 }
 
 func toEntry(e *models.Entry) entryJSON {
@@ -202,6 +205,7 @@ func toEntry(e *models.Entry) entryJSON {
 		NodeID:       e.NodeID,
 		Late:         e.Late,
 		CreatedAt:    instantJSON(e.CreatedAt),
+		BookedAt:     instantJSON(e.Booked()),
 	}
 }
 
@@ -217,6 +221,7 @@ type exceptionJSON struct {
 	NodeID         models.ID   `json:"node_id"`
 	EntryID        models.ID   `json:"entry_id"`
 	CreatedAt      instantJSON `json:"created_at"`
+	BookedAt       instantJSON `json:"booked_at"`
 }
 
 func toException(e *models.Exception) exceptionJSON {
@@ -232,6 +237,7 @@ func toException(e *models.Exception) exceptionJSON {
 		NodeID:         e.NodeID,
 		EntryID:        e.EntryID,
 		CreatedAt:      instantJSON(e.CreatedAt),
+		BookedAt:       instantJSON(e.CreatedAt),
 	}
 }
 

@@ -65,14 +65,14 @@ func TestLateRedemptionsAreListed(t *testing.T) {
 	entry := w.call("GET", "/v1/offers/o/ledger?limit=1", "").is(200, "").items()[0]
 	for name, want := range map[string]any{
 		"reason": "late", "redemption_id": late, "user_id": "=bob", "order_id": "4711", "idempotency_key": "k2", "units": 10.0,
-		"lease_id": w.desk.leases["o"].ID.String(), "node_id": w.desk.node.String(), "entry_id": entry["id"], "created_at": "2026-11-27T08:00:00.123456Z",
+		"lease_id": w.desk.leases["o"].ID.String(), "node_id": w.desk.node.String(), "entry_id": entry["id"], "created_at": "2026-11-27T08:00:00.123456Z", "booked_at": "2026-11-27T08:00:00.123456Z",
 	} {
 		if items[0][name] != want {
 			t.Errorf("%s is %v, want %v", name, items[0][name], want)
 		}
 	}
 	table := w.call("GET", "/v1/offers/o/overspend", "", "Accept: text/csv").is(200, "").Body.String()
-	if !strings.HasPrefix(table, "id,reason,redemption_id,user_id,order_id,idempotency_key,units,lease_id,node_id,entry_id,created_at\r\n") ||
+	if !strings.HasPrefix(table, "id,reason,redemption_id,user_id,order_id,idempotency_key,units,lease_id,node_id,entry_id,created_at,booked_at\r\n") ||
 		!strings.Contains(table, ",late,"+late+",'=bob,4711,k2,10,") {
 		t.Errorf("as CSV: %s", table)
 	}
