@@ -79,7 +79,7 @@ func scan(dataDir string, visit func(journal.Record) error) (journal.Report, err
 
 // Run implements the command.
 func (settle) Run(ctx context.Context, s *settings, out io.Writer) error {
-	settled, err := node.SettleJournal(ctx, node.SettleConfig{DataDir: s.DataDir, DSN: string(s.DSN), DBConns: s.DBConnections, Logger: s.logger()})
+	settled, err := node.SettleJournal(ctx, node.SettleConfig{DataDir: s.DataDir, Database: s.database(), Logger: s.logger()})
 	if err == nil || settled != (node.Settled{}) {
 		fmt.Fprintf(out, "records settled  %d\nleases returned  %d\n", settled.Records, settled.Leases)
 	}

@@ -30,6 +30,9 @@ type settings struct {
 	NodeName      string `env:"TRANCHE_NODE_NAME" default:"${hostname}" help:"What people call this node."`
 	DSN           filled `env:"TRANCHE_DSN" name:"dsn" placeholder:"DSN" help:"MySQL or MariaDB, as user:password@tcp(host:3306)/database. Without it, an embedded SQLite database in the data directory."`
 	DBConnections int    `env:"TRANCHE_DB_CONNECTIONS" name:"db-connections" default:"${connections}" help:"Connections to MySQL or MariaDB at most, those of lists included. All nodes together must fit the server's max_connections."`
+	DBCA          filled `env:"TRANCHE_DB_CA" name:"db-ca" placeholder:"FILE" help:"Certificates, in PEM, of the authority that vouches for the database. Connections use TLS then."`
+	DBPassword    filled `env:"TRANCHE_DB_PASSWORD_FILE" name:"db-password-file" placeholder:"FILE" help:"File of the database's password, which the DSN then lacks. It is read for each new connection."`
+	Tables        string `env:"TRANCHE_MIGRATE" name:"migrate" default:"auto" enum:"auto,off" help:"Whether a node brings the database's tables up to date at its start: ${enum}. With off, somebody runs tranche migrate."`
 	TLSCert       string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
 	TLSKey        string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
 	AdminKey      filled `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
@@ -61,6 +64,7 @@ type program struct {
 
 	Serve   serve           `cmd:"" default:"1" help:"Serve. That is what the program does without a command."`
 	Journal journalCommands `cmd:"" help:"Look after the journal of a node that does not run."`
+	Migrate migrate         `cmd:"" help:"Bring the tables of the database that --dsn names up to date, and end. Waits for the database, and for others that do the same."`
 	Health  healthCheck     `cmd:"" help:"Ask the node at the address that --listen names for /healthz. Ends with status 1 unless it answers; for a container's health check."`
 	Plan    planning        `cmd:"" help:"Foretell what an offer costs a fleet: transactions on its row, units that can be stranded or overspent, growth of the ledger."`
 }
@@ -76,24 +80,32 @@ func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error
 }
 
 func main() {
+	// The first SIGINT or SIGTERM ends a command in an orderly way, a second one at once.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs the command that the arguments name, and gives the program's exit code: 1 after any error.
+func execute(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
 	hostname, err := os.Hostname()
 	if err != nil || hostname == "" {
 		hostname = "node"
 	}
-	// The first SIGINT or SIGTERM ends a command in an orderly way, a second one at once.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
 	var p program
-	k, err := parser(&p, hostname, kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.Bind(&p.settings))
+	k, err := parser(&p, hostname, kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(out, (*io.Writer)(nil)), kong.Bind(&p.settings))
 	if err != nil {
 		panic(errors.Join(errors.New("the tags of the flags are wrong"), err))
 	}
-	command, err := k.Parse(os.Args[1:])
-	k.FatalIfErrorf(err)
-	if err := command.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "tranche:", err)
-		os.Exit(1)
+	command, err := k.Parse(args)
+	if err == nil {
+		err = command.Run()
 	}
+	if err != nil {
+		fmt.Fprintln(errOut, "tranche:", err)
+		return 1
+	}
+	return 0
 }
 
 // serve is the command that runs a node until its context ends.
@@ -106,15 +118,28 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 		debug.SetGCPercent(300) // a node keeps little and makes much garbage
 	}
 	n, err := node.New(node.Config{
-		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, DSN: string(s.DSN), DBConns: s.DBConnections,
+		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, Database: s.database(),
 		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: string(s.AdminKey), CheckoutKey: string(s.CheckoutKey),
 		RequestTimeout: s.RequestTimeout, DrainWait: s.DrainWait, Logger: logger,
 	})
 	if err != nil {
-		return err
+		return s.inFile(err)
 	}
 	fmt.Fprint(out, greeting(s.scheme()+n.Addr().String(), s))
 	return n.Run(ctx)
+}
+
+// database is what the settings say of the ledger's place.
+func (s *settings) database() node.Database {
+	return node.Database{DSN: string(s.DSN), DBConns: s.DBConnections, CAFile: string(s.DBCA), PasswordFile: string(s.DBPassword), KeepTables: s.Tables == "off"}
+}
+
+// inFile names the settings' file, if there is one, beside an error that some setting causes.
+func (s *settings) inFile(err error) error {
+	if s.Config == "" {
+		return err
+	}
+	return fmt.Errorf("%w (settings are read from %s, too)", err, s.Config)
 }
 
 // scheme is how clients reach the node.

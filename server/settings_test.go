@@ -72,6 +72,23 @@ func TestALineThatSetsNothingIsAnErrorThatNamesItsPlaceOnly(t *testing.T) {
 	}
 }
 
+func TestD1AnErrorInTheFileNamesTheFileAndTheLine(t *testing.T) {
+	for file, want := range map[string]string{
+		"\nTRANCHE_DRAIN_WAIT=soon":            "settings: line 2: ",
+		"TRANCHE_LISTN=127.0.0.1:1":            "settings: line 1: unknown setting TRANCHE_LISTN",
+		"\n\nsecret":                           "settings: line 3 is not",
+		"TRANCHE_LOG_LEVEL=loud":               "settings: line 1: must be one of",
+		"TRANCHE_ADMIN_KEY=":                   "settings: line 1: ",
+		"TRANCHE_DB_CA=":                       "settings: line 1: ",
+		"TRANCHE_MIGRATE=never":                "settings: line 1: must be one of auto, off",
+		"# none\nTRANCHE_DSN=a\nTRANCHE_DSN=b": "settings: line 3 sets TRANCHE_DSN again, after line 2",
+	} {
+		if _, err := parse(t, file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", file, err, want)
+		}
+	}
+}
+
 func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
 	var p program
 	k, err := parser(&p, "h")

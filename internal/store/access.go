@@ -117,8 +117,8 @@ func (d *denials) note(what string, err error) {
 	answer, _ := errors.AsType[*mysql.MySQLError](err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch _, known := d.now[what]; {
-	case denied && !known:
+	switch before, known := d.now[what]; {
+	case denied && (!known || before.Number != answer.Number):
 		if d.now == nil {
 			d.now = map[string]*mysql.MySQLError{}
 		}

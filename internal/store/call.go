@@ -75,7 +75,7 @@ func (s *Store) ask(ctx context.Context, timeout time.Duration, work func(contex
 	defer func() { s.health.Ended(answered) }() // also when work panics
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	err = judge(ctx, work(bounded))
+	err = judge(ctx, s.dialect.explain(work(bounded)))
 	answered = isAnswer(err)
 	return err
 }

@@ -145,10 +145,18 @@ func classifyStorageEngine(message string) kind {
 
 var firstNumber = regexp.MustCompile(`\d+`)
 
+// Result codes of SQLite that are about its file.
+const (
+	sqliteReadOnly     = 8
+	sqliteCorrupt      = 11
+	sqliteCantOpen     = 14
+	sqliteNotADatabase = 26
+)
+
 // classifySQLite takes extended result codes; the primary one is in the low byte.
 func classifySQLite(code int) kind {
 	const (
-		busy, lockedTable, noMemory, readOnly, interrupted, ioError, corrupt, full, cantOpen, constraint, notADatabase = 5, 6, 7, 8, 9, 10, 11, 13, 14, 19, 26
+		busy, lockedTable, noMemory, interrupted, ioError, full, constraint = 5, 6, 7, 9, 10, 13, 19
 
 		primaryKey = constraint | 6<<8
 		unique     = constraint | 8<<8
@@ -156,7 +164,7 @@ func classifySQLite(code int) kind {
 	switch code & 0xff {
 	case busy, lockedTable:
 		return lockWaited
-	case noMemory, readOnly, interrupted, ioError, corrupt, full, cantOpen, notADatabase:
+	case noMemory, sqliteReadOnly, interrupted, ioError, sqliteCorrupt, full, sqliteCantOpen, sqliteNotADatabase:
 		return away
 	}
 	if code == primaryKey || code == unique {

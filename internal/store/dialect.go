@@ -34,6 +34,9 @@ type dialect struct {
 	denials   *denials
 	connector *connector // nil: there are no sessions to set up
 
+	// explain names the place of an error, where the error itself doesn't.
+	explain func(error) error
+
 	// migrations
 	versions func() (*versionTable, error) // keeps which of the files were applied
 	files    string
@@ -58,6 +61,7 @@ func mySQL(cfg *Config) (*dialect, error) {
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
 		open:           func(conns int) (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, conns) },
+		explain:        func(err error) error { return err },
 		versions:       func() (*versionTable, error) { return mySQLVersions(connector.base.DBName) },
 		files:          "mysql",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {
@@ -77,6 +81,7 @@ func sqLite(path string, cfg *Config) *dialect {
 		oneWriter:          true,
 		commitRunsToItsEnd: true,
 		open:               func(conns int) (*sql.DB, gorm.Dialector, error) { return openSQLite(path, conns) },
+		explain:            func(err error) error { return nameFile(path, err) },
 		versions:           sqLiteVersions,
 		files:              "sqlite",
 		migrate: func(ctx context.Context, run func(*sql.DB) error) error {

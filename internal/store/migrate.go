@@ -35,7 +35,7 @@ const (
 // and find nothing left to do. It runs past the breaker, on connections of its own. The error is ErrLedgerUnavailable or
 // ErrBusy where trying again later may help. A *TablesError is the first of them.
 func (s *Store) Migrate(ctx context.Context) error {
-	err := s.migrate(ctx)
+	err := s.dialect.explain(s.migrate(ctx))
 	s.denials.note("Migrate", err)
 	if err != nil {
 		return outcome(fmt.Errorf("migrate: %w", err))

@@ -59,7 +59,7 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 	if _, err := s.RegisterNode(ctx, node, "n"); err != nil {
 		t.Fatal(err)
 	}
-	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
+	terms := models.Offer{ID: "o", Name: "o", Unit: models.UnitRedemptions, Mode: models.ModeFast, Budget: 10, LeaseSize: 5, LeaseTTLSeconds: 60}
 	if _, _, err := s.CreateOffer(ctx, terms, models.Audit{}); err != nil {
 		t.Fatal(err)
 	}

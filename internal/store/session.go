@@ -124,8 +124,10 @@ func (c *connector) logIn(ctx context.Context) (driver.Conn, error) {
 		return conn, err
 	}
 	if worked := c.password.worked.Load(); worked != nil && *worked != newest {
-		if conn, err := c.open(ctx, *worked); err == nil {
-			return conn, nil
+		for _, password := range [...]string{*worked, newest} { // the server may have changed between the two
+			if conn, err := c.open(ctx, password); !isDenied(err) {
+				return conn, err
+			}
 		}
 	}
 	if newer, changed := c.password.awaitOther(ctx, newest); changed {

@@ -72,7 +72,7 @@ func (p *program) assemble() ([]*node.Node, error) {
 	for i := range nodes {
 		name := fmt.Sprintf("node-%d", i+1)
 		n, err := node.New(node.Config{
-			Listen: "127.0.0.1:0", DataDir: filepath.Join(p.dir, name), NodeName: name, DSN: p.dsn, RequestTimeout: 5 * time.Second,
+			Listen: "127.0.0.1:0", DataDir: filepath.Join(p.dir, name), NodeName: name, Database: node.Database{DSN: p.dsn}, RequestTimeout: 5 * time.Second,
 			Logger: logger,
 		})
 		if err != nil {

@@ -14,11 +14,10 @@ import (
 
 // Config is what a node is told from outside. See the flags of the command for what each one means.
 type Config struct {
-	Listen         string
-	DataDir        string
-	NodeName       string
-	DSN            string // empty: the embedded database in DataDir
-	DBConns        int    // connections to MySQL, those of lists included; 0: DefaultDBConns
+	Listen   string
+	DataDir  string
+	NodeName string
+	Database
 	TLSCert        string // file of the certificate and its chain; empty: no TLS
 	TLSKey         string // file of its private key
 	AdminKey       string
@@ -26,6 +25,27 @@ type Config struct {
 	RequestTimeout time.Duration
 	DrainWait      time.Duration
 	Logger         zerolog.Logger
+}
+
+// Database says where the ledger is, and how a node gets in.
+type Database struct {
+	DSN          string // empty: the embedded database in the data directory
+	DBConns      int    // sessions, those of lists included; 0: DefaultDBConns
+	CAFile       string // certificates, in PEM, of the authority that vouches for the server; empty: as the DSN says
+	PasswordFile string // file of the password that the DSN lacks, read for each new session; empty: it is in the DSN
+	KeepTables   bool   // the node changes no tables, and waits until they are as it needs them
+}
+
+// validate finds what needs a DSN. The store looks at the rest.
+func (d *Database) validate() error {
+	if d.DSN == "" && (d.CAFile != "" || d.PasswordFile != "" || d.KeepTables) {
+		return errors.New("--db-ca, --db-password-file and --migrate=off are for a database that --dsn names, and there is no --dsn")
+	}
+	return nil
+}
+
+func (d *Database) storeConfig(path string) store.Config {
+	return store.Config{DSN: d.DSN, MaxConns: d.DBConns, Path: path, CAFile: d.CAFile, PasswordFile: d.PasswordFile, KeepTables: d.KeepTables}
 }
 
 // Validate finds what can't work, all of it at once.
@@ -39,6 +59,7 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("listen %q: without TRANCHE_ADMIN_KEY and TRANCHE_CHECKOUT_KEY everybody who reaches the port "+
 			"could change budgets; set them, or listen on 127.0.0.1", c.Listen))
 	}
+	errs = append(errs, c.Database.validate())
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("TLS: a certificate needs its key, and a key its certificate: set --tls-cert and --tls-key"))
 	}

@@ -41,6 +41,7 @@ type Node struct {
 	state       atomic.Int32
 	folderLost  atomic.Bool
 	degraded    *degraded
+	waitsFor    atomic.Pointer[string] // as long as the node starts, after an attempt that failed
 }
 
 // The states of a node, in the order it goes through them.
@@ -78,7 +79,7 @@ func New(config Config) (_ *Node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
-	if err := n.settlingParts.open(dir, database{config.DSN, config.DBConns}, log, time.Now, registry); err != nil {
+	if err := n.settlingParts.open(dir, config.Database, log, time.Now, registry); err != nil {
 		return nil, err
 	}
 	n.degraded = newDegraded(time.Now, log, registry)
@@ -184,7 +185,7 @@ func (n *Node) Run(ctx context.Context) error {
 	begun := make(chan struct{})
 	running.Go(func() {
 		defer close(begun)
-		if epoch, ok := n.begin(ctx); ok {
+		if epoch, ok := n.begin(ctx, fail); ok {
 			running.Go(func() { n.keeper.Run(loops) })
 			running.Go(func() { n.reaper.Run(loops) })
 			n.sweeping.Go(func() { n.sweeper.Run(ctx) }) // it books as requests do, and ends with them

@@ -57,7 +57,7 @@ func (n *Node) troubles() map[string]string {
 	return t
 }
 
-// startingOn says what the start waits for.
+// startingOn says what the start waits for. Anybody may ask, so it names no user and no host.
 func (n *Node) startingOn() string {
 	if records, _ := n.journal.Backlog(); records > 0 {
 		return fmt.Sprintf("starting: %d records of the journal are to be settled", records)
@@ -67,6 +67,9 @@ func (n *Node) startingOn() string {
 	}
 	if why := n.health.Crowded(); why != "" {
 		return "starting: the database has no connection for this node, " + why
+	}
+	if waits := n.waitsFor.Load(); waits != nil {
+		return "starting: " + *waits
 	}
 	return "starting: the database has not answered yet"
 }

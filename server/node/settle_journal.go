@@ -19,9 +19,8 @@ import (
 // SettleConfig says whose journal is settled into which database.
 type SettleConfig struct {
 	DataDir string // of a node that doesn't run
-	DSN     string // empty: the embedded database in DataDir, which must be there
-	DBConns int    // connections to MySQL; 0: the default
-	Logger  zerolog.Logger
+	Database
+	Logger zerolog.Logger
 }
 
 // Settled is how much was settled and returned.
@@ -36,6 +35,9 @@ type Settled struct {
 //
 // It waits for a database that is away until ctx ends. The figures that it gives with an error were done; to repeat all is harmless.
 func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
+	if err := config.validate(); err != nil {
+		return Settled{}, err
+	}
 	dir, err := datadir.OpenExisting(config.DataDir)
 	if err != nil {
 		return Settled{}, err
@@ -47,12 +49,12 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	defer recording.Wait()
 	b := &settlingParts{}
 	defer b.close()
-	if err := b.open(dir, database{config.DSN, config.DBConns}, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
+	if err := b.open(dir, config.Database, config.Logger, time.Now, prometheus.NewRegistry()); err != nil {
 		return Settled{}, err
 	}
 	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })
 	found, _ := b.journal.Backlog()
-	err = b.persist(ctx, func() error { return b.settleAll(ctx, &settled) }, isAway)
+	err = persist(ctx, b.log, func() error { return b.settleAll(ctx, &settled) }, isAway)
 	b.stopSettler()
 	left, _ := b.journal.Backlog()
 	settled.Records = int(found - left)

@@ -41,7 +41,7 @@ func dead(t *testing.T) (proxy *faultproxy.Proxy, c, direct Config) {
 func TestADeadMachinesJournalIsSettledWithoutServing(t *testing.T) {
 	t.Parallel()
 	_, _, direct := dead(t)
-	config := SettleConfig{DataDir: direct.DataDir, DSN: direct.DSN, Logger: zerolog.Nop()}
+	config := SettleConfig{DataDir: direct.DataDir, Database: Database{DSN: direct.DSN}, Logger: zerolog.Nop()}
 	before := node(t, direct)
 	settled, err := SettleJournal(t.Context(), config)
 	if err != nil || settled.Records != 3 || settled.Leases == 0 {
@@ -86,7 +86,7 @@ func TestSettlingWaitsForTheDatabaseAndCanBeInterrupted(t *testing.T) {
 	begin := func(ctx context.Context) (waits signal, ended chan end) {
 		waits, ended = make(signal, 1), make(chan end, 1)
 		go func() {
-			settled, err := SettleJournal(ctx, SettleConfig{DataDir: c.DataDir, DSN: c.DSN, Logger: zerolog.New(waits)})
+			settled, err := SettleJournal(ctx, SettleConfig{DataDir: c.DataDir, Database: Database{DSN: c.DSN}, Logger: zerolog.New(waits)})
 			ended <- end{settled, err}
 		}()
 		return waits, ended
@@ -134,7 +134,7 @@ func TestAJournalIsNotSettledIntoAnotherDatabase(t *testing.T) {
 	if err := n.wait(); err != nil {
 		t.Fatal(err)
 	}
-	settled, err := SettleJournal(t.Context(), SettleConfig{DataDir: c.DataDir, DSN: other.DSN, Logger: zerolog.Nop()})
+	settled, err := SettleJournal(t.Context(), SettleConfig{DataDir: c.DataDir, Database: Database{DSN: other.DSN}, Logger: zerolog.Nop()})
 	if !errors.Is(err, models.ErrOfferNotFound) || settled != (Settled{}) {
 		t.Errorf("settled %+v, %v", settled, err)
 	}

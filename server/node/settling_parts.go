@@ -30,21 +30,17 @@ type settlingParts struct {
 	recovery *allocator.Recovery
 }
 
-// database says which one, and how many connections to it: an empty dsn is the embedded one, and 0 the default.
-type database struct {
-	dsn   string
-	conns int
-}
-
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
 const maxPayload = 64 << 10
 
 // open makes the parts on a folder that is locked and is from then on theirs to close, also after an error. It doesn't touch
 // the database, and starts nothing. now needs a monotonic reading.
-func (b *settlingParts) open(dir *datadir.Dir, db database, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
+func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Logger, now func() time.Time, registry *prometheus.Registry) (err error) {
 	b.log, b.dir = log, dir
 	b.health = health.NewLedger(now, func() bool { return b.store.Available() })
-	b.store, err = store.Open(store.Config{DSN: db.dsn, MaxConns: db.conns, Path: dir.Database(), Logger: log, Registerer: registry, Health: b.health})
+	config := database.storeConfig(dir.Database())
+	config.Logger, config.Registerer, config.Health = log, registry, b.health
+	b.store, err = store.Open(config)
 	if err != nil {
 		return err
 	}
@@ -98,7 +94,7 @@ func (b *settlingParts) giveUp(ctx context.Context, l *models.Lease) error {
 
 // persist attempts something until it succeeds. It gives the error of the last attempt when ctx has ended, or when that error is not
 // one that may pass. Each new error is logged once.
-func (b *settlingParts) persist(ctx context.Context, attempt func() error, mayPass func(error) bool) error {
+func persist(ctx context.Context, log zerolog.Logger, attempt func() error, mayPass func(error) bool) error {
 	backoff := run.Backoff{Min: 100 * time.Millisecond, Max: 2 * time.Second}
 	var reported string
 	for {
@@ -108,7 +104,7 @@ func (b *settlingParts) persist(ctx context.Context, attempt func() error, mayPa
 		}
 		if err.Error() != reported {
 			reported = err.Error()
-			b.log.Warn().Err(err).Msg("trying again")
+			log.Warn().Err(err).Msg("waiting, and trying again")
 		}
 		if !backoff.Wait(ctx) {
 			return err

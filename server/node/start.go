@@ -4,18 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"tranche/internal/run"
+	"tranche/internal/store"
 	"tranche/models"
 )
 
-// begin tries until the database lets the node in, or ctx ends.
-func (n *Node) begin(ctx context.Context) (epoch int64, ok bool) {
-	err := n.persist(ctx, func() (err error) {
+// begin tries until the database lets the node in, or ctx ends. It fails where no attempt can succeed.
+func (n *Node) begin(ctx context.Context, fail func(error)) (epoch int64, ok bool) {
+	err := persist(ctx, n.log, func() (err error) {
 		epoch, err = n.enter(ctx)
+		n.waitsFor.Store(new(waitsFor(err)))
 		return err
-	}, func(error) bool { return true })
+	}, mayPass)
+	if file, broken := errors.AsType[*store.FileError](err); broken {
+		err = file // which says all, without how it was met
+	}
+	if err != nil && ctx.Err() == nil {
+		fail(err)
+	}
 	if err != nil {
 		return 0, false
 	}
@@ -23,6 +32,25 @@ func (n *Node) begin(ctx context.Context) (epoch int64, ok bool) {
 		n.log.Info().Stringer("node_id", n.dir.NodeID).Int64("epoch", epoch).Msg("serving")
 	}
 	return epoch, true
+}
+
+// mayPass reports whether a later attempt may succeed without anybody touching the data directory.
+func mayPass(err error) bool {
+	_, broken := errors.AsType[*store.FileError](err)
+	return !broken && !errors.Is(err, fs.ErrPermission)
+}
+
+// waitsFor says in words for everybody what an attempt to start has failed for.
+func waitsFor(err error) string {
+	tables, lacking := errors.AsType[*store.TablesError](err)
+	switch {
+	case lacking:
+		return tables.Error()
+	case isAway(err):
+		return "the database has not answered yet"
+	default:
+		return "an attempt failed and is repeated; the log says why"
+	}
 }
 
 // enter makes the node part of the fleet. It may be repeated from its beginning at any point.

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestD1MistakesOfAllKindsEndAlike(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tranche.conf")
+	if err := os.WriteFile(file, []byte("TRANCHE_LISTEN=nowhere\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"--no-such-flag":                                     "--no-such-flag",
+		"--drain-wait=soon":                                  "--drain-wait",
+		"--listen=nowhere":                                   "want host:port",
+		"--config=/no/such/file":                             "/no/such/file",
+		"--config=" + file:                                   file,
+		"--dsn=mysql://u:p@h/d":                              "user:password@tcp(host:3306)/database",
+		"--dsn=u:p@tcp(h:1)/d --db-ca=/no/ca":                "/no/ca",
+		"--dsn=u@tcp(h:1)/d --db-password-file=/no/password": "/no/password",
+		"--migrate=off":                                      "--dsn",
+		"migrate":                                            "--dsn",
+	} {
+		var errOut bytes.Buffer
+		code := execute(t.Context(), append(strings.Fields(args), "--data-dir="+filepath.Join(t.TempDir(), "data")), io.Discard, &errOut)
+		said := errOut.String()
+		if code != 1 || !strings.HasPrefix(said, "tranche: ") || strings.Count(said, "\n") != 1 || !strings.Contains(said, want) {
+			t.Errorf("%s: code %d, %q", args, code, said)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/rs/zerolog"
+
+	"tranche/internal/store"
+)
+
+// Migrate brings a database's tables up to date. It waits for a database that is away, and for others that migrate, until ctx ends. It
+// does not wait for rights that it lacks.
+func Migrate(ctx context.Context, database Database, log zerolog.Logger) error {
+	if database.DSN == "" {
+		return errors.New("--dsn is needed: a node brings the tables of its embedded database up to date itself")
+	}
+	database.KeepTables = false
+	config := database.storeConfig("")
+	config.Logger = log
+	s, err := store.Open(config)
+	if err != nil {
+		return err
+	}
+	err = persist(ctx, log, func() error { return s.Migrate(ctx) }, func(err error) bool { return isAway(err) && s.Denied() == "" })
+	return errors.Join(err, s.Close())
+}
