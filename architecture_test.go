@@ -21,16 +21,16 @@ type room struct {
 }
 
 var house = map[string]room{
-	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "models"}, "flags, commands, signals, exit code"},
-	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "models"}, "puts the parts together, and nothing else does"},
-	"server/api":  {[]string{"allocator", "internal/run", "models"}, "HTTP in, HTTP out"},
+	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "internal/version", "models"}, "flags, commands, signals, exit code"},
+	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "internal/version", "models"}, "puts the parts together, and nothing else does"},
+	"server/api":  {[]string{"allocator", "internal/run", "internal/version", "models"}, "HTTP in, HTTP out"},
 
 	"allocator": {[]string{"lease", "internal/catalogue", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
 	"refund":    {[]string{"lease", "internal/run", "models"}, "a refund pool is a lease"},
 	"lease":     {[]string{"internal/run", "models"}, "spends from memory; knows no SQL and no HTTP"},
 
 	"internal/settle":    {[]string{"lease", "internal/run", "models"}, "books what was spent on the lease that it was spent from"},
-	"internal/store":     {[]string{"internal/ledger", "migrations", "models"}, "all SQL"},
+	"internal/store":     {[]string{"internal/ledger", "internal/version", "migrations", "models"}, "all SQL"},
 	"internal/catalogue": {[]string{"internal/run", "models"}, "what a node knows of the offers; knows nobody who asks"},
 	"internal/ledger":    {[]string{"models"}, "the rules of the books, pure"},
 	"internal/journal":   {nil, "records on the node's own disk; knows nothing of redemptions"},
@@ -38,10 +38,11 @@ var house = map[string]room{
 	"internal/plan":      {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
 	"internal/health":    {[]string{"models"}, "how the ledger serves, as this node sees it"},
 	"internal/run":       {nil, "what loops share"},
+	"internal/version":   {nil, "which version this is"},
 	"migrations":         {nil, "the tables"},
 	"models":             {nil, "the vocabulary"},
 
-	"internal/storetest":  {[]string{"internal/ledger", "models"}, "tests only: what every store must do, and the one fake"},
+	"internal/storetest":  {[]string{"internal/ledger", "internal/version", "models"}, "tests only: what every store must do, and the one fake"},
 	"loadtest/floor":      {[]string{"internal/journal"}, "measuring only: what Gin alone costs, and Gin with a journal, in a program of its own"},
 	"loadtest/fleet":      {[]string{"server/node"}, "measuring only: many nodes in one process, as many as a database is to be asked by"},
 	"server/systemtest":   {nil, "tests only: real processes on a real database, told apart from the code by being outside of it"},

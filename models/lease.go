@@ -89,7 +89,8 @@ type Grant struct {
 type Node struct {
 	ID        ID `gorm:"primaryKey"`
 	Name      string
-	Epoch     int64 // its newest incarnation: older ones get no grant and no renewal
+	Epoch     int64  // its newest incarnation: older ones get no grant and no renewal
+	Version   string // of the program that it started as; empty: one that did not say
 	StartedAt Micros
 	SeenAt    Micros
 }

@@ -17,13 +17,15 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 
+	"tranche/internal/version"
 	"tranche/server/node"
 )
 
 // settings are the flags. Each is an environment variable, too, and may be a line of the file that --config names:
 // a flag beats the environment, and that beats the file.
 type settings struct {
-	Config kong.ConfigFlag `help:"File of settings, a line each: TRANCHE_LISTEN=127.0.0.1:8080." placeholder:"FILE"`
+	Version kong.VersionFlag `help:"Print the version and end."`
+	Config  kong.ConfigFlag  `help:"File of settings, a line each: TRANCHE_LISTEN=127.0.0.1:8080." placeholder:"FILE"`
 
 	Listen        string `env:"TRANCHE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on. Without keys, only a loopback one."`
 	DataDir       string `env:"TRANCHE_DATA_DIR" default:"./data" help:"Folder of the node's identity, its journal and, without a DSN, its database."`
@@ -74,7 +76,7 @@ func parser(p *program, hostname string, more ...kong.Option) (*kong.Kong, error
 	return kong.New(p, append([]kong.Option{
 		kong.Name("tranche"),
 		kong.Description("Tranche keeps the budgets of promotions: nodes lease blocks of an offer's budget and redeem from them."),
-		kong.Vars{"hostname": hostname, "connections": strconv.Itoa(node.DefaultDBConns)},
+		kong.Vars{"version": "tranche " + version.Version, "hostname": hostname, "connections": strconv.Itoa(node.DefaultDBConns)},
 		kong.Configuration(loadFile),
 	}, more...)...)
 }
@@ -125,7 +127,9 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	if err != nil {
 		return s.inFile(err)
 	}
-	fmt.Fprint(out, greeting(s.scheme()+n.Addr().String(), s))
+	if isTerminal(out) {
+		fmt.Fprint(out, greeting(s.scheme()+n.Addr().String(), s))
+	}
 	return n.Run(ctx)
 }
 
@@ -148,6 +152,12 @@ func (s *settings) scheme() string {
 		return "https://"
 	}
 	return "http://"
+}
+
+// isTerminal reports whether a person reads what is written.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
 }
 
 func (s *settings) logger() zerolog.Logger {

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -96,7 +97,7 @@ func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, flag := range k.Model.Flags {
-		if flag.Name == "help" || flag.Name == "config" {
+		if slices.Contains([]string{"help", "version", "config"}, flag.Name) {
 			continue
 		}
 		if want := "TRANCHE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")); len(flag.Envs) != 1 || flag.Envs[0] != want {

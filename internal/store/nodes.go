@@ -7,6 +7,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"tranche/internal/version"
 	"tranche/models"
 )
 
@@ -18,10 +19,11 @@ func (s *Store) RegisterNode(ctx context.Context, id models.ID, name string) (ep
 		if err != nil {
 			return err
 		}
-		node := models.Node{ID: id, Name: name, Epoch: 1, StartedAt: now, SeenAt: now}
+		node := models.Node{ID: id, Name: name, Epoch: 1, Version: version.Version, StartedAt: now, SeenAt: now}
 		next := clause.Assignments(map[string]any{
 			"epoch":      gorm.Expr("epoch + 1"),
 			"name":       gorm.Expr(q.dialect.incoming("name")),
+			"version":    version.Version,
 			"started_at": now,
 			"seen_at":    now,
 		})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tranche/internal/ledger"
+	"tranche/internal/version"
 	"tranche/models"
 )
 
@@ -20,7 +21,7 @@ func (f *Fake) RegisterNode(ctx context.Context, id models.ID, name string) (int
 			n = &models.Node{ID: id}
 			f.nodes[id] = n
 		}
-		n.Name, n.StartedAt, n.SeenAt = name, now, now
+		n.Name, n.Version, n.StartedAt, n.SeenAt = name, version.Version, now, now
 		n.Epoch++
 		return n.Epoch, nil
 	})

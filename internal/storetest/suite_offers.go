@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"tranche/internal/version"
 	"tranche/models"
 )
 
@@ -35,6 +36,7 @@ var nodeTests = []test{
 			b.Fatal("the node is not listed")
 		}
 		equal(b, "name", nodes[i].Name, "node-"+b.tag)
+		equal(b, "version", nodes[i].Version, version.Version)
 		equal(b, "active leases", nodes[i].LeasesActive, 1)
 		equal(b, "outstanding", nodes[i].Outstanding, 30)
 		if nodes[i].SeenAt < nodes[i].StartedAt || nodes[i].StartedAt == 0 {

@@ -338,6 +338,7 @@ type nodeJSON struct {
 	ID           models.ID   `json:"id"`
 	Name         string      `json:"name"`
 	Epoch        int64       `json:"epoch"`
+	Version      *string     `json:"version"`
 	Active       bool        `json:"active"`
 	StartedAt    instantJSON `json:"started_at"`
 	SeenAt       instantJSON `json:"seen_at"`
@@ -350,12 +351,21 @@ func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
 		ID:           n.ID,
 		Name:         n.Name,
 		Epoch:        n.Epoch,
+		Version:      versionOf(n),
 		Active:       now.Sub(n.SeenAt) < models.NodeSilence,
 		StartedAt:    instantJSON(n.StartedAt),
 		SeenAt:       instantJSON(n.SeenAt),
 		LeasesActive: n.LeasesActive,
 		Outstanding:  n.Outstanding,
 	}
+}
+
+// versionOf gives the version of a node's program; nil: it is one that did not say.
+func versionOf(n *models.NodeActivity) *string {
+	if n.Version == "" {
+		return nil
+	}
+	return &n.Version
 }
 
 type appliedJSON struct {
@@ -418,7 +428,8 @@ func toAudit(a *models.Audit) auditJSON {
 }
 
 type healthJSON struct {
-	Status string `json:"status"`
+	Status  string `json:"status"`
+	Version string `json:"version"`
 }
 
 type readinessJSON struct {

@@ -1,10 +1,14 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+
+	"tranche/internal/version"
+)
 
 // health answers as long as the process does.
 func (s *server) health(*exchange) (reply, error) {
-	return reply{body: healthJSON{Status: "ok"}}, nil
+	return reply{body: healthJSON{Status: "ok", Version: version.Version}}, nil
 }
 
 // readiness tells a load balancer whether to send requests here. Not being ready is an answer, not a problem.

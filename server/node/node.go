@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
 	"tranche/internal/run"
+	"tranche/internal/version"
 	"tranche/lease"
 	"tranche/refund"
 	"tranche/server/api"
@@ -77,7 +79,7 @@ func New(config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(buildInfo(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	log := config.Logger.With().Str("node", config.NodeName).Logger()
 	if err := n.settlingParts.open(dir, config.Database, log, time.Now, registry); err != nil {
 		return nil, err
@@ -96,12 +98,22 @@ func New(config Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.http = n.server(handler)
+	log.Info().Str("version", version.Version).Stringer("address", n.Addr()).Msg("listening")
 	for _, k := range config.keys() {
 		if len(k.key) < shortKey {
 			log.Warn().Str("key", k.name).Msgf("this key has fewer than %d characters, so it is easier to guess than it need be", shortKey)
 		}
 	}
 	return n, nil
+}
+
+// buildInfo is 1, with what one wants to know of a program that misbehaves.
+func buildInfo() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "tranche_build_info",
+		Help:        "1; the labels say which version of Tranche runs, and which of Go made it.",
+		ConstLabels: prometheus.Labels{"version": version.Version, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
 }
 
 // assemble makes all other parts, from the ledger up to the HTTP handler.

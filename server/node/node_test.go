@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"tranche/internal/storetest"
+	"tranche/internal/version"
 	"tranche/models"
 )
 
@@ -303,4 +306,30 @@ func TestConfigsThatCannotWork(t *testing.T) {
 		t.Errorf("a request may take %s to arrive and %s to be decided, and its answer is cut off after %s", n.http.ReadTimeout, c.RequestTimeout, n.http.WriteTimeout)
 	}
 	n.close()
+}
+
+func TestD2ANodeSaysItsVersion(t *testing.T) {
+	var log lines
+	c := config(t)
+	c.Logger = zerolog.New(&log)
+	n := start(t, c)
+	n.ready(200)
+	if _, v := n.call("GET", "/healthz", ""); v["version"] != version.Version {
+		t.Errorf("/healthz: %v", v)
+	}
+	if _, v := n.call("GET", "/v1/nodes", ""); v["items"].([]any)[0].(map[string]any)["version"] != version.Version {
+		t.Errorf("/v1/nodes: %v", v)
+	}
+	answer, err := http.Get("http://" + n.Addr().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if want := fmt.Sprintf("tranche_build_info{goversion=%q,version=%q} 1\n", runtime.Version(), version.Version); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("/metrics has no %s%v", want, err)
+	}
+	if want := fmt.Sprintf(`"version":%q,"address":%q,"message":"listening"`, version.Version, n.Addr()); !strings.Contains(log.String(), want) {
+		t.Errorf("the log has no %s: %s", want, log.String())
+	}
 }
