@@ -202,7 +202,7 @@ type Balance struct {
 	LateUnits      int64   // booked late, ever
 	NextHoldEnds   *Micros // of what is held, when the first hold may be given back
 	LeasesActive   int64
-	NodesActive    int64  // with an active lease of this offer
+	NodesActive    int64  // that serve, whatever they hold
 	Recall         int64  // the offer's number
 	ChangedAt      Micros // when the offer was last changed or recalled
 	Recalled       int64  // of Outstanding, the units in recalled leases

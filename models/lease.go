@@ -93,6 +93,12 @@ type Node struct {
 	Version   string // of the program that it started as; empty: one that did not say
 	StartedAt Micros
 	SeenAt    Micros
+	LeftAt    *Micros // when it last signed off, owing nothing
+}
+
+// ActiveAt reports whether the node serves: it was seen lately, and has not signed off since.
+func (n *Node) ActiveAt(now Micros) bool {
+	return now.Sub(n.SeenAt) < NodeSilence && (n.LeftAt == nil || *n.LeftAt <= n.SeenAt)
 }
 
 // NodeActivity is a node and what it holds, over all offers.

@@ -38,18 +38,19 @@ func (s *Store) balance(ctx context.Context, offerID string) (b models.Balance, 
 				o.refunded + COALESCE(l.refunded, 0) AS refunded, o.forfeited + COALESCE(l.forfeited, 0) AS forfeited,
 				o.exposed + COALESCE(l.exposable, 0) AS overspend_bound,
 				COALESCE(l.recalled, 0) AS recalled,
-				COALESCE(l.leases, 0) AS leases_active, COALESCE(l.nodes, 0) AS nodes_active,
+				COALESCE(l.leases, 0) AS leases_active,
+				(SELECT COUNT(*) FROM nodes WHERE seen_at > `+q.dialect.now+` - ? AND `+notGone+`) AS nodes_active,
 				(SELECT MIN(expires_at) FROM holds WHERE offer_id = o.id) AS next_hold_ends, `+q.dialect.now+` AS as_of
 			FROM offers o LEFT JOIN (
 				SELECT l.offer_id, SUM(l.granted - l.spent) AS outstanding, SUM(l.redeemed) AS redeemed, SUM(l.held) AS held,
 					SUM(l.refunded) AS refunded, SUM(l.forfeited) AS forfeited,
 					SUM(CASE WHEN l.mode IN ('fast', 'available') THEN l.granted - l.spent ELSE 0 END) AS exposable,
 					SUM(CASE WHEN l.recall < r.recall THEN l.granted - l.spent ELSE 0 END) AS recalled,
-					COUNT(*) AS leases, COUNT(DISTINCT l.node_id) AS nodes
+					COUNT(*) AS leases
 				FROM leases l JOIN offers r ON r.id = l.offer_id
 				WHERE l.offer_id = ? AND l.state = 'active' GROUP BY l.offer_id
 			) AS l ON l.offer_id = o.id
-			WHERE o.id = ?`, offerID, offerID).Scan(&b)
+			WHERE o.id = ?`, models.NodeSilence.Microseconds(), offerID, offerID).Scan(&b)
 		if result.Error == nil && result.RowsAffected == 0 {
 			return notFound(offerID)
 		}

@@ -153,7 +153,7 @@ func (s *Store) logTransitions(cause error) {
 
 // The names of the calls, which are their metric labels.
 var callNames = [...]string{
-	"RegisterNode", "Heartbeat", "Nodes",
+	"RegisterNode", "Heartbeat", "SignOff", "Nodes",
 	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
 	"LeaseStates", "Acquit", "Recall", "Audits",

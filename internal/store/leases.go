@@ -85,7 +85,7 @@ func (q *query) granted(req *models.GrantRequest) (*models.Lease, error) {
 func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64, error) {
 	var seen struct{ Nodes, Newest int64 }
 	err := q.scan(&seen, `SELECT COUNT(*) AS nodes, COALESCE(MAX(CASE WHEN id = ? THEN epoch END), 0) AS newest
-		FROM nodes WHERE seen_at >= ? OR id = ?`, req.NodeID, now.Add(-models.NodeSilence), req.NodeID)
+		FROM nodes WHERE seen_at >= ? AND `+notGone+` OR id = ?`, req.NodeID, now.Add(-models.NodeSilence), req.NodeID)
 	if err != nil {
 		return 0, err
 	}

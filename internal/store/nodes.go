@@ -47,6 +47,19 @@ func (s *Store) Heartbeat(ctx context.Context, id models.ID, epoch int64) error 
 	})
 }
 
+// SignOff notes that a node has gone and owes nothing: it has no lease, and nothing to settle. Until it is seen again it does not count as
+// active. Durable on return, idempotent. An epoch that is not the newest changes nothing.
+func (s *Store) SignOff(ctx context.Context, id models.ID, epoch int64) error {
+	return s.write(ctx, "SignOff", onUnknown, func(q *query) error {
+		now := q.dialect.now // a clock in milliseconds may not have moved since the last heartbeat
+		_, err := q.exec("UPDATE nodes SET left_at = CASE WHEN "+now+" > seen_at THEN "+now+" ELSE seen_at + 1 END WHERE id = ? AND epoch = ?", id, epoch)
+		return err
+	})
+}
+
+// notGone is, in a query of nodes, whether a node has not signed off since it was seen.
+const notGone = "(left_at IS NULL OR left_at <= seen_at)"
+
 // newest gives ErrEpochSuperseded unless the epoch is the node's newest one.
 func (q *query) newest(id models.ID, epoch int64) error {
 	var newest int64

@@ -142,7 +142,6 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		Budget: o.Budget, Allocated: o.Allocated, Totals: o.Folded, LateUnits: o.LateUnits, OverspendBound: o.Exposed,
 		Recall: o.Recall, ChangedAt: o.UpdatedAt, AsOf: now,
 	}
-	nodes := map[models.ID]bool{}
 	for _, l := range s.active {
 		b.Outstanding += l.Outstanding()
 		b.Totals = b.Totals.Add(l.Totals)
@@ -153,7 +152,6 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 			b.OverspendBound += l.Outstanding()
 		}
 		b.LeasesActive++
-		nodes[l.NodeID] = true
 	}
 	for h := range s.holds {
 		if b.NextHoldEnds == nil || h.ExpiresAt < *b.NextHoldEnds {
@@ -161,7 +159,6 @@ func (s *shelf) balance(now models.Micros) models.Balance {
 		}
 	}
 	b.OverspendBound += b.Overspend()
-	b.NodesActive = int64(len(nodes))
 	return b
 }
 

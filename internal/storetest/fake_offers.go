@@ -39,6 +39,17 @@ func (f *Fake) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
 	return err
 }
 
+// SignOff notes that a node has gone.
+func (f *Fake) SignOff(ctx context.Context, id models.ID, epoch int64) error {
+	_, err := do(ctx, f, "SignOff", func(now models.Micros) (struct{}, error) {
+		if n := f.nodes[id]; n != nil && n.Epoch == epoch {
+			n.LeftAt = new(max(now, n.SeenAt+1))
+		}
+		return struct{}{}, nil
+	})
+	return err
+}
+
 // Nodes lists nodes and what they hold, newest id first.
 func (f *Fake) Nodes(ctx context.Context, limit int, mark models.ID) ([]models.NodeActivity, error) {
 	return do(ctx, f, "Nodes", func(models.Micros) ([]models.NodeActivity, error) {
@@ -266,7 +277,7 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 
 func (f *Fake) activeNodes(asking models.ID, now models.Micros) (n int64) {
 	for id, node := range f.nodes {
-		if id == asking || node.SeenAt >= now.Add(-models.NodeSilence) {
+		if id == asking || node.ActiveAt(now) {
 			n++
 		}
 	}

@@ -90,7 +90,9 @@ func (f *Fake) Balance(ctx context.Context, offerID string) (models.Balance, err
 		if err != nil {
 			return models.Balance{}, err
 		}
-		return s.balance(now), nil
+		b := s.balance(now)
+		b.NodesActive = f.activeNodes(models.ID{}, now)
+		return b, nil
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 type Store interface {
 	RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error)
 	Heartbeat(ctx context.Context, id models.ID, epoch int64) error
+	SignOff(ctx context.Context, id models.ID, epoch int64) error
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 
 	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)

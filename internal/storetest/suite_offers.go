@@ -48,6 +48,55 @@ var nodeTests = []test{
 			b.Fatalf("the page before %s has %v", b.node, rest)
 		}
 	}},
+	{"B8: nodes that serve are active, whatever they hold, until they sign off", func(b *trial) {
+		o := b.offer(100)
+		active := func() (node bool, all int64) {
+			b.Helper()
+			snapshot, nodes := b.ledgerNow(), int64(0)
+			list, err := b.Nodes(b.ctx, 1000, models.ID{})
+			b.ok(err)
+			for i := range list {
+				if list[i].ActiveAt(snapshot) {
+					nodes++
+					node = node || list[i].ID == b.node
+				}
+			}
+			if n := b.balance(o).NodesActive; n > nodes || n < 1 { // older ones may be forgotten meanwhile
+				b.Errorf("%d active nodes by the balance, %d in the list", n, nodes)
+			}
+			return node, nodes
+		}
+		is, before := active()
+		equal(b, "active", is, true)
+		b.ok(b.SignOff(b.ctx, b.node, b.epoch-1))
+		is, _ = active()
+		equal(b, "active after an older epoch has signed off", is, true)
+		b.ok(b.SignOff(b.ctx, b.node, b.epoch))
+		other := models.NewID()
+		_, err := b.RegisterNode(b.ctx, other, "other")
+		b.ok(err)
+		is, after := active()
+		equal(b, "active after it has signed off", is, false)
+		if after > before {
+			b.Errorf("%d active nodes, %d before one signed off and one came", after, before)
+		}
+		var epoch int64
+		until := func(what string, seen func() error) { // a clock in milliseconds moves seldom
+			b.Helper()
+			for deadline := time.Now().Add(5 * time.Second); ; {
+				b.ok(seen())
+				if is, _ := active(); is {
+					return
+				}
+				if time.Now().After(deadline) {
+					b.Fatalf("not active when it %s again", what)
+				}
+			}
+		}
+		until("has started", func() (err error) { epoch, err = b.RegisterNode(b.ctx, b.node, "again"); return err })
+		b.ok(b.SignOff(b.ctx, b.node, epoch))
+		until("is seen", func() error { return b.Heartbeat(b.ctx, b.node, epoch) })
+	}},
 	{"the database answers a ping", func(b *trial) {
 		b.ok(b.Ping(b.ctx))
 		equal(b, "available", b.Available(), true)

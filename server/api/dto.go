@@ -352,7 +352,7 @@ func toNode(n *models.NodeActivity, now models.Micros) nodeJSON {
 		Name:         n.Name,
 		Epoch:        n.Epoch,
 		Version:      versionOf(n),
-		Active:       now.Sub(n.SeenAt) < models.NodeSilence,
+		Active:       n.ActiveAt(now),
 		StartedAt:    instantJSON(n.StartedAt),
 		SeenAt:       instantJSON(n.SeenAt),
 		LeasesActive: n.LeasesActive,

@@ -16,9 +16,9 @@ const (
 	drainRequests = 3500 * time.Millisecond
 )
 
-// drain stops serving in the reverse order of the start. Work that is not done in time stays in the journal and with the reapers.
-// begun is closed when the start, which ctx's end has broken off, has ended.
-func (n *Node) drain(begun <-chan struct{}) {
+// drain stops serving in the reverse order of the start. Work that is not done in time stays in the journal and with the reapers: then the
+// node owes something. begun is closed when the start, which ctx's end has broken off, has ended.
+func (n *Node) drain(begun <-chan struct{}) (owes bool) {
 	started := n.state.Swap(draining) != starting
 	n.log.Info().Msg("draining")
 	if started && !n.folderLost.Load() {
@@ -32,14 +32,31 @@ func (n *Node) drain(begun <-chan struct{}) {
 	<-begun
 	n.sweeping.Wait()
 	n.stopServing(ctx)
-	if left := n.keeper.Drain(ctx); left > 0 {
+	left := n.keeper.Drain(ctx)
+	if left > 0 {
 		n.log.Warn().Int("leases", left).Msg("leases left for the reapers")
 	}
 	n.settler.Stop(ctx)
-	if records, _ := n.journal.Backlog(); records > 0 {
+	records, _ := n.journal.Backlog()
+	if records > 0 {
 		n.log.Warn().Int64("records", records).Msg("left in the journal, for the next start to settle")
 	}
 	n.log.Info().Msg("drained")
+	return left > 0 || records > 0
+}
+
+// signOffWithin is how long the database may take to note that the node has gone. If it does not, silence will tell.
+const signOffWithin = time.Second
+
+// signOff says in the node's row that it is gone and owes nothing, if it ever started.
+func (n *Node) signOff() {
+	ctx, cancel := context.WithTimeout(context.Background(), signOffWithin)
+	defer cancel()
+	if epoch := n.keeper.Epoch(); epoch > 0 {
+		if err := n.store.SignOff(ctx, n.dir.NodeID, epoch); err != nil {
+			n.log.Warn().Err(err).Msg("not signed off")
+		}
+	}
 }
 
 // whileLess gives a context that ends when what is owed has not become less for drainWithin, or after drainAtMost.

@@ -147,3 +147,23 @@ func TestShutWaitsForTheHandlersThatRun(t *testing.T) {
 	var unused requestsInFlight
 	<-unused.shut()
 }
+
+// A node that has drained and owes nothing is gone at once: nobody waits until it has been silent for long enough.
+func TestB8ADrainedNodeIsNotActive(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"strict"`)
+	if b := balance(t, c, "o"); b.NodesActive != 1 || b.LeasesActive != 0 {
+		t.Errorf("while it serves: %+v", b)
+	}
+	n.redeem("o", "k", "ledger")
+	n.stop()
+	if err := n.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if b := balance(t, c, "o"); b.NodesActive != 0 {
+		t.Errorf("after the drain: %+v", b)
+	}
+}

@@ -209,9 +209,12 @@ func (n *Node) Run(ctx context.Context) error {
 	running.Go(func() { run.Every(loops, reviewEvery, func(context.Context) { n.Ready() }) })
 
 	<-ctx.Done()
-	n.drain(begun)
+	owes := n.drain(begun)
 	stopLoops()
 	running.Wait()
+	if !owes {
+		n.signOff() // after the last heartbeat
+	}
 	n.close()
 	recording.Wait()
 	return failure
