@@ -75,10 +75,18 @@ func (f *fleet) add(dsn string, flags ...string) *node {
 // addUnder is add for a process that another command becomes, such as prlimit.
 func (f *fleet) addUnder(command []string, dsn string, flags ...string) *node {
 	f.t.Helper()
-	n := &node{t: f.t, http: f.http, name: fmt.Sprintf("node-%d", len(f.nodes)+1), dsn: dsn, under: command, flags: flags, dir: f.t.TempDir(), port: freePort(f.t)}
+	n := f.prepare(dsn, flags...)
+	n.under = command
+	n.start()
+	return n
+}
+
+// prepare is add for a node that is not started yet.
+func (f *fleet) prepare(dsn string, flags ...string) *node {
+	f.t.Helper()
+	n := &node{t: f.t, http: f.http, name: fmt.Sprintf("node-%d", len(f.nodes)+1), dsn: dsn, flags: flags, dir: f.t.TempDir(), port: freePort(f.t)}
 	n.url = fmt.Sprintf("http://127.0.0.1:%d", n.port)
 	f.nodes = append(f.nodes, n)
-	n.start()
 	f.t.Cleanup(n.end)
 	return n
 }
@@ -113,15 +121,16 @@ func (f *fleet) upstream() string {
 
 // node is one process of the program.
 type node struct {
-	t     *testing.T
-	http  *http.Client
-	name  string
-	dsn   string
-	under []string // the command that becomes the process; empty: none
-	flags []string
-	dir   string
-	port  int
-	url   string
+	t       *testing.T
+	http    *http.Client
+	name    string
+	dsn     string
+	program string   // what is run; empty: what was built from this tree
+	under   []string // the command that becomes the process; empty: none
+	flags   []string
+	dir     string
+	port    int
+	url     string
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has been waited for
@@ -135,7 +144,11 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer output.Close()
-	command := append(slices.Clone(n.under), shared.binary(n.t),
+	program := n.program
+	if program == "" {
+		program = shared.binary(n.t)
+	}
+	command := append(slices.Clone(n.under), program,
 		"--listen", fmt.Sprintf("127.0.0.1:%d", n.port),
 		"--data-dir", filepath.Join(n.dir, "data"), "--node-name", n.name, "--dsn", n.dsn)
 	command = append(command, n.flags...)
@@ -222,6 +235,9 @@ func (n *node) drain(within time.Duration) {
 
 // end kills the process when its test is over, and shows what it said last if the test failed.
 func (n *node) end() {
+	if n.process == nil {
+		return // it was never started
+	}
 	n.kill()
 	if !n.t.Failed() {
 		return
