@@ -33,7 +33,7 @@ const (
 
 // Migrate brings the tables up to date, whoever else is doing the same: one process at a time, the others wait up to a minute
 // and find nothing left to do. It runs past the breaker, on connections of its own. The error is ErrLedgerUnavailable or
-// ErrBusy where trying again later may help. A *TablesError is the first of them.
+// ErrBusy where trying again later may help. A *TablesError is the first of them, unless the tables are newer than the program.
 func (s *Store) Migrate(ctx context.Context) error {
 	err := s.dialect.explain(s.migrate(ctx))
 	s.denials.note("Migrate", err)
@@ -48,10 +48,8 @@ func (s *Store) migrate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case has > needs:
-		s.log.Warn().Int64("tables", has).Int64("program", needs).Msg("the tables are of a later version than this program")
 	case has == needs:
-	case s.keepTables:
+	case has > needs, s.keepTables:
 		return &TablesError{Has: has, Needs: needs}
 	default:
 		if err := s.change(ctx); err != nil {
@@ -61,18 +59,32 @@ func (s *Store) migrate(ctx context.Context) error {
 	return s.readBack(ctx)
 }
 
-// TablesError says that somebody has to migrate the tables first. It is an ErrLedgerUnavailable.
+// TablesError says that the tables are not those that the program needs. Where somebody has to migrate them first, it is an
+// ErrLedgerUnavailable. Where they are newer, only another program will do.
 type TablesError struct{ Has, Needs int64 } // the number of a migration, 0: there are no tables
 
 func (e *TablesError) Error() string {
 	const remedy = "run `tranche migrate` with a database user that may change tables"
-	if e.Has == 0 {
+	switch {
+	case e.Newer():
+		return fmt.Sprintf("the tables are at version %d, and this program knows them up to version %d: a newer version of Tranche has changed them, so start that one",
+			e.Has, e.Needs)
+	case e.Has == 0:
 		return "the database has no tables yet: " + remedy
+	default:
+		return fmt.Sprintf("the tables are at version %d, and this program needs version %d: %s", e.Has, e.Needs, remedy)
 	}
-	return fmt.Sprintf("the tables are at version %d, and this program needs version %d: %s", e.Has, e.Needs, remedy)
 }
 
-func (e *TablesError) Unwrap() error { return models.ErrLedgerUnavailable }
+// Newer reports whether a newer program has changed the tables.
+func (e *TablesError) Newer() bool { return e.Has > e.Needs }
+
+func (e *TablesError) Unwrap() error {
+	if e.Newer() {
+		return nil
+	}
+	return models.ErrLedgerUnavailable
+}
 
 // tables says which migration the tables are at, and which one this program needs. It locks nothing and changes nothing.
 func (s *Store) tables(ctx context.Context) (has, needs int64, err error) {

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"tranche/internal/store"
@@ -35,5 +37,18 @@ func TestD2AnUpgradedNodeSaysItsNewVersion(t *testing.T) {
 			t.Fatalf("%+v, %v", nodes, err)
 		}
 		inFile(t, cfg.Path, "UPDATE nodes SET version = ''") // as one of before has it
+	}
+}
+
+// What it would read and write may mean something else by now.
+func TestD2AProgramOlderThanTheTablesIsTurnedAway(t *testing.T) {
+	cfg := store.Config{Path: filepath.Join(t.TempDir(), "tranche.db")}
+	open(t, cfg)
+	inFile(t, cfg.Path, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)")
+	old := prepare(t, cfg)
+	err := old.Migrate(t.Context())
+	tables, ok := errors.AsType[*store.TablesError](err)
+	if !ok || !tables.Newer() || tables.Has != 9999 || errors.Is(err, models.ErrLedgerUnavailable) || !strings.Contains(err.Error(), "start that one") {
+		t.Errorf("%v", err)
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -331,5 +332,27 @@ func TestD2ANodeSaysItsVersion(t *testing.T) {
 	}
 	if want := fmt.Sprintf(`"version":%q,"address":%q,"message":"listening"`, version.Version, n.Addr()); !strings.Contains(log.String(), want) {
 		t.Errorf("the log has no %s: %s", want, log.String())
+	}
+}
+
+func TestD2ANodeThatIsOlderThanItsTablesEndsWithOneSentence(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	n.stop()
+	if err := n.wait(); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := sql.Open("sqlite", filepath.Join(c.DataDir, "tranche.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tables.Close()
+	if _, err := tables.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)"); err != nil {
+		t.Fatal(err)
+	}
+	err = start(t, c).wait()
+	if err == nil || !strings.Contains(err.Error(), "a newer version of Tranche has changed them") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("it ended with %v", err)
 	}
 }

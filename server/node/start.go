@@ -34,10 +34,11 @@ func (n *Node) begin(ctx context.Context, fail func(error)) (epoch int64, ok boo
 	return epoch, true
 }
 
-// mayPass reports whether a later attempt may succeed without anybody touching the data directory.
+// mayPass reports whether a later attempt may succeed without anybody touching the data directory or the program.
 func mayPass(err error) bool {
 	_, broken := errors.AsType[*store.FileError](err)
-	return !broken && !errors.Is(err, fs.ErrPermission)
+	tables, others := errors.AsType[*store.TablesError](err)
+	return !broken && !errors.Is(err, fs.ErrPermission) && !(others && tables.Newer())
 }
 
 // waitsFor says in words for everybody what an attempt to start has failed for.
