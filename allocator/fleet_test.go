@@ -148,7 +148,7 @@ func inFleet(t *testing.T, nodes int, change func(*models.Offer), test func(t *t
 			loops.Go(func() { n.catalogue.Run(ctx, n.keeper.InTail) })
 			loops.Go(func() {
 				run.Every(ctx, models.NodeSilence/3, func(ctx context.Context) {
-					_ = n.ledger.Heartbeat(func() error { return f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch()) })
+					_ = n.ledger.Heartbeat(func() error { return f.fake.Heartbeat(ctx, n.id, "n", n.keeper.Epoch()) })
 				})
 			})
 		}

@@ -29,9 +29,10 @@ const (
 // has its id. by says who makes it, and why, for the audit.
 func (a *Allocator) CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error) {
 	by.NodeID = a.cfg.NodeID
+	sent := a.cfg.Now()
 	created, isNew, err = a.cfg.Ledger.CreateOffer(ctx, offer, by)
 	if err == nil {
-		a.cfg.Offers.Learn(created)
+		a.cfg.Offers.Learn(created, sent)
 	}
 	return created, isNew, err
 }
@@ -47,11 +48,12 @@ func (a *Allocator) ChangeOffer(
 	ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit,
 ) (Applied, error) {
 	by.NodeID = a.cfg.NodeID
+	sent := a.cfg.Now()
 	offer, err := a.cfg.Ledger.ChangeOffer(ctx, id, ifVersion, change, by)
 	if err != nil {
 		return Applied{}, err
 	}
-	a.cfg.Offers.Learn(offer)
+	a.cfg.Offers.LearnLocked(offer, sent)
 	applied, err := a.untilApplied(ctx, &offer)
 	if err == nil && offer.LimitedFrom > 0 { // leases that expose units keep users being counted, too
 		applied.Offer.Counting, err = a.counting(ctx, id)

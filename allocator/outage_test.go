@@ -155,7 +155,7 @@ func TestALeaseKeepsItsMode(t *testing.T) {
 			t.Fatal(err)
 		}
 		fast.Mode, fast.Version = models.ModeFast, fast.Version+1
-		n.catalogue.Learn(fast) // and the leases are not back yet
+		n.catalogue.Learn(fast, time.Now()) // and the leases are not back yet
 		if r, err := n.redeem("b", "u", 1); err != nil || r.Redemption.Journaled {
 			t.Errorf("%+v, %v", r, err)
 		}

@@ -179,7 +179,7 @@ func (f *plannedFleet) count(call string) int64 { return f.counter(call).Load() 
 func (f *plannedFleet) beat(ctx context.Context) {
 	for _, n := range f.nodes {
 		if !n.link.cut.Load() {
-			_ = f.fake.Heartbeat(ctx, n.id, n.keeper.Epoch())
+			_ = f.fake.Heartbeat(ctx, n.id, "n", n.keeper.Epoch())
 		}
 	}
 }

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,7 +41,8 @@ type Recovery struct {
 
 	places run.Turns // taken by the entries that are on their way
 	leases map[models.ID]*resumed
-	booked uint64 // the last record that was handed to the settler
+	kept   map[string]int // records of offers that the database does not have
+	read   uint64         // the last record that was handed to the settler, or kept
 	count  int
 }
 
@@ -48,21 +50,25 @@ type Recovery struct {
 func NewRecovery(journal Recovered, estate Estate, settler Resumer, now func() time.Time) *Recovery {
 	return &Recovery{
 		journal: journal, estate: estate, settler: settler, now: now,
-		places: run.NewTurns(recoverAtOnce), leases: map[models.ID]*resumed{},
+		places: run.NewTurns(recoverAtOnce), leases: map[models.ID]*resumed{}, kept: map[string]int{},
 	}
 }
 
 // Run returns when all that the journal held is in the ledger, with the number of records. When it fails it may be called again, and
-// goes on where it was.
+// goes on where it was. It fails when ctx ends, and when the database is away.
 //
-// It fails when ctx ends, when the database is away, and when the journal tells of a lease or an offer that the database does not
-// know: then it is not the database that this journal belongs to.
+// A database that was restored from a backup may lack leases that records were spent from: those records are booked late. It may lack
+// offers: see Kept.
 func (r *Recovery) Run(ctx context.Context) (count int, err error) {
 	err = r.journal.Replay(func(seq uint64, kind byte, payload []byte) error {
-		if seq <= r.booked {
+		if seq <= r.read {
 			return nil
 		}
-		return r.settle(ctx, seq, kind, payload)
+		err := r.settle(ctx, seq, kind, payload)
+		if err == nil {
+			r.read = seq
+		}
+		return err
 	})
 	if err != nil {
 		return r.count, err
@@ -76,6 +82,9 @@ func (r *Recovery) Run(ctx context.Context) (count int, err error) {
 	return r.count, nil
 }
 
+// Kept is how many records stay in the journal, by offer, because the database does not have the offer. A later Recovery tries again.
+func (r *Recovery) Kept() map[string]int { return r.kept }
+
 // resumed is a lease that entries in the journal were spent from.
 type resumed struct {
 	block *lease.Block
@@ -87,14 +96,21 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 	if err != nil {
 		return err
 	}
+	if r.kept[e.OfferID] > 0 {
+		r.kept[e.OfferID]++
+		return nil
+	}
 	on, err := r.lease(ctx, &e)
-	if err != nil {
+	switch {
+	case errors.Is(err, models.ErrOfferNotFound):
+		r.kept[e.OfferID] = 1
+		return nil
+	case err != nil:
 		return err
 	}
 	if !r.places.Take(ctx) {
 		return ctx.Err()
 	}
-	r.booked = seq
 	r.count++
 	r.settler.Book(&lease.Posting{Block: on.block, Offer: on.offer, Entry: e}, recovered{r, seq})
 	return nil
@@ -119,14 +135,14 @@ func (r *Recovery) lease(ctx context.Context, e *models.Entry) (*resumed, error)
 	}
 	offer, err := r.estate.Offer(ctx, e.OfferID)
 	if err != nil {
-		return nil, fmt.Errorf("journal: offer %q: %w", e.OfferID, err)
+		return nil, fmt.Errorf("an offer of the journal: %w", err)
 	}
 	states, err := r.estate.LeaseStates(ctx, e.OfferID, []models.ID{e.LeaseID})
 	if err != nil {
 		return nil, err
 	}
-	if len(states) != 1 {
-		return nil, fmt.Errorf("journal: the database has no lease %s of offer %q: is it the one that this journal was written for?", e.LeaseID, e.OfferID)
+	if len(states) == 0 { // the ledger has lost it, and makes one that is closed
+		states = []models.Lease{{OfferID: e.OfferID, ID: e.LeaseID, Kind: models.KindBlock, Mode: offer.Mode}}
 	}
 	on := &resumed{block: lease.NewBlock(&states[0], r.now()), offer: &offer}
 	r.leases[e.LeaseID] = on

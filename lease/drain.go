@@ -63,7 +63,7 @@ func (k *Keeper) giveBack(ctx context.Context) bool {
 // a refund under way may have opened a pool.
 func (ol *offerLeases) giveBack(ctx context.Context) error {
 	if ol.isUnsure() {
-		if err := ol.grantOnce(ctx); err != nil {
+		if _, err := ol.grantOnce(ctx); err != nil {
 			return err
 		}
 	}

@@ -154,7 +154,7 @@ func TestADrainReturnsAPoolThatCameLate(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)), b.offer)
+			b.keeper.Adopt(NewBlock(&opened, time.Now().Add(time.Minute)), b.offer, time.Now())
 			b.settle(block, 1)
 		})
 		if left, _ := drain(t, b.keeper); left != 0 {

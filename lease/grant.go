@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"tranche/internal/run"
 	"tranche/models"
 )
 
@@ -55,6 +56,9 @@ func (ol *offerLeases) grantWhileNeeded(ctx context.Context) {
 		}
 	}()
 	for ol.needed() {
+		if ol.isInVain() {
+			ol.rest.Wait(ctx)
+		}
 		err := ol.lookAndGrant(ctx)
 		if ctx.Err() == nil {
 			ol.report(&ol.troubles.grant, err, "grant failed")
@@ -67,14 +71,41 @@ func (ol *offerLeases) grantWhileNeeded(ctx context.Context) {
 	}
 }
 
+const (
+	// vainPause is before a grant when the two leases before it could not be spent from. It doubles up to maxVainPause, whatever the
+	// reason is: such leases cost transactions on the offer's row, and nobody has their units until they are returned.
+	vainPause    = 25 * time.Millisecond
+	maxVainPause = 2 * time.Second
+)
+
+// isInVain reports whether grants have become useless, and says so once in the log.
+func (ol *offerLeases) isInVain() bool {
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	var err error
+	if ol.inVain > 1 {
+		err = errInVain
+	}
+	ol.report(&ol.troubles.inVain, err, "grants bring nothing to spend")
+	return err != nil
+}
+
+var errInVain = errors.New("leases are recalled or over when they come")
+
 // lookAndGrant asks for leases, unless the books say that there is nothing to be had.
 func (ol *offerLeases) lookAndGrant(ctx context.Context) error {
-	if ol.looksFirst() {
-		if worth, err := ol.look(ctx); !worth || err != nil {
-			return err
-		}
+	if !ol.looksFirst() {
+		_, err := ol.grantOnce(ctx)
+		return err
 	}
-	return ol.grantOnce(ctx)
+	if worth, err := ol.look(ctx); !worth || err != nil {
+		return err
+	}
+	came, err := ol.grantOnce(ctx)
+	if err == nil && !came { // others were faster, or the books are not what they seem
+		run.Pause(ctx, lookEvery)
+	}
+	return err
 }
 
 // needed reports whether to ask once more; else granting is over.
@@ -105,8 +136,8 @@ func (ol *offerLeases) stopGranting(err error) {
 	ol.waiting = nil
 }
 
-// grantOnce asks for leases once, serves those who wait from them, and opens the rest to everybody.
-func (ol *offerLeases) grantOnce(ctx context.Context) error {
+// grantOnce asks for a lease once, serves those who wait from it, and opens the rest to everybody. It reports whether one came.
+func (ol *offerLeases) grantOnce(ctx context.Context) (came bool, err error) {
 	sent := ol.keeper.cfg.Now()
 	req := ol.request(sent)
 	grant, err := ol.keeper.ledger.Grant(ctx, req.GrantRequest)
@@ -116,12 +147,12 @@ func (ol *offerLeases) grantOnce(ctx context.Context) error {
 	}
 	if err != nil {
 		ol.failed(req, err)
-		return err
+		return false, err
 	}
-	ol.keeper.offers.Learn(grant.Offer)
+	ol.keeper.offers.LearnLocked(grant.Offer, sent)
 	ol.receive(&grant, req, sent)
 	ol.report(&ol.troubles.close, ol.closed(ctx, grant.Returned), "leases not returned") // maintenance tries again
-	return nil
+	return grant.Lease != nil, nil
 }
 
 // request says what to ask for: enough for those who wait now, and for the time to come. A request whose outcome is unknown is
@@ -178,8 +209,15 @@ func (ol *offerLeases) receive(grant *models.Grant, req *request, sent time.Time
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
 	ol.unsure = nil
-	ol.recall = max(ol.recall, grant.Offer.Recall)
+	ol.heed(&grant.Offer)
 	fresh := ol.block(grant, req.sent)
+	switch {
+	case fresh == nil:
+	case fresh.Sealed(), fresh.ExpiredAt(now):
+		ol.inVain++
+	default:
+		ol.inVain, ol.rest = 0, run.Backoff{Min: vainPause, Max: maxVainPause}
+	}
 	ol.demand.took(now.Sub(sent))
 	ol.serve(fresh, now)
 	total := int64(0)

@@ -346,7 +346,7 @@ func TestThePoolIsSpentFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(time.Minute))
-		b.keeper.Adopt(pool, b.offer)
+		b.keeper.Adopt(pool, b.offer, time.Now())
 		pool.Refund(3)
 		for range 3 {
 			block, err := b.keeper.Spend(t.Context(), b.offer, 1, time.Now())

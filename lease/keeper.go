@@ -38,11 +38,15 @@ type Config struct {
 
 // Offers is what the node knows of the offers; see catalogue.Catalogue.
 type Offers interface {
-	// Learn takes in an offer that came with a lease, or with a renewal, before the lease is spent from. It gives the offer as the
-	// node knows it then.
-	Learn(o models.Offer) *models.Offer
-	// Subscribe has hear called with each offer that is news to the node.
-	Subscribe(hear func(*models.Offer))
+	// Learn takes in an offer that came with a pool, or with a renewal, before that is spent from, and gives it as the node knows it then.
+	// LearnLocked is the same for one that was read under its row's lock.
+	Learn(o models.Offer, sent time.Time) *models.Offer
+	LearnLocked(o models.Offer, sent time.Time) *models.Offer
+	// Newer gives an offer as the node knows it by now.
+	Newer(o *models.Offer) *models.Offer
+	// Subscribe has hear called with each offer that is news to the node. back: the ledger has lost commits, and what the node knew of
+	// the offer with them.
+	Subscribe(hear func(o *models.Offer, back bool))
 }
 
 // Keeper owns the leases of a node. It is safe for concurrent use.
@@ -117,11 +121,20 @@ func (k *Keeper) Reconsider(offerID string) {
 }
 
 // hear takes in an offer as it is by now: leases that are recalled are sealed before hear returns, and go back as soon as nothing of
-// them is pending.
-func (k *Keeper) hear(offer *models.Offer) {
-	if v, ok := k.leases.Load(offer.ID); ok {
-		v.(*offerLeases).hear(offer.Recall)
+// them is pending. If the ledger has lost commits, all are: it may not have them, or not as they are here.
+func (k *Keeper) hear(offer *models.Offer, back bool) {
+	v, ok := k.leases.Load(offer.ID)
+	if !ok {
+		return
 	}
+	ol := v.(*offerLeases)
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	if back {
+		ol.recall = offer.Recall
+		ol.giveUp(func(*ownLease) bool { return true })
+	}
+	ol.callBack(offer.Recall)
 }
 
 // HasUnits reports whether the node has any lease that there is something to spend from, not past its deadline.
@@ -144,16 +157,14 @@ func (k *Keeper) InTail() (tail bool) {
 	return tail
 }
 
-// Adopt takes over a block that was not granted from the budget: a refund pool. offer is as it was after the pool was there.
+// Adopt takes over a block that was not granted from the budget: a refund pool. offer is as it was after the pool was there, in the answer
+// to a request that was sent at an instant.
 //
 // The node may have heard of a recall since, when it had no lease of the offer. So the place that remembers is made first, and then
 // asked for is what the node knows: whatever it hears later, it tells that place.
-func (k *Keeper) Adopt(b *Block, offer *models.Offer) {
-	for {
-		ol := k.leasesOf(b.OfferID)
-		if ol.adopt(b, k.cfg.Now(), k.offers.Learn(*offer).Recall) {
-			return
-		}
+func (k *Keeper) Adopt(b *Block, offer *models.Offer, sent time.Time) {
+	k.offers.Learn(*offer, sent)
+	for !k.leasesOf(b.OfferID).adopt(b, sent, offer) {
 	}
 }
 

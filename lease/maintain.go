@@ -76,10 +76,10 @@ func (ol *offerLeases) renew(ctx context.Context, due []*ownLease) {
 	if err != nil {
 		return
 	}
-	ol.keeper.offers.Learn(offer) // first, for a lease that had lapsed can be spent from again as soon as it is extended
+	ol.keeper.offers.Learn(offer, sent) // first, for a lease that had lapsed can be spent from again as soon as it is extended
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
-	ol.callBack(offer.Recall)
+	ol.heed(&offer)
 	for i, l := range due {
 		if !slices.Contains(renewed, l.LeaseID) {
 			ol.miss(l)
@@ -100,7 +100,7 @@ func (ol *offerLeases) miss(l *ownLease) {
 	}
 }
 
-// lose ends the use of a lease that was reclaimed. It is kept until nothing of it is pending. mu is held.
+// lose ends the use of a lease that was reclaimed, or that the ledger has lost. It is kept until nothing of it is pending. mu is held.
 func (ol *offerLeases) lose(l *ownLease) {
 	if l.lost {
 		return
@@ -108,7 +108,7 @@ func (ol *offerLeases) lose(l *ownLease) {
 	l.lost = true
 	l.Seal()
 	ol.keeper.metrics.lost.Inc()
-	ol.keeper.cfg.Logger.Warn().Str("offer_id", ol.offerID).Stringer("lease_id", l.LeaseID).Msg("lease was reclaimed")
+	ol.keeper.cfg.Logger.Warn().Str("offer_id", ol.offerID).Stringer("lease_id", l.LeaseID).Msg("lease was reclaimed, or the ledger has lost it")
 }
 
 // closeQuiet returns the leases that nothing is pending on, in one transaction. A return that fails is tried again at the next maintenance. Of those
@@ -128,6 +128,9 @@ func (ol *offerLeases) closeQuiet(ctx context.Context) error {
 	closed, err := ol.keeper.ledger.ReturnLeases(ctx, ol.offerID, quiet)
 	if err == nil {
 		err = ol.closed(ctx, closed)
+	}
+	if err == nil {
+		ol.forget(quiet)
 	}
 	ol.report(&ol.troubles.close, err, "leases not returned")
 	return err
@@ -152,13 +155,20 @@ func (ol *offerLeases) closed(ctx context.Context, closed []models.Lease) error 
 	return nil
 }
 
-// drop forgets a closed lease. Its rest is back in the budget, so a shortage need not last.
-func (ol *offerLeases) drop(id models.ID, reclaimed bool) {
+// forget drops those of the quiet leases that are not closed: the ledger has lost them, and there is nothing to return.
+func (ol *offerLeases) forget(quiet []models.ID) {
+	for _, id := range quiet {
+		ol.drop(id, true)
+	}
+}
+
+// drop forgets a closed lease, or a lost one. Its rest is back in the budget, so a shortage need not last.
+func (ol *offerLeases) drop(id models.ID, lost bool) {
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
 	if i := slices.IndexFunc(ol.leases, func(l *ownLease) bool { return l.LeaseID == id }); i >= 0 { // else another closing was faster
 		l := ol.leases[i]
-		if reclaimed {
+		if lost {
 			ol.lose(l)
 		} else {
 			ol.keeper.metrics.returned.Inc()

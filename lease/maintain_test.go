@@ -151,7 +151,7 @@ func TestReturningStopsAtTheFirstLeaseThatFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			block := NewBlock(&pool, time.Now().Add(time.Minute))
-			f.keeper.Adopt(block, &models.Offer{ID: block.OfferID})
+			f.keeper.Adopt(block, &models.Offer{ID: block.OfferID}, time.Now())
 			block.Seal()
 		}
 		time.Sleep(3 * time.Second)
@@ -247,7 +247,7 @@ func TestAPoolThatGrewIsRenewed(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(57*time.Second))
-		b.keeper.Adopt(pool, b.offer)
+		b.keeper.Adopt(pool, b.offer, time.Now())
 		for range 20 {
 			pool.Refund(1)
 			if !pool.Spend(1, time.Now()) {

@@ -27,7 +27,7 @@ type offerLeases struct {
 
 	renewing atomic.Bool // a goroutine renews leases, or waits for its turn
 	closing  atomic.Bool // the same for returning them
-	troubles struct{ grant, renew, close run.Trouble }
+	troubles struct{ grant, inVain, renew, close run.Trouble }
 
 	mu      sync.Mutex
 	leases  []*ownLease // everything that is not closed yet
@@ -37,7 +37,9 @@ type offerLeases struct {
 	waiting []*waiter   // who found nothing to spend, first come first
 	ahead   bool        // a grant was started to prefetch
 	retired bool        // it was empty and has left the keeper: look the offer up again
-	recall  int64       // the highest number that the node has heard: leases with a lower one go back
+	recall  int64       // the offer's number, as far as the node has heard: leases with a lower one go back
+	inVain  int         // leases in a row that could not be spent from when they came
+	rest    run.Backoff // before the next grant, while they are in vain. It belongs to the goroutine that asks
 	short   shortage
 	demand  demand
 }
@@ -67,7 +69,7 @@ type served struct {
 }
 
 func newOfferLeases(k *Keeper, offerID string) *offerLeases {
-	ol := &offerLeases{keeper: k, offerID: offerID}
+	ol := &offerLeases{keeper: k, offerID: offerID, rest: run.Backoff{Min: vainPause, Max: maxVainPause}}
 	ol.open.Store(new([]*Block))
 	return ol
 }
@@ -209,15 +211,14 @@ func (ol *offerLeases) sealAll() []*ownLease {
 	return slices.Clone(ol.leases)
 }
 
-// adopt is add for a block that comes from outside, with the offer's number as the node knows it. It gives false when the offer's leases have
-// retired.
-func (ol *offerLeases) adopt(b *Block, asked time.Time, number int64) bool {
+// adopt is add for a block that comes from outside, with its offer. It gives false when the offer's leases have retired.
+func (ol *offerLeases) adopt(b *Block, asked time.Time, offer *models.Offer) bool {
 	ol.mu.Lock()
 	defer ol.mu.Unlock()
 	if ol.retired {
 		return false
 	}
 	ol.add(b, asked)
-	ol.callBack(number)
+	ol.heed(offer)
 	return true
 }

@@ -13,7 +13,7 @@ import (
 
 // Estate is what a Reaper needs of the database.
 type Estate interface {
-	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
+	ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
 }
 
@@ -112,7 +112,7 @@ func (r *Reaper) elapsed(now time.Time) time.Duration {
 }
 
 // ripe brings what is watched up to date and gives the leases to reclaim.
-func (r *Reaper) ripe(expiring *models.ExpiringLeases, elapsed time.Duration) (ripe []models.Lease) {
+func (r *Reaper) ripe(expiring *models.DatedLeases, elapsed time.Duration) (ripe []models.Lease) {
 	watched := make(map[watchKey]watch, len(expiring.Leases))
 	for _, l := range expiring.Leases {
 		key := watchKey{l.OfferID, l.ID}

@@ -46,13 +46,13 @@ func (ol *offerLeases) look(ctx context.Context) (worth bool, err error) {
 		ol.gather(ctx, pieces)
 	}
 	if recall {
+		sent := ol.keeper.cfg.Now()
 		offer, err := ol.keeper.ledger.Recall(ctx, ol.offerID, books.Recall)
 		if err != nil {
 			return false, err
 		}
 		ol.keeper.metrics.recalls.Inc()
-		ol.keeper.offers.Learn(offer)
-		ol.hear(offer.Recall)
+		ol.keeper.offers.Learn(offer, sent) // which tells this keeper
 	}
 	if wait {
 		run.Pause(ctx, lookEvery)
@@ -117,19 +117,20 @@ func (ol *offerLeases) refuse(w *waiter, now time.Time, enough int64) {
 	w.outcome <- served{err: ErrShort}
 }
 
-// hear takes in the offer's number.
-func (ol *offerLeases) hear(number int64) {
-	ol.mu.Lock()
-	defer ol.mu.Unlock()
-	ol.callBack(number)
-}
+// heed looks at the number that the node knows by now, which may be lower than that of an offer that has just come. mu is held.
+func (ol *offerLeases) heed(offer *models.Offer) { ol.callBack(ol.keeper.offers.Newer(offer).Recall) }
 
 // callBack seals what was granted before the offer's leases were called back for the number-th time, and has it returned. mu is held.
 func (ol *offerLeases) callBack(number int64) {
 	ol.recall = max(ol.recall, number)
+	ol.giveUp(func(l *ownLease) bool { return l.Recall < ol.recall })
+}
+
+// giveUp seals some of the leases, and has them returned. mu is held.
+func (ol *offerLeases) giveUp(which func(*ownLease) bool) {
 	var recalled []*ownLease
 	for _, l := range ol.leases {
-		if l.Recall < ol.recall && !l.recalled {
+		if !l.recalled && which(l) {
 			l.recalled = true
 			l.Seal()
 			recalled = append(recalled, l)

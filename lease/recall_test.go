@@ -30,7 +30,7 @@ func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		offer := b.recall()
-		b.keeper.hear(offer)
+		b.keeper.hear(offer, false)
 		if block.Spend(1, time.Now()) {
 			t.Error("spent from a recalled lease")
 		}
@@ -46,7 +46,7 @@ func TestARecalledLeaseGoesBackAtOnce(t *testing.T) {
 		if err := b.spend(1); err != nil {
 			t.Error(err)
 		}
-		b.keeper.hear(offer) // again
+		b.keeper.hear(offer, false) // again
 		if err := b.spend(1); err != nil || b.balance().LeasesActive != 1 {
 			t.Errorf("a lease of the new number was recalled, too: %v", err)
 		}
@@ -61,7 +61,7 @@ func TestAPoolFromBeforeARecallIsNotSpentFrom(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := NewBlock(&opened, time.Now().Add(time.Minute))
-		b.keeper.Adopt(pool, b.recall())
+		b.keeper.Adopt(pool, b.recall(), time.Now())
 		synctest.Wait()
 		if !pool.Sealed() || b.keeper.Pool("o") != nil || b.balance().LeasesActive != 0 {
 			t.Error("a recalled pool is open")
@@ -132,7 +132,7 @@ func trio(t *testing.T, test func(t *testing.T, asks, alive, dead *keeperOnFake)
 					if err != nil {
 						t.Error(err)
 					}
-					alive.keeper.hear(&offer)
+					alive.keeper.hear(&offer, false)
 				})
 			}
 			return nil
@@ -180,7 +180,7 @@ func TestManyWhoWaitRaiseOneRecall(t *testing.T) {
 func TestADeadOwnerDoesNotStopARecall(t *testing.T) {
 	trio(t, func(t *testing.T, asks, alive, _ *keeperOnFake) {
 		offer := asks.recall()
-		alive.keeper.hear(offer)
+		alive.keeper.hear(offer, false)
 		synctest.Wait()
 		block, err := alive.keeper.Spend(t.Context(), alive.offer, 9, time.Now()) // a lease of the new number
 		if err != nil {

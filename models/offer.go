@@ -102,9 +102,16 @@ func (o *Offer) StatusAt(now Micros) Status {
 	}
 }
 
-// NewerThan reports whether o was read after an admin's change, or a recall, that p was read before. Both numbers only rise, and
-// together, under the lock of the offer's row.
-func (o *Offer) NewerThan(p *Offer) bool { return o.Version > p.Version || o.Recall > p.Recall }
+// NewerThan reports whether o was read after an admin's change, or a recall, that p was read before. Both numbers only rise, under the
+// lock of the offer's row.
+func (o *Offer) NewerThan(p *Offer) bool {
+	return o.Version >= p.Version && o.Recall >= p.Recall && o.Version+o.Recall > p.Version+p.Recall
+}
+
+// SameAs reports whether o and p were read between the same two changes or recalls.
+func (o *Offer) SameAs(p *Offer) bool {
+	return o.Version == p.Version && o.Recall == p.Recall && o.UpdatedAt == p.UpdatedAt
+}
 
 // LimitsUsers reports whether redemptions are counted per user.
 func (o *Offer) LimitsUsers() bool { return o.UserLimitRedemptions != nil || o.UserLimitUnits != nil }

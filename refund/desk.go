@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/singleflight"
 
+	"tranche/internal/run"
 	"tranche/lease"
 	"tranche/models"
 )
@@ -21,7 +22,7 @@ type Ledger interface {
 type Keeper interface {
 	Epoch() int64
 	Pool(offerID string) *lease.Block
-	Adopt(b *lease.Block, offer *models.Offer)
+	Adopt(b *lease.Block, offer *models.Offer, sent time.Time)
 }
 
 // Settler books entries on a lease; see settle.Settler.
@@ -62,14 +63,14 @@ func NewDesk(cfg DeskConfig) *Desk { return &Desk{cfg: cfg} }
 // Errors: models.ErrRedemptionNotFound; of a refund ErrRefundExceeds, ErrNotConfirmed and ErrKeyReused; of a confirm, cancel or expire
 // ErrNotAHold, ErrHoldResolved and ErrConfirmExceeds; or those of the machinery. After ErrOutcomeUnknown the same request may be repeated.
 func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
-	for {
+	for backoff := newBackoff(); ; {
 		pool, err := d.pool(ctx, offer)
 		if err != nil {
 			return models.Verdict{}, err
 		}
 		offer = d.cfg.Offers.Newer(offer) // a pool brings the offer as it was when the pool was there
 		verdict, err := d.cfg.Settler.Settle(ctx, lease.Posting{Block: pool, Offer: offer, Entry: entry}, nil)
-		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
+		if errors.Is(err, models.ErrLeaseClosed) && backoff.Wait(ctx) {
 			continue
 		}
 		d.retire(pool, offer)
@@ -83,7 +84,7 @@ func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry
 // A *models.CartError is a refusal of the whole, for what Book refuses an entry for. All else is as for Book.
 func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.Offer, entries []models.Entry) ([]models.Verdict, error) {
 	items := make([]lease.Posting, len(entries))
-	for {
+	for backoff := newBackoff(); ; {
 		for i, offer := range offers {
 			pool, err := d.pool(ctx, offer)
 			if err != nil {
@@ -95,7 +96,7 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 			items[i].Offer = d.cfg.Offers.Newer(offer) // see Book; and the last pool may have taken a while
 		}
 		verdicts, err := d.cfg.Settler.SettleCart(ctx, cart, items, nil)
-		if errors.Is(err, models.ErrLeaseClosed) && ctx.Err() == nil {
+		if errors.Is(err, models.ErrLeaseClosed) && backoff.Wait(ctx) {
 			continue
 		}
 		for _, it := range items {
@@ -104,6 +105,9 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 		return verdicts, err
 	}
 }
+
+// newBackoff is between pools that were closed when they were to be used. One is nothing, and several have a reason that stays.
+func newBackoff() run.Backoff { return run.Backoff{Min: 5 * time.Millisecond, Max: time.Second} }
 
 // retire ends a pool that has grown to the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
 func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
@@ -158,6 +162,6 @@ func (d *Desk) open(offer *models.Offer) (pool *lease.Block, err error) {
 		deadline = sent.Add(-time.Second) // more is out than there should be: nothing that comes back is spent again
 	}
 	pool = lease.NewBlock(&opened, deadline)
-	d.cfg.Keeper.Adopt(pool, &current)
+	d.cfg.Keeper.Adopt(pool, &current, sent)
 	return pool, nil
 }

@@ -1,7 +1,8 @@
 // Package datadir is a node's place on disk: who it is, and the lock that keeps a second process out.
 //
 // The node's identity is a random id in the folder, made at the first start. A copy of the folder is a copy of the identity; the
-// epochs in the database then see to it that only the newest process acts on it.
+// epochs in the database then see to it that only the newest process acts on it. The folder also keeps which ledger it belongs to: what
+// its journal holds must never be booked into another one.
 package datadir
 
 import (
@@ -23,6 +24,7 @@ var ErrLocked = errors.New("data directory is in use by another process")
 const (
 	lockName     = "lock"
 	idName       = "node-id"
+	ledgerName   = "ledger-id"
 	databaseName = "tranche.db"
 	journalName  = "journal"
 )
@@ -97,19 +99,33 @@ func (d *Dir) Check() error {
 	}
 }
 
+// LedgerID is the id of the ledger that the folder belongs to; zero before KeepLedgerID.
+func (d *Dir) LedgerID() (models.ID, error) {
+	id, err := readID(filepath.Join(d.Path, ledgerName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return models.ID{}, nil
+	}
+	return id, err
+}
+
+// KeepLedgerID says which ledger the folder belongs to, durable on return.
+func (d *Dir) KeepLedgerID(id models.ID) error { return writeID(d.Path, ledgerName, id) }
+
 // Close unlocks the folder.
 func (d *Dir) Close() error { return d.lock.Close() }
 
 func identity(path string) (models.ID, error) {
 	id, err := existingIdentity(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newIdentity(path, filepath.Join(path, idName))
+		id = models.NewID()
+		err = writeID(path, idName, id)
 	}
 	return id, err
 }
 
-func existingIdentity(path string) (models.ID, error) {
-	name := filepath.Join(path, idName)
+func existingIdentity(path string) (models.ID, error) { return readID(filepath.Join(path, idName)) }
+
+func readID(name string) (models.ID, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return models.ID{}, err
@@ -121,23 +137,22 @@ func existingIdentity(path string) (models.ID, error) {
 	return id, nil
 }
 
-// newIdentity writes a new id beside its place, syncs it and moves it there, so that a crash leaves a whole one or none.
-func newIdentity(path, name string) (models.ID, error) {
-	id := models.NewID()
-	tmp, err := os.CreateTemp(path, idName+".*")
+// writeID writes an id beside its place, syncs it and moves it there, so that a crash leaves a whole one or none.
+func writeID(path, name string, id models.ID) error {
+	tmp, err := os.CreateTemp(path, name+".*")
 	if err != nil {
-		return id, err
+		return err
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.WriteString(id.String() + "\n")
 	err = errors.Join(err, tmp.Sync(), tmp.Close())
 	if err != nil {
-		return id, err
+		return err
 	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
-		return id, err
+	if err := os.Rename(tmp.Name(), filepath.Join(path, name)); err != nil {
+		return err
 	}
-	return id, syncDir(path)
+	return syncDir(path)
 }
 
 func syncDir(path string) error {

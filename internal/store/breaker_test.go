@@ -120,6 +120,10 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 	}
 	other := offer
 	other.Budget = 2
+	node := models.NewID()
+	if _, err := s.RegisterNode(ctx, node, "n"); err != nil {
+		t.Fatal(err)
+	}
 	broken := offer
 	broken.ID, broken.LeaseTTLSeconds = "broken", 1 // against a CHECK
 	for range 30 {
@@ -127,7 +131,7 @@ func TestRefusalsNeverOpenTheBreaker(t *testing.T) {
 		wants(t, err, models.ErrOfferNotFound)
 		_, _, err = s.CreateOffer(ctx, other, models.Audit{})
 		wants(t, err, models.ErrOfferExists)
-		wants(t, s.Heartbeat(ctx, models.NewID(), 1), models.ErrEpochSuperseded)
+		wants(t, s.Heartbeat(ctx, node, "n", 0), models.ErrEpochSuperseded)
 		if _, _, err = s.CreateOffer(ctx, broken, models.Audit{}); err == nil || errors.Is(err, models.ErrLedgerUnavailable) {
 			t.Fatalf("a row against a CHECK: %v", err)
 		}

@@ -153,11 +153,11 @@ func (s *Store) logTransitions(cause error) {
 
 // The names of the calls, which are their metric labels.
 var callNames = [...]string{
-	"RegisterNode", "Heartbeat", "SignOff", "Nodes",
-	"CreateOffer", "Offer", "Offers", "ChangeOffer", "SyncOffers",
+	"LedgerID", "RegisterNode", "Heartbeat", "SignOff", "Nodes",
+	"CreateOffer", "Offer", "LockedOffer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
 	"LeaseStates", "Acquit", "Recall", "Audits",
-	"Settle", "Locked", "SettleCart", "Cart", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
+	"Settle", "SettleCart", "Cart", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }
 
 // metrics of one store. Children are resolved once, at Open: each look-up costs more than the increment.

@@ -133,13 +133,15 @@ func (q *query) moveItem(item *models.Batch, d *ledger.Delta) error {
 func (q *query) closedTo(item *models.Batch) error {
 	l, err := q.lockLease(item.Offer.ID, item.LeaseID)
 	switch {
-	case err == nil && l.State == models.LeaseActive:
-		return fmt.Errorf("cart: an item of %d units does not fit lease %s: %d of %d spent", item.Wanted[0].Units, l.ID, l.Spent, l.Granted)
-	case err == nil, errors.Is(err, models.ErrLeaseClosed):
-		return &models.CartError{OfferID: item.Offer.ID, Err: models.ErrLeaseClosed}
-	default:
+	case err == nil && l.State == models.LeaseActive: // the ledger has lost commits: see settled
+		err = fmt.Errorf("%w: %w: an item of %d units does not fit lease %s: %d of %d spent",
+			models.ErrLeaseClosed, errLost, item.Wanted[0].Units, l.ID, l.Spent, l.Granted)
+	case err == nil:
+		err = models.ErrLeaseClosed
+	case !errors.Is(err, models.ErrLeaseClosed):
 		return err
 	}
+	return &models.CartError{OfferID: item.Offer.ID, Err: err}
 }
 
 // Cart reads the row of a cart. ErrCartNotFound.

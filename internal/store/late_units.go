@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,36 +11,56 @@ import (
 )
 
 // settleLate books the acknowledged entries of a batch on its closed lease, whose fold into the offer it corrects. It locks in the
-// order of all transactions: user counters, entries, the lease, the offer.
+// order of all transactions: user counters, entries, the lease, the offer. errNoRoom: the lease was granted less, and nothing is booked.
 func (q *query) settleLate(batch *models.Batch, lookFirst bool) ([]models.Verdict, error) {
 	decision, err := q.write(batch, lookFirst, ledger.DecideLate)
 	if err != nil {
 		return nil, err
 	}
 	l, err := q.lockLease(batch.Offer.ID, batch.LeaseID)
-	switch {
+	if errors.Is(err, models.ErrLeaseClosed) && decision.Lease.Spent > 0 {
+		l, err = q.openLost(batch)
+	}
+	switch missing := ledger.Missing(&l, &decision.Lease); {
+	case errors.Is(err, models.ErrLeaseClosed):
+		return decision.Verdicts, nil // nothing is new, so there is nothing to make a lease for
 	case err != nil:
 		return nil, err
-	case l.State == models.LeaseActive || l.Batch != batch.Number-1:
+	case l.State == models.LeaseActive || l.Batch >= batch.Number:
 		return nil, errFenced
-	case l.Spent+decision.Lease.Spent > l.Granted:
-		return nil, misfit(batch, &l)
+	case missing > 0 && l.Epoch > 0:
+		return nil, errNoRoom
+	default:
+		return decision.Verdicts, q.moveLate(&l, batch.Number, missing, &decision.Lease)
 	}
-	return decision.Verdicts, q.moveLate(&l, &decision.Lease)
 }
 
-// moveLate takes a closed lease, whose row is locked, on to its next batch. A batch that adds nothing leaves the hot row alone.
-func (q *query) moveLate(l *models.Lease, d *ledger.Delta) error {
+// openLost makes the closed lease for entries whose own lease the ledger has lost.
+func (q *query) openLost(batch *models.Batch) (models.Lease, error) {
+	now, err := q.now()
+	if err != nil {
+		return models.Lease{}, err
+	}
+	l := ledger.NewLost(batch, now)
+	return l, q.Create(&l).Error
+}
+
+// moveLate takes a closed lease, whose row is locked, on to a batch, and grants it what it is missing. Numbers may be left out: the
+// ledger has lost the batches that had them. A batch that adds nothing leaves the hot row alone.
+func (q *query) moveLate(l *models.Lease, number, missing int64, d *ledger.Delta) error {
 	n, covered := d.Spent, ledger.Covered(l, d)
-	rows, err := q.exec(`UPDATE leases SET spent = spent + ?, redeemed = redeemed + ?, held = held + ?, exposed = exposed - ?, batch = batch + 1
-		WHERE offer_id = ? AND id = ? AND state <> 'active' AND batch = ? AND spent + ? <= granted`,
-		n, d.Redeemed, d.Held, covered, l.OfferID, l.ID, l.Batch, n)
+	rows, err := q.exec(`UPDATE leases SET granted = granted + ?, spent = spent + ?, redeemed = redeemed + ?, held = held + ?, exposed = exposed - ?, batch = ?
+		WHERE offer_id = ? AND id = ? AND state <> 'active' AND batch = ? AND spent + ? <= granted + ?`,
+		missing, n, d.Redeemed, d.Held, covered, number, l.OfferID, l.ID, l.Batch, n, missing)
 	if err := one(rows, err, "settle late"); err != nil || n == 0 {
 		return err
 	}
 	rows, err = q.exec(`UPDATE offers SET allocated = allocated + ?, redeemed = redeemed + ?, held = held + ?,
 			late_units = late_units + ?, exposed = exposed - ?
 		WHERE id = ?`, n, d.Redeemed, d.Held, n, covered, l.OfferID)
+	if err == nil && rows == 0 {
+		return notFound(l.OfferID)
+	}
 	return one(rows, err, "fold late units")
 }
 

@@ -16,7 +16,7 @@ import (
 // what was granted, if that is still active.
 //
 // An offer that is not active by the database's clock gives no lease and no error: the caller sees why in the offer. Leases that
-// the request returns go back all the same. ErrOfferNotFound, ErrEpochSuperseded; ErrLeaseClosed, if it returns a lease that was never granted.
+// the request returns go back all the same. ErrOfferNotFound, ErrEpochSuperseded.
 func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant models.Grant, err error) {
 	err = s.write(ctx, "Grant", onDuplicate|onUnknown, func(q *query) error {
 		grant, err = q.grant(&req)
@@ -81,7 +81,7 @@ func (q *query) granted(req *models.GrantRequest) (*models.Lease, error) {
 	return &leases[0], nil
 }
 
-// activeNodes counts the nodes that were seen lately and the asking one, which must be at its newest epoch.
+// activeNodes counts the nodes that were seen lately and the asking one, which must not be superseded.
 func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64, error) {
 	var seen struct{ Nodes, Newest int64 }
 	err := q.scan(&seen, `SELECT COUNT(*) AS nodes, COALESCE(MAX(CASE WHEN id = ? THEN epoch END), 0) AS newest
@@ -89,7 +89,7 @@ func (q *query) activeNodes(req *models.GrantRequest, now models.Micros) (int64,
 	if err != nil {
 		return 0, err
 	}
-	return seen.Nodes, sameEpoch(req.NodeID, req.Epoch, seen.Newest)
+	return seen.Nodes, notSuperseded(req.NodeID, req.Epoch, seen.Newest)
 }
 
 // OpenPool opens a refund pool, empty, for the caller's OfferID, ID, NodeID, Epoch and TTLSeconds. It gives the offer, too, as it was after the
@@ -125,7 +125,7 @@ func (q *query) openPool(lease *models.Lease) (models.Lease, error) {
 	if result.RowsAffected == 0 {
 		return models.Lease{}, notFound(lease.OfferID)
 	}
-	if err := sameEpoch(lease.NodeID, lease.Epoch, at.Newest); err != nil {
+	if err := notSuperseded(lease.NodeID, lease.Epoch, at.Newest); err != nil {
 		return models.Lease{}, err
 	}
 	opened := ledger.NewPool(*lease, &at.Offer, at.Now)
@@ -153,7 +153,11 @@ func (q *query) lockLease(offerID string, id models.ID) (l models.Lease, err err
 func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error) {
 	err = s.write(ctx, "Renew", onUnknown, func(q *query) error {
 		renewed = nil
-		if err := q.newest(nodeID, epoch); err != nil {
+		newest, err := q.newest(nodeID)
+		if err == nil {
+			err = notSuperseded(nodeID, epoch, newest)
+		}
+		if err != nil {
 			return err
 		}
 		for chunk := range slices.Chunk(ids, chunkSize) {
@@ -206,7 +210,7 @@ func (s *Store) CloseLease(ctx context.Context, offerID string, id models.ID, to
 }
 
 // ReturnLeases closes the owner's leases of one offer, in one transaction on the offer's row, and gives them as they are now, by id. One that was
-// closed before stays as it is. Durable on return, idempotent. One that was never granted: ErrLeaseClosed, and nothing is changed.
+// closed before stays as it is. One that the ledger does not have, because it has lost the grant, is left out. Durable on return, idempotent.
 func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.ID) (closed []models.Lease, err error) {
 	err = s.write(ctx, "ReturnLeases", onUnknown, func(q *query) error {
 		closed, err = q.returnLeases(offerID, ids)
@@ -218,7 +222,7 @@ func (s *Store) ReturnLeases(ctx context.Context, offerID string, ids []models.I
 	return closed, nil
 }
 
-// returnLeases locks leases, closes those that are active, and folds them into the offer.
+// returnLeases locks the leases that are there, closes those that are active, and folds them into the offer.
 func (q *query) returnLeases(offerID string, ids []models.ID) (leases []models.Lease, err error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -229,9 +233,6 @@ func (q *query) returnLeases(offerID string, ids []models.ID) (leases []models.L
 			return nil, err
 		}
 		leases = append(leases, some...)
-	}
-	if len(leases) != len(ids) {
-		return nil, fmt.Errorf("%w: only %d of %d leases of offer %q were ever granted", models.ErrLeaseClosed, len(leases), len(ids), offerID)
 	}
 	now, err := q.now()
 	if err != nil {
@@ -300,7 +301,7 @@ func (q *query) foldInto(offerID string, f fold) error {
 }
 
 // ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.
-func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.ExpiringLeases, err error) {
+func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.DatedLeases, err error) {
 	err = s.read(ctx, "ExpiringLeases", func(q *query) error {
 		expiring.Leases, expiring.Now, err = clocked[models.Lease](q, q.
 			Where("state = 'active' AND watched_from <= "+q.dialect.now).Order("expires_at").Limit(limit))
@@ -310,12 +311,14 @@ func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.
 }
 
 // LeasesOfNode lists what the node still owes an answer about of its epochs before one: active leases, and reclaimed ones that expose
-// units.
-func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) (leases []models.Lease, err error) {
+// units. They come in the order of their ids, from the one behind after.
+func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (owed models.DatedLeases, err error) {
 	err = s.read(ctx, "LeasesOfNode", func(q *query) error {
-		return q.Where("node_id = ? AND (state = 'active' OR exposed > 0) AND epoch < ?", nodeID, beforeEpoch).Limit(limit).Find(&leases).Error
+		owed.Leases, owed.Now, err = clocked[models.Lease](q, q.
+			Where("node_id = ? AND (state = 'active' OR exposed > 0) AND epoch < ? AND id > ?", nodeID, beforeEpoch, after).Order("id").Limit(limit))
+		return err
 	})
-	return leases, err
+	return owed, err
 }
 
 // Leases lists an offer's leases in any state, newest first, with their owners' names.

@@ -36,14 +36,26 @@ func (s *Store) RegisterNode(ctx context.Context, id models.ID, name string) (ep
 	return epoch, err
 }
 
-// Heartbeat notes that the node was seen, or gives ErrEpochSuperseded.
-func (s *Store) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
-	return s.write(ctx, "Heartbeat", onUnknown, func(q *query) error {
-		rows, err := q.exec("UPDATE nodes SET seen_at = "+q.dialect.now+" WHERE id = ? AND epoch = ?", id, epoch)
+// Heartbeat notes that the node was seen, or gives ErrEpochSuperseded. A ledger that has lost the node's registration, or a later one,
+// has its epoch from then on.
+func (s *Store) Heartbeat(ctx context.Context, id models.ID, name string, epoch int64) error {
+	return s.write(ctx, "Heartbeat", onDuplicate|onUnknown, func(q *query) error {
+		rows, err := q.exec("UPDATE nodes SET seen_at = "+q.dialect.now+", epoch = ? WHERE id = ? AND epoch <= ?", epoch, id, epoch)
 		if err != nil || rows == 1 {
 			return err
 		}
-		return q.newest(id, epoch) // MySQL counts a row that stays as it was as not changed
+		newest, err := q.newest(id)
+		switch {
+		case err != nil:
+			return err
+		case newest > 0: // MySQL counts a row that stays as it was as not changed
+			return notSuperseded(id, epoch, newest)
+		}
+		now, err := q.now()
+		if err != nil {
+			return err
+		}
+		return q.Create(&models.Node{ID: id, Name: name, Epoch: epoch, StartedAt: now, SeenAt: now}).Error
 	})
 }
 
@@ -60,17 +72,15 @@ func (s *Store) SignOff(ctx context.Context, id models.ID, epoch int64) error {
 // notGone is, in a query of nodes, whether a node has not signed off since it was seen.
 const notGone = "(left_at IS NULL OR left_at <= seen_at)"
 
-// newest gives ErrEpochSuperseded unless the epoch is the node's newest one.
-func (q *query) newest(id models.ID, epoch int64) error {
-	var newest int64
-	if err := q.scan(&newest, "SELECT epoch FROM nodes WHERE id = ?", id); err != nil {
-		return err
-	}
-	return sameEpoch(id, epoch, newest)
+// newest reads the newest epoch that the ledger knows of a node: 0 for none.
+func (q *query) newest(id models.ID) (newest int64, err error) {
+	err = q.scan(&newest, "SELECT epoch FROM nodes WHERE id = ?", id)
+	return newest, err
 }
 
-func sameEpoch(id models.ID, epoch, newest int64) error {
-	if epoch != newest {
+// notSuperseded gives ErrEpochSuperseded if the ledger knows a higher epoch of the node. A lower one is of a ledger that has lost commits.
+func notSuperseded(id models.ID, epoch, newest int64) error {
+	if newest > epoch {
 		return fmt.Errorf("%w: node %s, epoch %d, newest %d", models.ErrEpochSuperseded, id, epoch, newest)
 	}
 	return nil

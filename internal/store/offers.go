@@ -92,6 +92,15 @@ func withCounting(db *gorm.DB) *gorm.DB {
 	return db.Select("offers.*, " + olderLeases + " AS counting")
 }
 
+// LockedOffer is Offer by a read that locks the row, so it waits for a change that is on its way.
+func (s *Store) LockedOffer(ctx context.Context, id string) (o models.Offer, err error) {
+	err = s.write(ctx, "LockedOffer", onUnknown, func(q *query) error {
+		o, err = q.offer(q.locking(), id)
+		return err
+	})
+	return o, err
+}
+
 // Offers lists offers, newest first, with the database's clock by which the filter's status was judged.
 func (s *Store) Offers(ctx context.Context, filter models.OfferFilter) (offers []models.Offer, now models.Micros, err error) {
 	err = s.list(ctx, "Offers", func(q *query) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,14 +20,22 @@ const chunkSize = 500
 //
 // The lease's row fences the batch by its number. A batch that an earlier call with the same number has booked is looked up
 // instead, and what that one did not book is ErrNotSettled. ErrLeaseClosed: nothing of it was or will ever be booked, and its number
-// is free. On a lease that was ever granted, a batch with acknowledged entries is never refused so: these are booked late, and the
-// others are ErrLeaseClosed one by one.
+// is free. A batch with acknowledged entries is never refused so: these are booked late, and the others are ErrLeaseClosed one by one.
 // ErrOutcomeUnknown: call again with the same number and entries until it is decided.
+//
+// A lease that does not have the batches before this one, or not the units for it, is of a ledger that has lost commits. It is closed,
+// and what it has left may still come late. Entries that no lease has room for are booked late on one
+// that is made for them.
 func (s *Store) Settle(ctx context.Context, batch models.Batch) (verdicts []models.Verdict, err error) {
 	err = s.call(ctx, "Settle", writeTimeout, func(ctx context.Context) error {
 		verdicts, err = s.book(ctx, &batch, (*query).settle)
 		if errors.Is(err, errOnlyLate) {
 			verdicts, err = s.book(ctx, &batch, (*query).settleLate)
+		}
+		if errors.Is(err, errNoRoom) {
+			elsewhere := batch
+			elsewhere.LeaseID = models.NewID()
+			verdicts, err = s.book(ctx, &elsewhere, (*query).settleLate)
 		}
 		return err
 	})
@@ -40,6 +49,8 @@ func (s *Store) Settle(ctx context.Context, batch models.Batch) (verdicts []mode
 var (
 	errFenced   = errors.New("the lease does not take this batch") // the reason is to be read with a lock, in a transaction of its own
 	errOnlyLate = errors.New("the lease is closed, and the batch was acknowledged")
+	errNoRoom   = errors.New("the lease is closed, and was granted less than was acknowledged on it")
+	errLost     = errors.New("the ledger has lost commits")
 )
 
 // book runs the transaction that settles a batch, and if it was fenced, the one that says why.
@@ -48,6 +59,7 @@ var (
 // there already. The next run looks first.
 func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *query, batch *models.Batch, lookFirst bool) ([]models.Verdict, error)) (verdicts []models.Verdict, err error) {
 	lookFirst := false
+	var refused error // by a transaction that has committed
 	err = s.transact(ctx, onDuplicate|divisible, func(q *query) error {
 		verdicts, err = settle(q, batch, lookFirst)
 		lookFirst = true
@@ -55,11 +67,14 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *qu
 	})
 	if errors.Is(err, errFenced) {
 		err = s.transact(ctx, onUnknown, func(q *query) error {
-			verdicts, err = q.settled(batch)
+			verdicts, refused, err = q.settled(batch)
 			return err
 		})
+		if err == nil && errors.Is(refused, errLost) {
+			s.log.Warn().Err(refused).Str("offer_id", batch.Offer.ID).Msg("a lease is not as this node has left it; the node goes on with another")
+		}
 	}
-	return verdicts, err
+	return verdicts, cmp.Or(err, refused)
 }
 
 // settle books a batch on its active lease. It locks in the order of all transactions: user counters, entries, the lease.
@@ -123,25 +138,39 @@ func (q *query) move(batch *models.Batch, d *ledger.Delta) error {
 	return err
 }
 
-// settled says why the lease's row did not take a batch. The locking read waits for a commit that is still on its way.
-func (q *query) settled(batch *models.Batch) ([]models.Verdict, error) {
+// settled says why the lease's row did not take a batch: the batch was booked before, or it is refused. The locking read waits for a
+// commit that is still on its way.
+//
+// A lease that is active and not where the node has left it is closed. That is the proof that commits are lost: on a member of a cluster
+// that only lags behind, a transaction which writes the row that it has read so can't commit.
+func (q *query) settled(batch *models.Batch) (verdicts []models.Verdict, refused, err error) {
 	l, err := q.lockLease(batch.Offer.ID, batch.LeaseID)
-	switch acknowledged := batch.Acknowledged(); {
+	switch {
+	case errors.Is(err, models.ErrLeaseClosed):
+		refused = fmt.Errorf("%w: %w", err, errLost)
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case l.Batch >= batch.Number:
 		histories, _, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return ledger.LookUp(batch, histories)
-	case l.State != models.LeaseActive && !acknowledged:
-		return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
-	case l.State != models.LeaseActive && l.Batch == batch.Number-1:
-		return nil, errOnlyLate
+		verdicts, err = ledger.LookUp(batch, histories)
+		return verdicts, nil, err
+	case l.State == models.LeaseActive && !ledger.HasLost(&l, batch):
+		return nil, nil, misfit(batch, &l)
+	case l.State == models.LeaseActive:
+		refused = fmt.Errorf("%w: %w: %w", models.ErrLeaseClosed, errLost, misfit(batch, &l))
+		if err := q.closeLease(&l, models.LeaseReclaimed); err != nil {
+			return nil, nil, err
+		}
 	default:
-		return nil, misfit(batch, &l)
+		refused = fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
 	}
+	if batch.Acknowledged() {
+		refused = fmt.Errorf("%w: %w", errOnlyLate, refused)
+	}
+	return nil, refused, nil
 }
 
 func misfit(batch *models.Batch, l *models.Lease) error {

@@ -21,6 +21,8 @@ type Fake struct {
 	now  func() time.Time
 	away atomic.Bool
 
+	ledgerID models.ID
+
 	mu     sync.Mutex // guards all below
 	nodes  map[models.ID]*models.Node
 	offers map[string]*shelf
@@ -43,7 +45,7 @@ type shelf struct {
 
 // NewFake makes an empty store whose database clock is now.
 func NewFake(now func() time.Time) *Fake {
-	return &Fake{now: now, nodes: map[models.ID]*models.Node{}, offers: map[string]*shelf{}, carts: map[models.CartID]models.Cart{}}
+	return &Fake{now: now, ledgerID: models.NewID(), nodes: map[models.ID]*models.Node{}, offers: map[string]*shelf{}, carts: map[models.CartID]models.Cart{}}
 }
 
 // SetAvailable says what Available answers from now on. It changes nothing else: use Fail to make calls fail.
@@ -95,9 +97,9 @@ func (f *Fake) shelf(offerID string) (*shelf, error) {
 	return s, nil
 }
 
-// newest fails unless epoch is the newest one of the node.
-func (f *Fake) newest(id models.ID, epoch int64) error {
-	if n, ok := f.nodes[id]; !ok || n.Epoch != epoch {
+// notSuperseded fails if the node has a higher epoch.
+func (f *Fake) notSuperseded(id models.ID, epoch int64) error {
+	if n, ok := f.nodes[id]; ok && n.Epoch > epoch {
 		return fmt.Errorf("%w: node %s, epoch %d", models.ErrEpochSuperseded, id, epoch)
 	}
 	return nil

@@ -74,12 +74,10 @@ func (f *Fake) admitCart(items []models.Batch, decisions []*ledger.Decision) err
 		}
 		l, ok := f.offers[offerID].leases[items[i].LeaseID]
 		switch {
-		case !ok, l.State != models.LeaseActive:
+		case !ok, l.State != models.LeaseActive, l.Spent+d.Spent > l.Granted+d.Granted:
 			if closed == nil || offerID < closed.OfferID {
 				closed = &models.CartError{OfferID: offerID, Err: models.ErrLeaseClosed}
 			}
-		case l.Spent+d.Spent > l.Granted+d.Granted:
-			return fmt.Errorf("cart: an item of %d units on lease %s: %+v", d.Spent, l.ID, *l)
 		}
 	}
 	if closed != nil {

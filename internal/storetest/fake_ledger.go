@@ -21,7 +21,7 @@ func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (opened models.
 		if l, ok := s.leases[lease.ID]; ok {
 			return *l, nil
 		}
-		if err := f.newest(lease.NodeID, lease.Epoch); err != nil {
+		if err := f.notSuperseded(lease.NodeID, lease.Epoch); err != nil {
 			return models.Lease{}, err
 		}
 		l := ledger.NewPool(lease, &s.offer, now)
@@ -35,7 +35,7 @@ func (f *Fake) OpenPool(ctx context.Context, lease models.Lease) (opened models.
 // Renew lengthens those of the node's leases that are still active, and gives the offer as it is.
 func (f *Fake) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error) {
 	renewed, err = do(ctx, f, "Renew", func(now models.Micros) ([]models.ID, error) {
-		if err := f.newest(nodeID, epoch); err != nil {
+		if err := f.notSuperseded(nodeID, epoch); err != nil {
 			return nil, err
 		}
 		s, err := f.shelf(offerID)
@@ -86,26 +86,24 @@ func (f *Fake) ReturnLeases(ctx context.Context, offerID string, ids []models.ID
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", models.ErrLeaseClosed, err)
 		}
-		closed, err = s.returnLeases(ids, now)
+		closed = s.returnLeases(ids, now)
 		s.check()
-		return closed, err
+		return closed, nil
 	})
 }
 
-func (s *shelf) returnLeases(ids []models.ID, now models.Micros) (closed []models.Lease, err error) {
-	for _, id := range ids {
-		if s.leases[id] == nil {
-			return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, s.offer.ID)
-		}
-	}
+func (s *shelf) returnLeases(ids []models.ID, now models.Micros) (closed []models.Lease) {
 	for _, id := range slices.Backward(slices.SortedFunc(slices.Values(ids), newestFirst)) {
 		l := s.leases[id]
+		if l == nil {
+			continue
+		}
 		if l.State == models.LeaseActive {
 			s.close(l, models.LeaseReturned, now)
 		}
 		closed = append(closed, *l)
 	}
-	return closed, nil
+	return closed
 }
 
 // open adds a lease, or a pool, which may be closed from the beginning.
@@ -134,8 +132,8 @@ func (s *shelf) fold(l *models.Lease) {
 }
 
 // ExpiringLeases lists active leases near or past their end, oldest first.
-func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
-	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.ExpiringLeases, error) {
+func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error) {
+	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.DatedLeases, error) {
 		var list []models.Lease
 		for _, s := range f.offers {
 			for _, l := range s.active {
@@ -146,24 +144,29 @@ func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLe
 		}
 		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
 		if len(list) == 0 {
-			return models.ExpiringLeases{}, nil
+			return models.DatedLeases{}, nil
 		}
-		return models.ExpiringLeases{Leases: head(list, limit), Now: now}, nil
+		return models.DatedLeases{Leases: head(list, limit), Now: now}, nil
 	})
 }
 
-// LeasesOfNode lists active leases of a node's earlier epochs.
-func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error) {
-	return do(ctx, f, "LeasesOfNode", func(models.Micros) ([]models.Lease, error) {
+// LeasesOfNode lists what a node's earlier epochs still owe an answer about.
+func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (models.DatedLeases, error) {
+	return do(ctx, f, "LeasesOfNode", func(now models.Micros) (models.DatedLeases, error) {
 		var list []models.Lease
 		for _, s := range f.offers {
 			for _, l := range s.leases {
-				if l.NodeID == nodeID && l.Epoch < beforeEpoch && (l.State == models.LeaseActive || l.Exposed > 0) {
+				owes := l.State == models.LeaseActive || l.Exposed > 0
+				if owes && l.NodeID == nodeID && l.Epoch < beforeEpoch && newestFirst(l.ID, after) < 0 {
 					list = append(list, *l)
 				}
 			}
 		}
-		return head(list, limit), nil
+		if len(list) == 0 {
+			return models.DatedLeases{}, nil
+		}
+		slices.SortFunc(list, func(a, b models.Lease) int { return newestFirst(b.ID, a.ID) })
+		return models.DatedLeases{Leases: head(list, limit), Now: now}, nil
 	})
 }
 
@@ -209,37 +212,73 @@ func (f *Fake) Settle(ctx context.Context, batch models.Batch) ([]models.Verdict
 			return nil, err
 		}
 		l, ok := s.leases[batch.LeaseID]
-		decide := ledger.Decide
-		switch {
-		case !ok:
-			return nil, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, batch.LeaseID, batch.Offer.ID)
-		case l.Batch >= batch.Number:
+		if ok && l.Batch >= batch.Number {
 			return ledger.LookUp(&batch, s.histories)
-		case l.State != models.LeaseActive && !batch.Acknowledged():
-			return nil, fmt.Errorf("%w: %s", models.ErrLeaseClosed, l.ID)
-		case l.State != models.LeaseActive:
-			decide = ledger.DecideLate
 		}
 		batch.BookedAt = &now
-		decision, err := s.decide(&batch, decide)
-		if err != nil {
-			return nil, err
+		if ok && l.State == models.LeaseActive {
+			verdicts, fits, err := s.settle(&batch, l, now)
+			if fits || err != nil {
+				return verdicts, err
+			}
+			s.close(l, models.LeaseReclaimed, now) // it is not as its node has left it
+			s.check()
 		}
-		d := decision.Lease
-		if l.Batch != batch.Number-1 || l.Spent+d.Spent > l.Granted+d.Granted {
-			return nil, fmt.Errorf("settle: batch %d of %d units on lease %s: %+v", batch.Number, d.Spent, l.ID, *l)
+		if !batch.Acknowledged() {
+			return nil, fmt.Errorf("%w: %s of offer %q", models.ErrLeaseClosed, batch.LeaseID, batch.Offer.ID)
 		}
-		if l.State != models.LeaseActive {
-			s.foldLate(l, &d)
-		}
-		l.Granted += d.Granted
-		l.Spent += d.Spent
-		l.Totals = l.Totals.Add(d.Totals)
-		l.Batch = batch.Number
-		s.write(decision, now)
-		s.check()
-		return decision.Verdicts, nil
+		return s.settleLate(&batch, l, now)
 	})
+}
+
+// settle books a batch on its active lease, if it fits.
+func (s *shelf) settle(batch *models.Batch, l *models.Lease, now models.Micros) (verdicts []models.Verdict, fits bool, err error) {
+	decision, err := s.decide(batch, ledger.Decide)
+	if err != nil {
+		return nil, false, err
+	}
+	d := decision.Lease
+	if l.Batch != batch.Number-1 || l.Spent+d.Spent > l.Granted+d.Granted {
+		return nil, false, nil
+	}
+	s.move(l, batch, decision, now)
+	return decision.Verdicts, true, nil
+}
+
+// settleLate books a batch on its closed lease, or on one that is made for it. l is nil when there is none.
+func (s *shelf) settleLate(batch *models.Batch, l *models.Lease, now models.Micros) ([]models.Verdict, error) {
+	decision, err := s.decide(batch, ledger.DecideLate)
+	if err != nil {
+		return nil, err
+	}
+	d := decision.Lease
+	if l != nil && l.Epoch > 0 && ledger.Missing(l, &d) > 0 {
+		elsewhere := *batch
+		elsewhere.LeaseID = models.NewID()
+		return s.settleLate(&elsewhere, nil, now)
+	}
+	if l == nil && d.Spent == 0 {
+		return decision.Verdicts, nil
+	}
+	if l == nil {
+		l = new(ledger.NewLost(batch, now))
+		s.open(l)
+	}
+	l.Granted += ledger.Missing(l, &d)
+	s.foldLate(l, &d)
+	s.move(l, batch, decision, now)
+	return decision.Verdicts, nil
+}
+
+// move takes a lease on to a batch, and writes what was decided.
+func (s *shelf) move(l *models.Lease, batch *models.Batch, decision *ledger.Decision, now models.Micros) {
+	d := decision.Lease
+	l.Granted += d.Granted
+	l.Spent += d.Spent
+	l.Totals = l.Totals.Add(d.Totals)
+	l.Batch = batch.Number
+	s.write(decision, now)
+	s.check()
 }
 
 // decide decides on the batch, user limits included.
@@ -297,9 +336,4 @@ func (s *shelf) write(decision *ledger.Decision, now models.Micros) {
 		}
 		s.usages[user] = u
 	}
-}
-
-// Locked says which wanted entries of a batch others keep from being booked: none, for the Fake has one mutex.
-func (f *Fake) Locked(ctx context.Context, batch models.Batch) ([]bool, error) {
-	return do(ctx, f, "Locked", func(models.Micros) ([]bool, error) { return make([]bool, len(batch.Wanted)), nil })
 }

@@ -13,6 +13,11 @@ import (
 	"tranche/models"
 )
 
+// LedgerID gives the ledger's id.
+func (f *Fake) LedgerID(ctx context.Context) (models.ID, error) {
+	return do(ctx, f, "LedgerID", func(models.Micros) (models.ID, error) { return f.ledgerID, nil })
+}
+
 // RegisterNode takes the node's next epoch.
 func (f *Fake) RegisterNode(ctx context.Context, id models.ID, name string) (int64, error) {
 	return do(ctx, f, "RegisterNode", func(now models.Micros) (int64, error) {
@@ -28,12 +33,15 @@ func (f *Fake) RegisterNode(ctx context.Context, id models.ID, name string) (int
 }
 
 // Heartbeat notes that the node was seen.
-func (f *Fake) Heartbeat(ctx context.Context, id models.ID, epoch int64) error {
+func (f *Fake) Heartbeat(ctx context.Context, id models.ID, name string, epoch int64) error {
 	_, err := do(ctx, f, "Heartbeat", func(now models.Micros) (struct{}, error) {
-		if err := f.newest(id, epoch); err != nil {
+		if err := f.notSuperseded(id, epoch); err != nil {
 			return struct{}{}, err
 		}
-		f.nodes[id].SeenAt = now
+		if f.nodes[id] == nil {
+			f.nodes[id] = &models.Node{ID: id, Name: name, StartedAt: now}
+		}
+		f.nodes[id].SeenAt, f.nodes[id].Epoch = now, epoch
 		return struct{}{}, nil
 	})
 	return err
@@ -123,6 +131,17 @@ func (s *shelf) shown() models.Offer {
 		o.Counting = o.Counting || l.Recall < o.LimitedFrom && (l.State == models.LeaseActive || l.Exposed > 0)
 	}
 	return o
+}
+
+// LockedOffer reads an offer.
+func (f *Fake) LockedOffer(ctx context.Context, id string) (models.Offer, error) {
+	return do(ctx, f, "LockedOffer", func(models.Micros) (models.Offer, error) {
+		s, err := f.shelf(id)
+		if err != nil {
+			return models.Offer{}, err
+		}
+		return s.offer, nil
+	})
 }
 
 // Offers lists offers, newest first, with the clock that the filter's status was judged by.
@@ -244,14 +263,11 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 			return models.Grant{}, err
 		}
 		if s.leases[req.LeaseID] == nil {
-			if err := f.newest(req.NodeID, req.Epoch); err != nil {
+			if err := f.notSuperseded(req.NodeID, req.Epoch); err != nil {
 				return models.Grant{}, err
 			}
 		}
-		returned, err := s.returnLeases(req.Returns, now)
-		if err != nil {
-			return models.Grant{}, err
-		}
+		returned := s.returnLeases(req.Returns, now)
 		defer s.check()
 		if earlier := s.leases[req.LeaseID]; earlier != nil {
 			grant := models.Grant{Offer: s.offer, Now: now, Returned: returned}

@@ -9,13 +9,15 @@ import (
 
 // Store is what the suite tests: all that a ledger store does. Callers declare the part they need themselves.
 type Store interface {
+	LedgerID(ctx context.Context) (models.ID, error)
 	RegisterNode(ctx context.Context, id models.ID, name string) (epoch int64, err error)
-	Heartbeat(ctx context.Context, id models.ID, epoch int64) error
+	Heartbeat(ctx context.Context, id models.ID, name string, epoch int64) error
 	SignOff(ctx context.Context, id models.ID, epoch int64) error
 	Nodes(ctx context.Context, limit int, before models.ID) ([]models.NodeActivity, error)
 
 	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)
 	Offer(ctx context.Context, id string) (models.Offer, error)
+	LockedOffer(ctx context.Context, id string) (models.Offer, error)
 	Offers(ctx context.Context, filter models.OfferFilter) ([]models.Offer, models.Micros, error)
 	ChangeOffer(ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit) (models.Offer, error)
 	Recall(ctx context.Context, offerID string, from int64) (models.Offer, error)
@@ -27,8 +29,8 @@ type Store interface {
 	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error)
 	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
-	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
-	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error)
+	ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error)
+	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (models.DatedLeases, error)
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 
@@ -38,7 +40,6 @@ type Store interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
-	Locked(ctx context.Context, batch models.Batch) ([]bool, error)
 	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 	Cart(ctx context.Context, id models.CartID) (models.Cart, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)

@@ -19,9 +19,9 @@ var exposureTests = []test{
 		l.reclaim()
 		owed := func(want int) {
 			b.Helper()
-			leases, err := b.LeasesOfNode(b.ctx, b.node, b.epoch+1, 10)
+			leases, err := b.LeasesOfNode(b.ctx, b.node, b.epoch+1, 10, models.ID{})
 			b.ok(err)
-			equal(b, "leases", len(leases), want)
+			equal(b, "leases", len(leases.Leases), want)
 		}
 		owed(1)
 		b.ok(b.Acquit(b.ctx, o.ID, []models.ID{l.lease.ID}))

@@ -127,26 +127,6 @@ var lateTests = []test{
 		b.listed(o, "late k")
 		equal(b, "late units", b.audit(o).LateUnits, 2)
 	}},
-	{"more than a closed lease was granted, or a number too far on, is a fault that changes nothing", func(b *trial) {
-		o := b.offer(10, inMode(models.ModeAvailable), limitRedemptions(5))
-		l := b.lane(o, 4)
-		l.reclaim()
-		far := l.next(acknowledged(redeem(o, "k", "u", 1)))
-		far.Number++
-		for _, batch := range []models.Batch{far, l.next(acknowledged(redeem(o, "a", "u", 3)), acknowledged(redeem(o, "b", "u", 2)))} {
-			if _, err := b.Settle(b.ctx, batch); err == nil {
-				b.Fatal("it was booked")
-			}
-		}
-		b.listed(o)
-		equal(b, "exposed", l.state().Exposed, 4)
-		u, err := b.Usage(b.ctx, o.ID, "u")
-		b.ok(err)
-		equal(b, "redemptions of u", u.Redemptions, 0)
-		equal(b, "available", b.Available(), true)
-		l.booked(acknowledged(redeem(o, "a", "u", 3)))
-		equal(b, "redeemed", b.audit(o).Redeemed, 3)
-	}},
 	{"what its owner acknowledged on a lease and returned all the same is booked late", func(b *trial) {
 		o := b.offer(10, inMode(models.ModeFast))
 		l := b.lane(o, 4)

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -234,15 +233,5 @@ var modeTests = []test{
 		none, err := b.Exceptions(b.ctx, "none-"+b.tag, 2, models.ID{})
 		b.ok(err)
 		equal(b, "exceptions of no offer", len(none), 0)
-	}},
-	{"nothing is booked on a lease that was never granted", func(b *trial) {
-		o := b.offer(10, inMode(models.ModeFast))
-		l := &lane{trial: b, offer: o, lease: models.Lease{ID: models.NewID()}}
-		for _, w := range []models.Wanted{redeem(o, "k", "u", 1), acknowledged(redeem(o, "k", "u", 1))} {
-			if _, err := b.Settle(b.ctx, l.next(w)); !errors.Is(err, models.ErrLeaseClosed) {
-				b.Fatalf("settled: %v", err)
-			}
-		}
-		equal(b, "redeemed", b.audit(o).Redeemed, 0)
 	}},
 }

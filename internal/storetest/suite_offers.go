@@ -12,17 +12,16 @@ import (
 var nodeTests = []test{
 	{"a node's epochs rise, and an older one is superseded", func(b *trial) {
 		equal(b, "first epoch", b.epoch, 1)
-		b.ok(b.Heartbeat(b.ctx, b.node, 1))
+		b.ok(b.Heartbeat(b.ctx, b.node, "n", 1))
 		second, err := b.RegisterNode(b.ctx, b.node, "renamed")
 		b.ok(err)
 		equal(b, "second epoch", second, 2)
-		b.fails(b.Heartbeat(b.ctx, b.node, 1), models.ErrEpochSuperseded)
-		b.ok(b.Heartbeat(b.ctx, b.node, 2))
-		b.fails(b.Heartbeat(b.ctx, models.NewID(), 1), models.ErrEpochSuperseded)
+		b.fails(b.Heartbeat(b.ctx, b.node, "n", 1), models.ErrEpochSuperseded)
+		b.ok(b.Heartbeat(b.ctx, b.node, "n", 2))
 	}},
 	{"heartbeats in quick succession are all well", func(b *trial) {
 		for range 20 {
-			b.ok(b.Heartbeat(b.ctx, b.node, b.epoch))
+			b.ok(b.Heartbeat(b.ctx, b.node, "n", b.epoch))
 		}
 	}},
 	{"nodes are listed newest first with what they hold", func(b *trial) {
@@ -95,7 +94,7 @@ var nodeTests = []test{
 		}
 		until("has started", func() (err error) { epoch, err = b.RegisterNode(b.ctx, b.node, "again"); return err })
 		b.ok(b.SignOff(b.ctx, b.node, epoch))
-		until("is seen", func() error { return b.Heartbeat(b.ctx, b.node, epoch) })
+		until("is seen", func() error { return b.Heartbeat(b.ctx, b.node, "n", epoch) })
 	}},
 	{"the database answers a ping", func(b *trial) {
 		b.ok(b.Ping(b.ctx))

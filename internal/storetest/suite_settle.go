@@ -8,17 +8,6 @@ import (
 )
 
 var settleTests = []test{
-	{"nothing is locked where nobody else is at work", func(b *trial) {
-		o := b.offer(10)
-		l := b.lane(o, 10)
-		l.booked(redeem(o, "a", "u", 1))
-		locked, err := b.Locked(b.ctx, l.next(redeem(o, "a", "u", 1), redeem(o, "b", "u", 1), redeem(o, "c", "v", 1)))
-		b.ok(err)
-		equal(b, "answers", len(locked), 3)
-		for _, l := range locked {
-			equal(b, "locked", l, false)
-		}
-	}},
 	{"a settled redemption reads back as it was meant", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)
@@ -99,26 +88,6 @@ var settleTests = []test{
 		_, err = b.Settle(b.ctx, l.next())
 		b.fails(err, models.ErrLeaseClosed)
 		equal(b, "redeemed", b.audit(o).Redeemed, 1)
-	}},
-	{"a batch number that skips one is a fault", func(b *trial) {
-		o := b.offer(10)
-		l := b.lane(o, 10)
-		batch := l.next(redeem(o, "a", "u", 1))
-		batch.Number = 2
-		if _, err := b.Settle(b.ctx, batch); err == nil {
-			b.Fatal("it was booked")
-		}
-		equal(b, "redeemed", b.audit(o).Redeemed, 0)
-		l.booked(redeem(o, "a", "u", 1))
-	}},
-	{"more than the lease has left is a fault", func(b *trial) {
-		o := b.offer(10)
-		l := b.lane(o, 4)
-		if _, err := b.Settle(b.ctx, l.next(redeem(o, "a", "u", 3), redeem(o, "b", "u", 2))); err == nil {
-			b.Fatal("it was booked")
-		}
-		equal(b, "redeemed", b.audit(o).Redeemed, 0)
-		equal(b, "available", b.Available(), true)
 	}},
 	{"an empty batch still takes its number", func(b *trial) {
 		o := b.offer(10)

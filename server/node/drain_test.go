@@ -85,8 +85,8 @@ func TestADrainWithoutADatabaseEndsInTimeAndLeavesTheRestToTheNextStart(t *testi
 
 	next := start(t, direct)
 	next.ready(200)
-	if b := balance(t, direct, "fast"); b.Redeemed != 6 || b.Allocated != 6 || b.LeasesActive != 0 || b.OverspendBound != 0 || b.LateUnits != 0 {
-		t.Errorf("after the next start: %+v", b)
+	if b := balance(t, direct, "fast"); b.Redeemed != 6 || b.Allocated != 6 || b.LeasesActive != 0 || b.OverspendBound != 6 || b.LateUnits != 0 {
+		t.Errorf("after the next start: %+v", b) // 6 of the block of 12 were left, and a copy of the folder might spend them
 	}
 	if b := balance(t, direct, "strict"); b.Redeemed != 1 || b.Allocated != 1 {
 		t.Errorf("of strict, after the next start: %+v", b)

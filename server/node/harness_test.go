@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -69,6 +70,19 @@ func onStore[T any](t *testing.T, c Config, work func(context.Context, *store.St
 		t.Fatal(err)
 	}
 	return result
+}
+
+// inDatabase runs a statement on the database of a configuration, as an operator might.
+func inDatabase(t *testing.T, c Config, statement string) {
+	t.Helper()
+	db, err := sql.Open("mysql", c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func balance(t *testing.T, c Config, offer string) models.Balance {

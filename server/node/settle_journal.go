@@ -30,8 +30,8 @@ type Settled struct {
 }
 
 // SettleJournal does for a node that is not going to start again what its start would do: it books what the journal holds, and
-// returns the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
-// stops.
+// closes the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
+// stops. It waits until such a node can't spend from those leases any more, so that they leave the overspend bound.
 //
 // It waits for a database that is away until ctx ends. The figures that it gives with an error were done; to repeat all is harmless.
 func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
@@ -59,12 +59,19 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	left, _ := b.journal.Backlog()
 	settled.Records = int(found - left)
 	switch {
-	case err == nil:
-		b.awaitRemoval(ctx)
-	case ctx.Err() != nil:
-		err = fmt.Errorf("interrupted with %d records left: %w", left, err)
+	case err != nil && ctx.Err() != nil:
+		return settled, fmt.Errorf("interrupted with %d records left: %w", left, err)
+	case err != nil:
+		return settled, err
 	}
-	return settled, err
+	if exposed := b.successor.Run(ctx); exposed > 0 {
+		return settled, fmt.Errorf("interrupted with %d leases left in the overspend bound: %w", exposed, context.Cause(ctx))
+	}
+	if left > 0 {
+		return settled, fmt.Errorf("%d records stay in the journal: %w", left, models.ErrOfferNotFound)
+	}
+	b.awaitRemoval(ctx)
+	return settled, nil
 }
 
 // hasDatabase gives an error where nothing says which database the node belonged to: a new embedded one would know none of its leases.
@@ -86,7 +93,8 @@ func isAway(err error) bool {
 
 // settleAll may be repeated from its beginning at any point.
 func (b *settlingParts) settleAll(ctx context.Context, settled *Settled) (err error) {
-	if _, err = b.settle(ctx); err != nil {
+	changesNothing := func(models.ID) error { return nil } // in the folder
+	if _, err = b.settle(ctx, changesNothing); err != nil {
 		return err
 	}
 	name, known, err := b.knownAs(ctx)
@@ -97,8 +105,8 @@ func (b *settlingParts) settleAll(ctx context.Context, settled *Settled) (err er
 	if err != nil {
 		return err
 	}
-	returned, err := b.returnEarlier(ctx, epoch)
-	settled.Leases += returned
+	closed, err := b.successor.TakeOver(ctx, epoch)
+	settled.Leases += closed
 	return err
 }
 

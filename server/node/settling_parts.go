@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,19 +16,21 @@ import (
 	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/store"
+	"tranche/lease"
 	"tranche/models"
 )
 
 // settlingParts settle what a data directory owes: its journal, and the way from there into the database. A node has them, and so has
 // [SettleJournal].
 type settlingParts struct {
-	log      zerolog.Logger
-	dir      *datadir.Dir
-	store    *store.Store
-	health   *health.Ledger
-	journal  *journal.Journal
-	settler  *settle.Settler
-	recovery *allocator.Recovery
+	log       zerolog.Logger
+	dir       *datadir.Dir
+	store     *store.Store
+	health    *health.Ledger
+	journal   *journal.Journal
+	settler   *settle.Settler
+	recovery  *allocator.Recovery
+	successor *lease.Successor
 }
 
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
@@ -52,44 +55,50 @@ func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Lo
 	}
 	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry, Connections: b.store.Connections()}, b.store)
 	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
+	b.successor = lease.NewSuccessor(lease.Config{NodeID: dir.NodeID, Now: now, Logger: log}, b.store)
 	return nil
 }
 
-// settle brings the tables up to date and books all that the journal holds. After an error it may be called again, and goes on
-// where it was.
-func (b *settlingParts) settle(ctx context.Context) (records int, err error) {
+// settle brings the tables up to date and books all that the journal holds, but for records of offers that the ledger does not have.
+// After an error it may be called again, and goes on where it was. keep is called with the ledger's id if the data directory has none yet.
+func (b *settlingParts) settle(ctx context.Context, keep func(ledger models.ID) error) (records int, err error) {
 	if err := b.store.Migrate(ctx); err != nil {
 		return 0, err
 	}
-	return b.recovery.Run(ctx)
-}
-
-// leasesAtOnce bounds one read of earlier leases.
-const leasesAtOnce = 200
-
-// returnEarlier gives back what earlier processes on this data directory held: they are gone, for this one has the lock. Their
-// acknowledged redemptions are settled by now, so leases that were reclaimed from them expose nothing any more.
-func (b *settlingParts) returnEarlier(ctx context.Context, epoch int64) (returned int, err error) {
-	for {
-		leases, err := b.store.LeasesOfNode(ctx, b.dir.NodeID, epoch, leasesAtOnce)
-		if err != nil || len(leases) == 0 {
-			return returned, err
-		}
-		for _, l := range leases {
-			if err := b.giveUp(ctx, &l); err != nil {
-				return returned, err
-			}
-			returned++
+	if err := b.recognise(ctx, keep); err != nil {
+		return 0, err
+	}
+	records, err = b.recovery.Run(ctx)
+	if err == nil {
+		for offer, kept := range b.recovery.Kept() {
+			b.log.Error().Str("offer_id", offer).Int("records", kept).
+				Msg("the database does not have this offer: what was acknowledged of it stays in the journal, for a start after the offer is back")
 		}
 	}
+	return records, err
 }
 
-func (b *settlingParts) giveUp(ctx context.Context, l *models.Lease) error {
-	closed, did, err := b.store.CloseLease(ctx, l.OfferID, l.ID, models.LeaseReturned, nil)
-	if err != nil || did || closed.Exposed == 0 {
+// errOtherLedger: the data directory belongs to another ledger than the database, and its journal is not for this one.
+var errOtherLedger = errors.New("the database is another ledger than the one of the data directory")
+
+// recognise compares the ledger's id with the one that the data directory keeps.
+func (b *settlingParts) recognise(ctx context.Context, keep func(models.ID) error) error {
+	id, err := b.store.LedgerID(ctx)
+	if err != nil {
 		return err
 	}
-	return b.store.Acquit(ctx, l.OfferID, []models.ID{l.ID})
+	kept, err := b.dir.LedgerID()
+	switch {
+	case err != nil:
+		return err
+	case kept.IsZero():
+		return keep(id)
+	case kept != id:
+		return fmt.Errorf("%w: the database is ledger %s, and %s has the journal of ledger %s; name that database, or an empty data directory",
+			errOtherLedger, id, b.dir.Path, kept)
+	default:
+		return nil
+	}
 }
 
 // persist attempts something until it succeeds. It gives the error of the last attempt when ctx has ended, or when that error is not

@@ -34,11 +34,12 @@ func (n *Node) begin(ctx context.Context, fail func(error)) (epoch int64, ok boo
 	return epoch, true
 }
 
-// mayPass reports whether a later attempt may succeed without anybody touching the data directory or the program.
+// mayPass reports whether a later attempt may succeed without anybody touching the data directory or the program, or naming another
+// database.
 func mayPass(err error) bool {
 	_, broken := errors.AsType[*store.FileError](err)
 	tables, others := errors.AsType[*store.TablesError](err)
-	return !broken && !errors.Is(err, fs.ErrPermission) && !(others && tables.Newer())
+	return !broken && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errOtherLedger) && !(others && tables.Newer())
 }
 
 // waitsFor says in words for everybody what an attempt to start has failed for.
@@ -56,7 +57,7 @@ func waitsFor(err error) string {
 
 // enter makes the node part of the fleet. It may be repeated from its beginning at any point.
 func (n *Node) enter(ctx context.Context) (int64, error) {
-	records, err := n.settle(ctx)
+	records, err := n.settle(ctx, n.dir.KeepLedgerID)
 	if err != nil {
 		return 0, err
 	}
@@ -68,7 +69,7 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	leases, err := n.returnEarlier(ctx, epoch)
+	leases, err := n.successor.TakeOver(ctx, epoch)
 	if err != nil {
 		return 0, err
 	}
@@ -76,7 +77,7 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	if records+leases > 0 {
-		n.log.Info().Int("records", records).Int("leases", leases).Msg("settled the journal and returned the leases of an earlier run")
+		n.log.Info().Int("records", records).Int("leases", leases).Msg("settled the journal and closed the leases of an earlier run")
 	}
 	n.keeper.Begin(epoch)
 	return epoch, nil
@@ -104,7 +105,7 @@ func (n *Node) heartbeat(ctx context.Context, epoch int64, fail func(error)) {
 		err := n.health.Heartbeat(func() error {
 			ctx, cancel := context.WithTimeout(ctx, heartbeatWithin)
 			defer cancel()
-			return n.store.Heartbeat(ctx, n.dir.NodeID, epoch)
+			return n.store.Heartbeat(ctx, n.dir.NodeID, n.config.NodeName, epoch)
 		})
 		switch {
 		case errors.Is(err, models.ErrEpochSuperseded):
