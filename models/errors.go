@@ -29,7 +29,7 @@ var (
 )
 
 // ErrRedemptionUnsettled is an ErrRedemptionNotFound that may pass: a node may have acknowledged it and not settled it yet.
-var ErrRedemptionUnsettled = fmt.Errorf("%w, and it may be on its way into the ledger", ErrRedemptionNotFound)
+var ErrRedemptionUnsettled = fmt.Errorf("%w in the ledger; a node may have acknowledged it a moment ago", ErrRedemptionNotFound)
 
 // Conditions of the machinery.
 var (

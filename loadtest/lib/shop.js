@@ -12,6 +12,7 @@ const unaccounted = new Counter('unaccounted');
 const unaccountedBack = new Counter('unaccounted_given_back');
 const refusals = {
   'budget-exhausted': new Counter('sold_out'),
+  'budget-insufficient': new Counter('too_few_left'),
   'budget-held': new Counter('held_back'),
   'user-limit-reached': new Counter('over_limit'),
 };

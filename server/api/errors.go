@@ -65,7 +65,7 @@ var meanings = [...]meaning{
 	{errUnsupportedMediaType, "unsupported-media-type", 415, "Unsupported media type", noRetry, outcomeNone},
 
 	{models.ErrOfferNotFound, "offer-not-found", 404, "No such offer", noRetry, outcomeNone},
-	{models.ErrRedemptionUnsettled, "redemption-not-found", 404, "No such redemption", retryLater, outcomeNone}, // is the next one, too
+	{models.ErrRedemptionUnsettled, "redemption-not-found", 404, "The redemption is not there yet", retryLater, outcomeNone}, // is the next one, too
 	{models.ErrRedemptionNotFound, "redemption-not-found", 404, "No such redemption", noRetry, outcomeNone},
 	{models.ErrCartNotFound, "cart-not-found", 404, "No such cart", noRetry, outcomeNone},
 	{models.ErrBudgetExhausted, "budget-exhausted", 409, "The budget is used up", noRetry, outcomeNone},

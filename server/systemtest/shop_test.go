@@ -203,7 +203,7 @@ func (s *shop) attempt(ctx context.Context, n *node, o *order) bool {
 	s.problems[a.problem.Type]++
 	s.slowest[a.problem.Type] = max(s.slowest[a.problem.Type], time.Since(sent))
 	switch {
-	case a.is("budget-exhausted"), a.is("user-limit-reached"):
+	case a.is("budget-exhausted"), a.is("budget-insufficient"), a.is("user-limit-reached"):
 		s.refused[o.key] = refusal{*o, a.problem.Type}
 		delete(s.undecided, o.key)
 		return true
