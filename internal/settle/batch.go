@@ -68,6 +68,9 @@ func (b *batch) deadline() (last time.Time) {
 func (q *queue) process(b *batch) bool {
 	ctx, cancel := q.settler.within(b.deadline())
 	verdicts, err := q.attempt(ctx, b)
+	if errors.Is(err, models.ErrLedgerUnavailable) && ctx.Err() != nil {
+		_, _, _ = q.tellApart(b.offer, b.items) // its time may have ended in front of a lock: the next batch must not meet it
+	}
 	cancel()
 	if b.hasTurn {
 		q.settler.unattended.End()

@@ -32,7 +32,7 @@ type cart struct {
 func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.Posting, decided func()) ([]models.Verdict, error) {
 	c := &cart{Cart: of, items: items, decided: decided, ended: make(chan struct{})}
 	c.deadline, _ = ctx.Deadline()
-	if err := s.admit(ctx); err != nil {
+	if err := s.admit(ctx, items); err != nil {
 		c.end(nil, err)
 	} else {
 		go func() {
@@ -54,12 +54,15 @@ func (s *Settler) SettleCart(ctx context.Context, of models.Cart, items []lease.
 }
 
 // admit waits for a turn, and counts one more cart that runs, unless the Settler stops.
-func (s *Settler) admit(ctx context.Context) error {
+func (s *Settler) admit(ctx context.Context, items []lease.Posting) error {
 	if s.cartsWaiting.Add(1) > maxCartsWaiting {
 		s.cartsWaiting.Add(-1)
 		return models.ErrOverloaded
 	}
 	defer s.cartsWaiting.Add(-1)
+	if !s.awaitLocks(ctx, items) {
+		return models.ErrBusy
+	}
 	if !s.carts.Take(ctx) {
 		return models.ErrLedgerUnavailable
 	}
@@ -79,6 +82,9 @@ func (s *Settler) process(c *cart) ([]models.Verdict, error) {
 	verdicts, err := s.attempt(ctx, c)
 	cancel()
 	s.carts.End()
+	if errors.Is(err, models.ErrBusy) {
+		s.areLocked(s.stop, c.items)
+	}
 	if !errors.Is(err, models.ErrOutcomeUnknown) {
 		return verdicts, err
 	}

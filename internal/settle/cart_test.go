@@ -293,3 +293,53 @@ func TestStopAgainstCarts(t *testing.T) {
 		}
 	})
 }
+
+// Carts of a user whose counters are locked wait without a turn, so all turns are left to others.
+func TestC4CartsOfALockedUserTakeNoTurn(t *testing.T) {
+	withTwoOffers(t, 2000, func(t *testing.T, b *withSecondOffer) {
+		limit := int64(1000)
+		b.offers[1].UserLimitUnits = &limit
+		free := time.Now().Add(20 * time.Second)
+		stuck := func(user string) bool { return user == "stuck" && time.Now().Before(free) }
+		b.ledger.locks = func(w models.Wanted) bool { return stuck(w.UserID) }
+		b.ledger.beforeCart = func(items []models.Batch) error {
+			if stuck(items[1].Wanted[0].UserID) {
+				time.Sleep(4 * time.Second) // its lock waits
+				return models.ErrBusy
+			}
+			return nil
+		}
+		buy := func(user, key string) error {
+			c, items := b.items(key)
+			for i := range items {
+				items[i].Entry.UserID = user
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_, err := b.settler.SettleCart(ctx, c, items, nil)
+			return err
+		}
+		if err := buy("stuck", "first"); !errors.Is(err, models.ErrBusy) {
+			t.Error(err)
+		}
+		var wg sync.WaitGroup
+		for i := range 2 * cartsAtOnce {
+			wg.Go(func() {
+				if err := buy("stuck", fmt.Sprint("stuck", i)); !errors.Is(err, models.ErrBusy) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := buy("other", "other"); err != nil || time.Since(began) > 0 {
+			t.Errorf("another user hears %v after %s", err, time.Since(began))
+		}
+		wg.Wait()
+		time.Sleep(time.Until(free))
+		if err := buy("stuck", "later"); err != nil {
+			t.Error("when the lock is gone:", err)
+		}
+		b.sold(2)
+	})
+}

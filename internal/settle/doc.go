@@ -42,10 +42,13 @@
 //
 // # One stuck row
 //
-// A batch that met a lock runs again in at most 64 pieces; [stuck] says how. So one stuck row costs others in its queue two lock waits
-// and 64 commits, at most: with waits of 2 s and commits within 15 ms, less than the 5 s of a request. In a batch of more than 64
-// parties, those that share the piece of the stuck one, 1/64 of the batch, may run out of time: they are not redeemed, and hear so.
-// Several stuck rows cost one lock wait each. Other queues don't notice.
+// After a lock wait the ledger is asked whose rows are locked; [stuck] says how. Only the entries that need these rows wait on, and
+// those of the same party that come later, on all queues: until the rows are free, or their time is over. So one stuck row costs the others in
+// its queue one lock wait of a second, once.
+//
+// A ledger that can't tell makes a batch run again in at most 64 pieces. Then one stuck row costs others in its queue two lock waits and
+// 64 commits, at most. In a batch of more than 64 parties, those that share the piece of the stuck one may run out of time: they are not
+// redeemed, and hear so.
 //
 // # Carts
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -261,4 +262,183 @@ func TestAStuckUserHoldsUpNobodyElse(t *testing.T) {
 			b.settler.running.Wait()
 		})
 	}
+}
+
+// shop is a stream of other users on a busy queue, beside a user whose counters a client keeps locked.
+type shop struct {
+	*settlerOnFake
+	free time.Time // until then the user is locked
+	met  atomic.Int64
+}
+
+// openShop locks the user, where the ledger can say so.
+func openShop(b *settlerOnFake, locked time.Duration) *shop {
+	limit := int64(100_000)
+	b.offer.UserLimitUnits = &limit
+	s := &shop{settlerOnFake: b, free: time.Now().Add(locked)}
+	isLocked := func(w models.Wanted) bool { return w.UserID == "stuck" && time.Now().Before(s.free) }
+	b.ledger.locks = isLocked
+	b.ledger.before = func(batch models.Batch) error {
+		if slices.ContainsFunc(batch.Wanted, isLocked) {
+			s.met.Add(1)
+			time.Sleep(time.Second) // the lock wait of the database's sessions
+			return models.ErrBusy
+		}
+		time.Sleep(slowCommit)
+		return nil
+	}
+	return s
+}
+
+func (s *shop) redeem(block *lease.Block, user, key string, within time.Duration) (time.Duration, error) {
+	block.Spend(1, time.Now())
+	e := redeem(key)
+	e.UserID = user
+	ctx, cancel := context.WithTimeout(s.t.Context(), within)
+	defer cancel()
+	began := time.Now()
+	_, err := s.settler.Settle(ctx, lease.Posting{Block: block, Offer: s.offer, Entry: e}, nil)
+	return time.Since(began), err
+}
+
+func TestC4ALockedUserHoldsUpOthersOnce(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		inBubble(t, 20_000, func(t *testing.T, b *settlerOnFake) {
+			s := openShop(b, 30*time.Second)
+			blocks := []*lease.Block{b.block, b.block}
+			if other { // of the same node
+				b.raise(20_000)
+				blocks[1] = b.grant(20_000)
+			}
+			met := time.Now()
+			var wg sync.WaitGroup
+			for i := range 10_000 { // 40 s
+				if i%500 == 50 {
+					wg.Go(func() {
+						_, err := s.redeem(blocks[i%2], "stuck", fmt.Sprint("stuck", i), 5*time.Second)
+						if gone := time.Now().After(s.free.Add(askEvery + slowCommit)); gone && err != nil || !gone && !errors.Is(err, models.ErrBusy) {
+							t.Errorf("%s after the lock, its user hears %v", time.Since(met), err)
+						}
+					})
+				}
+				wg.Go(func() {
+					came := time.Since(met)
+					took, err := s.redeem(blocks[i%2], fmt.Sprint("u", i), fmt.Sprint("k", i), 5*time.Second)
+					if once := came < 1500*time.Millisecond; err != nil || took > 1500*time.Millisecond || !once && took > 200*time.Millisecond {
+						t.Errorf("another lease: %t: another user, who came after %s, hears %v after %s", other, came, err, took)
+					}
+				})
+				time.Sleep(4 * time.Millisecond)
+			}
+			wg.Wait()
+			s.settler.running.Wait()
+			if n := s.met.Load(); n != 1 {
+				t.Errorf("waited for the lock %d times", n)
+			}
+		})
+	}
+}
+
+func TestC4ALockedUserIsServedWhenTheLockIsGone(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
+		s := openShop(b, 3*time.Second)
+		took, err := s.redeem(b.block, "stuck", "k", 5*time.Second)
+		if err != nil || took > 3*time.Second+askEvery+slowCommit {
+			t.Errorf("%v after %s", err, took)
+		}
+		if took, err := s.redeem(b.block, "stuck", "again", 5*time.Second); err != nil || took > slowCommit {
+			t.Errorf("afterwards %v after %s", err, took)
+		}
+		b.settler.running.Wait()
+		b.check(2)
+	})
+}
+
+// Clients that wait for 200 ms give up before the database does. Their batch tells nothing of the lock, and the next one must not meet it.
+func TestC4TheLockIsFoundAlsoWhenRequestsAreShort(t *testing.T) {
+	inBubble(t, 1000, func(t *testing.T, b *settlerOnFake) {
+		s := openShop(b, 30*time.Second)
+		before := b.ledger.before
+		b.ledger.before = func(batch models.Batch) error {
+			done := make(chan error, 1)
+			go func() { done <- before(batch) }()
+			select {
+			case err := <-done:
+				return err
+			case <-time.After(201 * time.Millisecond): // its context has ended
+				return models.ErrLedgerUnavailable
+			}
+		}
+		var refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 200 {
+			user := fmt.Sprint("u", i)
+			if i%10 == 0 {
+				user = "stuck"
+			}
+			wg.Go(func() {
+				if _, err := s.redeem(b.block, user, fmt.Sprint("k", i), 200*time.Millisecond); err != nil && user != "stuck" {
+					refused.Add(1)
+				}
+			})
+			time.Sleep(20 * time.Millisecond)
+		}
+		wg.Wait()
+		b.settler.running.Wait()
+		if n := refused.Load(); n > 10 {
+			t.Errorf("%d others were refused", n)
+		}
+		if n := s.met.Load(); n != 1 {
+			t.Errorf("waited for the lock %d times", n)
+		}
+	})
+}
+
+func TestC4WhatWasAcknowledgedOutlastsALock(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
+		openShop(b, 20*time.Second)
+		var booked atomic.Int64
+		for i := range 20 {
+			b.block.Spend(1, time.Now())
+			e := redeem(fmt.Sprint(i))
+			e.UserID = fmt.Sprint("u", i)
+			if i == 7 {
+				e.UserID = "stuck"
+			}
+			b.settler.Book(&lease.Posting{Block: b.block, Offer: b.offer, Entry: e}, hearing(func(v models.Verdict) {
+				booked.Add(1)
+				if v.Err != nil {
+					t.Error(i, v.Err)
+				}
+			}))
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if booked.Load() != 19 {
+			t.Errorf("%d of the 19 others are booked", booked.Load())
+		}
+		time.Sleep(20 * time.Second)
+		if booked.Load() != 20 {
+			t.Error("the lock is gone, and the entry is not booked")
+		}
+		b.settler.running.Wait()
+		b.check(20)
+	})
+}
+
+func TestC4AStopWaitsForNoLock(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
+		s := openShop(b, time.Hour)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := s.redeem(b.block, "stuck", "k", 5*time.Second); !errors.Is(err, models.ErrDraining) {
+				t.Error(err)
+			}
+		})
+		time.Sleep(2 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		b.settler.Stop(ctx)
+		wg.Wait()
+		b.check(0)
+	})
 }

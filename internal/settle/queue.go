@@ -80,24 +80,32 @@ func (q *queue) run() {
 			q.trouble.Begins(nil)
 		}
 		if q.settler.stop.Err() != nil || !well && !q.backoff.Wait(q.settler.stop) {
-			q.end()
-			return
+			break
 		}
+	}
+	if q.settler.stop.Err() != nil {
+		q.end()
 	}
 }
 
 // next gives the next batch when it is time for it, or nil when nothing is left.
 func (q *queue) next() *batch {
-	q.gather()
-	hasTurn := q.takeTurn()
-	b := q.take()
-	switch {
-	case b != nil:
-		b.hasTurn = hasTurn
-	case hasTurn:
-		q.settler.unattended.End()
+	for {
+		q.look()
+		q.gather()
+		hasTurn := q.takeTurn()
+		b := q.take()
+		switch {
+		case b != nil:
+			b.hasTurn = hasTurn
+			return b
+		case hasTurn:
+			q.settler.unattended.End()
+		}
+		if !q.awaitLook() {
+			return nil
+		}
 	}
-	return b
 }
 
 // gather waits for more entries that may share a batch, until it is full or somebody waits.
@@ -141,7 +149,7 @@ func (q *queue) unattended() int {
 func (q *queue) take() *batch {
 	b := q.claim()
 	for _, sub := range b.late {
-		sub.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
+		sub.resolve(models.Verdict{Err: sub.undecided()})
 	}
 	if len(b.items) == 0 {
 		return nil
@@ -149,7 +157,8 @@ func (q *queue) take() *batch {
 	return b
 }
 
-// claim makes up the next batch: a piece of one that met a lock, a party that was set apart, or what came in, requests first.
+// claim makes up the next batch: a piece of one that met a lock, a party that was set apart, or what came in, requests first. It is empty
+// while all there is waits apart.
 func (q *queue) claim() *batch {
 	q.settler.mu.Lock()
 	defer q.settler.mu.Unlock()
@@ -157,10 +166,12 @@ func (q *queue) claim() *batch {
 	for len(b.items) == 0 {
 		idle := len(q.requests)+len(q.owed) == 0
 		switch {
-		case q.stuck.claim(b, idle):
+		case q.stuck.claim(b, idle, q.settler.blind.Load()):
 		case !idle:
 			q.requests = q.claimFrom(q.requests, b)
 			q.owed = q.claimFrom(q.owed, b)
+		case len(q.stuck.apart) > 0:
+			return b
 		default:
 			delete(q.settler.queues, q.block)
 			return b
@@ -177,9 +188,9 @@ func (q *queue) claimFrom(subs []*submission, b *batch) (rest []*submission) {
 			return subs[i:]
 		}
 		if until := q.settler.lockedUntil(sub, q.offer, b.now); !until.IsZero() {
-			q.stuck.apart = append(q.stuck.apart, sub)
-			if until.After(q.stuck.until) {
-				q.stuck.until = until
+			q.stuck.add(sub)
+			if q.settler.blind.Load() && until.After(q.stuck.next) {
+				q.stuck.next = until
 			}
 		} else {
 			b.claim(sub)
@@ -190,10 +201,15 @@ func (q *queue) claimFrom(subs []*submission, b *batch) (rest []*submission) {
 
 // requeue puts submissions back in front: nothing was decided about them.
 func (q *queue) requeue(subs []*submission) {
+	release(subs)
+	q.putInFront(subs)
+}
+
+// putInFront puts submissions that are queued in front of the others.
+func (q *queue) putInFront(subs []*submission) {
 	if len(subs) == 0 { // as nearly always, and behind may be a long backlog
 		return
 	}
-	release(subs)
 	var requests, owed []*submission
 	for _, sub := range subs {
 		if sub.acknowledged {

@@ -17,6 +17,8 @@ import (
 // Ledger is what a Settler needs of the database. Nothing is committed after ctx's deadline.
 type Ledger interface {
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
+	// Locked says which entries of a batch others keep from being booked, without a wait; errors.ErrUnsupported: it can't tell.
+	Locked(ctx context.Context, batch models.Batch) ([]bool, error)
 	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 }
 
@@ -45,7 +47,9 @@ type Settler struct {
 	mu       sync.Mutex // a queue or cart starts either before Stop, which waits for it, or not at all
 	stopping bool
 	queues   map[*lease.Block]*queue // those that have entries. mu guards their entries, too
-	locked   map[party]time.Time     // parties that were alone with a lock, and until when they run apart
+	locked   map[party]time.Time     // parties whose rows are locked, and until when they are taken for it
+	sweepAt  int                     // how many of them there are when those of long ago are forgotten
+	blind    atomic.Bool             // the ledger can't tell what is locked
 
 	draining chan struct{}   // closed when stopping
 	running  sync.WaitGroup  // the queues and carts that run
@@ -117,7 +121,7 @@ func (s *Settler) Settle(ctx context.Context, posting lease.Posting, decided fun
 	case <-ctx.Done():
 	}
 	if sub.state.CompareAndSwap(queued, withdrawn) { // give its units back now: the queue may be busy for a while
-		sub.resolve(models.Verdict{Err: models.ErrLedgerUnavailable})
+		sub.resolve(models.Verdict{Err: sub.undecided()})
 	}
 	select {
 	case v := <-waits.verdict: // perhaps it came at the same moment

@@ -34,14 +34,37 @@ type settlerOnFake struct {
 // faulty is a ledger whose settle transactions go wrong as the test says.
 type faulty struct {
 	*storetest.Fake
-	sizes  []int // of the batches that were sent
-	mu     sync.Mutex
-	now    int                      // how many are under way,
-	most   int                      // and were at most
-	before func(models.Batch) error // an error instead of the transaction
-	after  func(models.Batch) error // an error instead of its answer
-	judge  func([]models.Verdict)   // changes its answer
-	slow   time.Duration
+	sizes      []int // of the batches that were sent
+	mu         sync.Mutex
+	now        int                      // how many are under way,
+	most       int                      // and were at most
+	before     func(models.Batch) error // an error instead of the transaction
+	after      func(models.Batch) error // an error instead of its answer
+	judge      func([]models.Verdict)   // changes its answer
+	slow       time.Duration
+	locks      func(models.Wanted) bool // says which entries are locked; nil: the ledger can't tell
+	beforeCart func([]models.Batch) error
+}
+
+func (f *faulty) SettleCart(ctx context.Context, c models.Cart, items []models.Batch) ([]models.Verdict, error) {
+	if f.beforeCart != nil {
+		if err := f.beforeCart(items); err != nil {
+			return nil, err
+		}
+	}
+	return f.Fake.SettleCart(ctx, c, items)
+}
+
+func (f *faulty) Locked(_ context.Context, b models.Batch) (locked []bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.locks == nil {
+		return nil, errors.ErrUnsupported
+	}
+	for _, w := range b.Wanted {
+		locked = append(locked, f.locks(w))
+	}
+	return locked, nil
 }
 
 func (f *faulty) Settle(ctx context.Context, b models.Batch) ([]models.Verdict, error) {

@@ -94,6 +94,10 @@ func (hanging) Settle(ctx context.Context, _ models.Batch) ([]models.Verdict, er
 	return nil, fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, ctx.Err())
 }
 
+func (hanging) Locked(context.Context, models.Batch) ([]bool, error) {
+	return nil, errors.ErrUnsupported
+}
+
 func (hanging) SettleCart(ctx context.Context, _ models.Cart, _ []models.Batch) ([]models.Verdict, error) {
 	<-ctx.Done()
 	return nil, fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, ctx.Err())

@@ -14,6 +14,7 @@ type submission struct {
 	acknowledged bool      // it must be booked, and nobody waits for it
 	deadline     time.Time // zero: none
 	state        atomic.Int32
+	metLock      atomic.Bool // it was set apart because of a lock
 	requester    models.Requester
 }
 
@@ -35,6 +36,14 @@ func spent(e *models.Entry) int64 {
 // late reports whether the requester's time is over.
 func (sub *submission) late(now time.Time) bool {
 	return !sub.deadline.IsZero() && !now.Before(sub.deadline)
+}
+
+// undecided is what a requester hears whose time has ended before anything of its entry was on its way.
+func (sub *submission) undecided() error {
+	if sub.metLock.Load() {
+		return models.ErrBusy
+	}
+	return models.ErrLedgerUnavailable
 }
 
 // bytes is about how much of a packet the entry takes.

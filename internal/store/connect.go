@@ -12,7 +12,8 @@ import (
 // socket waits longer than the lock; a pooled connection must be given up before the server ends it.
 const (
 	dialTimeout     = 2 * time.Second
-	lockWait        = 2 * time.Second
+	lockWait        = time.Second     // a batch that meets a lock makes all its requests wait for so long, once
+	fileWait        = 2 * time.Second // for another process that writes the SQLite file
 	socketTimeout   = 5 * time.Second
 	sessionSilence  = 5 * time.Second // a client that stops in mid-transaction loses its locks after this long
 	maxIdleTime     = 3 * time.Second

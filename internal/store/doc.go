@@ -28,7 +28,7 @@
 //
 // A transaction runs again as a whole after a deadlock or a collision on a key, with pauses that grow. A conflict between members of a
 // cluster is a deadlock, whatever its number. A batch gives up sooner than others, because its caller divides it. After a lock wait,
-// which has cost two seconds already, a transaction runs again once.
+// which has cost a second already, a transaction runs again three times.
 //
 // An error before COMMIT means that nothing happened. An error of COMMIT itself means nothing: the commit may have taken
 // effect, or may still be on its way to the server. Most transactions find their own earlier work: grants by the ids of their leases,

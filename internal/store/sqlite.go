@@ -24,7 +24,7 @@ func openSQLite(path string, maxConns int) (*sql.DB, gorm.Dialector, error) {
 	}
 	query := url.Values{"_txlock": {"immediate"}}
 	query["_pragma"] = []string{
-		fmt.Sprintf("busy_timeout(%d)", lockWait.Milliseconds()),
+		fmt.Sprintf("busy_timeout(%d)", fileWait.Milliseconds()),
 		"journal_mode(WAL)",
 		"synchronous(FULL)", // of a ledger: a commit is on the disk
 	}

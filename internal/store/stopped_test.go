@@ -29,7 +29,7 @@ func newStage(t *testing.T) *stage {
 		t.Fatal(err)
 	}
 	s.offer, _, err = s.good.CreateOffer(ctx, models.Offer{
-		ID: "o", Name: "o", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 10, UserLimitRedemptions: &one,
+		ID: "o", Name: "o", Unit: models.UnitRedemptions, Mode: models.ModeStrict, Budget: 100, UserLimitRedemptions: &one,
 		LeaseSize: 1, LeaseTTLSeconds: 60,
 	}, models.Audit{})
 	if err != nil {
@@ -37,7 +37,7 @@ func newStage(t *testing.T) *stage {
 	}
 	s.grant = models.GrantRequest{
 		OfferID: "o", NodeID: node, Epoch: epoch, LeaseID: models.NewID(),
-		Size: func(*models.Offer, int64, int64) int64 { return 5 },
+		Size: func(*models.Offer, int64, int64) int64 { return 50 },
 	}
 	g, err := s.good.Grant(ctx, s.grant)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestAnAdminsClientThatStoppedHoldsUpGrantsForSecondsOnly(t *testing.T) {
 		t.Fatalf("the stopped one continues: %v", err)
 	}
 	now, err := s.good.Offer(ctx, "o")
-	if err != nil || now.Name != "o" || now.Allocated != 10 {
+	if err != nil || now.Name != "o" || now.Allocated != 100 {
 		t.Fatalf("offer %+v, %v", now, err)
 	}
 }

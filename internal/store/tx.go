@@ -19,7 +19,7 @@ import (
 const (
 	maxAttempts      = 6  // of a transaction that collides on a key, or is divisible
 	maxConflicts     = 12 // of another one that meets deadlocks; its pauses add up to half of a call's time
-	maxLockWaits     = 2
+	maxLockWaits     = 4
 	maxDeadConns     = 3
 	maxUnknown       = 3                     // COMMITs of an idempotent transaction
 	retryPause       = 10 * time.Millisecond // doubles with each

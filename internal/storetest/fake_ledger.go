@@ -337,3 +337,8 @@ func (s *shelf) write(decision *ledger.Decision, now models.Micros) {
 		s.usages[user] = u
 	}
 }
+
+// Locked says which wanted entries of a batch others keep from being booked: none, for the Fake has one mutex.
+func (f *Fake) Locked(ctx context.Context, batch models.Batch) ([]bool, error) {
+	return do(ctx, f, "Locked", func(models.Micros) ([]bool, error) { return make([]bool, len(batch.Wanted)), nil })
+}

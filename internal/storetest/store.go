@@ -40,6 +40,7 @@ type Store interface {
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 
 	Settle(ctx context.Context, batch models.Batch) ([]models.Verdict, error)
+	Locked(ctx context.Context, batch models.Batch) ([]bool, error)
 	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 	Cart(ctx context.Context, id models.CartID) (models.Cart, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)

@@ -8,6 +8,17 @@ import (
 )
 
 var settleTests = []test{
+	{"nothing is locked where nobody else is at work", func(b *trial) {
+		o := b.offer(10)
+		l := b.lane(o, 10)
+		l.booked(redeem(o, "a", "u", 1))
+		locked, err := b.Locked(b.ctx, l.next(redeem(o, "a", "u", 1), redeem(o, "b", "u", 1), redeem(o, "c", "v", 1)))
+		b.ok(err)
+		equal(b, "answers", len(locked), 3)
+		for _, l := range locked {
+			equal(b, "locked", l, false)
+		}
+	}},
 	{"a settled redemption reads back as it was meant", func(b *trial) {
 		o := b.offer(10)
 		l := b.lane(o, 10)

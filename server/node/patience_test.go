@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,8 +148,63 @@ func lockUser(t *testing.T, dsn, user string) (unlock func()) {
 		t.Fatal(err)
 	}
 	var n int
-	if err := tx.QueryRow("SELECT COUNT(*) FROM usages WHERE user_id = ? FOR UPDATE", user).Scan(&n); err != nil || n != 1 {
+	if err := tx.QueryRow("SELECT COUNT(*) FROM usages WHERE offer_id = 'o' AND user_id = ? FOR UPDATE", user).Scan(&n); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
 	return sync.OnceFunc(func() { _ = tx.Rollback() })
+}
+
+// A client has stopped with the counters of one user locked. Only that user waits for it, on all nodes, and is served when it is gone.
+func TestC4ALockedUserHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	dsn := storetest.MySQL(t)
+	var nodes []*running
+	for range 2 {
+		c := config(t)
+		c.DSN = dsn
+		n := start(t, c)
+		n.ready(200)
+		nodes = append(nodes, n)
+	}
+	if status, v := nodes[0].call("POST", "/v1/offers", `{"id":"o","name":"O","budget":1000000,"mode":"strict","user_limit_redemptions":1000000}`); status != 201 {
+		t.Fatal(status, v)
+	}
+	nodes[0].redeem("o", "before", "ledger")
+	unlock := lockUser(t, dsn, "alice")
+	var over atomic.Bool
+	var clients sync.WaitGroup
+	var slowest, count, locked atomic.Int64
+	wait := map[bool]string{true: "5", false: "2"} // a lock wait of 1 s, and slow machines
+	redeem := func(n *running, user, key string) int {
+		began := time.Now()
+		status, v := n.call("POST", "/v1/offers/o/redemptions", fmt.Sprintf(`{"user_id":%q}`, user), "Idempotency-Key", key, "Request-Timeout", wait[user == "alice"])
+		if user == "alice" {
+			locked.Add(1)
+			return status
+		}
+		if status != 201 {
+			t.Errorf("%s: %d %v", user, status, v)
+		}
+		count.Add(1)
+		slowest.Store(max(slowest.Load(), int64(time.Since(began))))
+		return status
+	}
+	for i, n := range nodes {
+		for c := range 8 {
+			clients.Go(func() {
+				user := fmt.Sprint("user", i, "-", c)
+				if c == 0 {
+					user = "alice"
+				}
+				for k := 0; !over.Load(); k++ {
+					redeem(n, user, fmt.Sprint(i, "-", c, "-", k))
+				}
+			})
+		}
+	}
+	time.AfterFunc(6*time.Second, unlock)
+	nodes[0].until("the end of the lock", func() bool { return redeem(nodes[0], "alice", "after") == 201 })
+	over.Store(true)
+	clients.Wait()
+	t.Logf("%d redemptions of others, the slowest took %s; %d of the user", count.Load(), time.Duration(slowest.Load()), locked.Load())
 }
