@@ -100,67 +100,81 @@ func (p *passwordFile) awaitOther(ctx context.Context, denied string) (other str
 // connecting is what a denied session is noted under; what else is denied, is under the name of its call.
 const connecting = "connecting"
 
-// denials is what the server refuses this node for want of rights, as long as it does: a session, or a kind of call.
+// denials is what keeps this node out, in words: of the latest session, and of each kind of call that was denied and has not
+// succeeded since.
 type denials struct {
 	log zerolog.Logger
 	any atomic.Bool // now is not empty
 	mu  sync.Mutex
-	now map[string]*mysql.MySQLError
+	now map[string]string
 }
 
 // note takes in how something ended. Errors of other kinds say nothing about rights.
 func (d *denials) note(what string, err error) {
-	denied := isDenied(err)
-	if err != nil && !denied || err == nil && !d.any.Load() {
+	denied := denial(err)
+	if err != nil && denied == "" || err == nil && !d.any.Load() {
 		return
 	}
-	answer, _ := errors.AsType[*mysql.MySQLError](err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch before, known := d.now[what]; {
-	case denied && (!known || before.Number != answer.Number):
-		if d.now == nil {
-			d.now = map[string]*mysql.MySQLError{}
-		}
-		d.now[what] = answer
-		d.log.Error().Str("call", what).Err(answer).Msg(denialWords[answer.Number])
-	case !denied && known:
+	switch before := d.now[what]; {
+	case denied == before, denied != "" && denied == d.now[connecting]: // a call for want of a session
+	case denied == "":
 		delete(d.now, what)
 		d.log.Info().Str("call", what).Msg("the database lets this node in again")
+	default:
+		if d.now == nil {
+			d.now = map[string]string{}
+		}
+		d.now[what] = denied
+		d.log.Error().Str("call", what).Err(err).Msg(denied)
 	}
 	d.any.Store(len(d.now) > 0)
 }
 
-// denialWords say which of the server's answers are about rights, and what they mean. They name no user and no host: readiness is open
-// to everybody.
+// denial says in words for everybody why an error is one that only who runs the database can mend: empty, if it is not. It names no user
+// and no host, since anybody may ask for readiness.
+func denial(err error) string {
+	if answer, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return denialWords[answer.Number]
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the certificate of the database is not one to trust"
+	}
+	if errors.Is(err, mysql.ErrNoTLS) {
+		return "the database has no TLS"
+	}
+	return ""
+}
+
 var denialWords = map[uint16]string{
 	1044: "the database user may not use this database (error 1044)",
-	1045: "the database denies this node's user or password (error 1045)",
+	1045: wrongPassword + " (error 1045)",
 	1130: "the database lets no client of this host in (error 1130)",
 	1142: "the database user lacks a right on a table (error 1142)",
 	1143: "the database user lacks a right on a column (error 1143)",
 	1227: "the database user lacks a right (error 1227)",
-	1698: "the database denies this node's user or password (error 1698)",
+	1698: wrongPassword + " (error 1698)",
 	1820: "the database wants its user to set another password (error 1820)",
 	1862: "the password of the database user has expired (error 1862)",
 	3118: "the database user is locked (error 3118)",
 	4151: "the database user is locked (error 4151)",
 }
 
-func isDenied(err error) bool {
-	answer, ok := errors.AsType[*mysql.MySQLError](err)
-	return ok && denialWords[answer.Number] != ""
-}
+const wrongPassword = "the database denies this node's user or password"
 
-// Denied says what the database refuses this node for want of rights: empty, if nothing. It names no user and no host.
+func isWrongPassword(err error) bool { return strings.HasPrefix(denial(err), wrongPassword) }
+
+// Denied says in words for everybody what the database denies this node: empty, if nothing.
 func (s *Store) Denied() string {
-	s.denials.mu.Lock()
-	defer s.denials.mu.Unlock()
-	if answer, ok := s.denials.now[connecting]; ok {
-		return denialWords[answer.Number]
+	d := s.denials
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if denied, ok := d.now[connecting]; ok {
+		return denied
 	}
-	for _, answer := range s.denials.now {
-		return denialWords[answer.Number]
+	for _, denied := range d.now {
+		return denied
 	}
 	return ""
 }

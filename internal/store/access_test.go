@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"tranche/internal/store"
+	"tranche/models"
 )
 
 // greet is what a server sends first: protocol 10, a version, a session's number, 20 bytes to mix into the password, and what it can
@@ -91,15 +92,16 @@ func TestD3OnlyAServerThatTheAuthorityVouchesForIsTrusted(t *testing.T) {
 	right, certificate := authority(t)
 	wrong, _ := authority(t)
 	address, began := encrypted(t, certificate)
-	ping := func(caFile string) (inClient, inServer error) {
-		s := prepare(t, store.Config{DSN: "u:p@tcp(" + address + ")/d", CAFile: caFile})
-		return s.Ping(t.Context()), <-began
+	ping := func(caFile string) (s *store.Store, inClient, inServer error) {
+		s = prepare(t, store.Config{DSN: "u:p@tcp(" + address + ")/d", CAFile: caFile})
+		return s, s.Ping(t.Context()), <-began
 	}
-	if _, err := ping(right); err != nil {
+	if _, _, err := ping(right); err != nil {
 		t.Errorf("with the right authority, the session ends before the client logs in: %v", err)
 	}
-	if inClient, err := ping(wrong); err == nil || !strings.Contains(inClient.Error(), "certificate") {
-		t.Errorf("with another authority, the client says %v, the server %v", inClient, err)
+	s, inClient, err := ping(wrong)
+	if err == nil || !errors.Is(inClient, models.ErrLedgerUnavailable) || !strings.Contains(s.Denied(), "certificate") {
+		t.Errorf("with another authority, the client says %v (%s), the server %v", inClient, s.Denied(), err)
 	}
 }
 

@@ -70,6 +70,8 @@ func classify(err error) kind {
 		return crowded
 	case isRefusal(err):
 		return refusal
+	case denial(err) != "": // who runs the database can let this node in, without a restart
+		return away
 	case errors.As(err, &inMySQL):
 		return classifyMySQL(inMySQL)
 	case errors.As(err, &inSQLite):
@@ -100,9 +102,6 @@ func isRefusal(err error) bool {
 
 // classifyMySQL knows the numbers of MySQL, MariaDB, Galera, Group Replication and TiDB.
 func classifyMySQL(err *mysql.MySQLError) kind {
-	if denialWords[err.Number] != "" { // who runs the database can let this node in, without a restart
-		return away
-	}
 	switch err.Number {
 	case 1062: // duplicate entry
 		return duplicate

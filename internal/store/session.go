@@ -120,12 +120,12 @@ func (c *connector) logIn(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	conn, err := c.open(ctx, newest)
-	if !isDenied(err) {
+	if !isWrongPassword(err) {
 		return conn, err
 	}
 	if worked := c.password.worked.Load(); worked != nil && *worked != newest {
 		for _, password := range [...]string{*worked, newest} { // the server may have changed between the two
-			if conn, err := c.open(ctx, password); !isDenied(err) {
+			if conn, err := c.open(ctx, password); !isWrongPassword(err) {
 				return conn, err
 			}
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/rs/zerolog"
 
@@ -23,5 +24,8 @@ func Migrate(ctx context.Context, database Database, log zerolog.Logger) error {
 		return err
 	}
 	err = persist(ctx, log, func() error { return s.Migrate(ctx) }, func(err error) bool { return isAway(err) && s.Denied() == "" })
+	if denied := s.Denied(); err != nil && denied != "" {
+		err = fmt.Errorf("%s: %w", denied, err)
+	}
 	return errors.Join(err, s.Close())
 }
