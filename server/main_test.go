@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,11 @@ func TestD1MistakesOfAllKindsEndAlike(t *testing.T) {
 	if err := os.WriteFile(file, []byte("TRANCHE_LISTEN=nowhere\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
 	for args, want := range map[string]string{
 		"--no-such-flag":                                     "--no-such-flag",
 		"--drain-wait=soon":                                  "--drain-wait",
@@ -24,6 +30,7 @@ func TestD1MistakesOfAllKindsEndAlike(t *testing.T) {
 		"--dsn=u:p@tcp(h:1)/d --db-ca=/no/ca":                "/no/ca",
 		"--dsn=u@tcp(h:1)/d --db-password-file=/no/password": "/no/password",
 		"--migrate=off":                                      "--dsn",
+		"--listen=" + busy.Addr().String():                   "choose a free address",
 		"migrate":                                            "--dsn",
 	} {
 		var errOut bytes.Buffer

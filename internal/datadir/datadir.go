@@ -63,7 +63,7 @@ func OpenExisting(path string) (*Dir, error) {
 func open(path string, lock *os.File, identity func(path string) (models.ID, error)) (*Dir, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("%w: %s", ErrLocked, path)
+		return nil, fmt.Errorf("%w: %s: end that process, or choose another folder with --data-dir", ErrLocked, path)
 	}
 	id, err := identity(path)
 	if err != nil {
@@ -132,7 +132,7 @@ func readID(name string) (models.ID, error) {
 	}
 	id, err := models.ParseID(strings.TrimSpace(string(text)))
 	if err != nil {
-		return models.ID{}, fmt.Errorf("%s: %w", name, err)
+		return models.ID{}, fmt.Errorf("%s: %w: put the file back from a copy, or choose another folder with --data-dir", name, err)
 	}
 	return id, nil
 }

@@ -150,6 +150,7 @@ func denial(err error) string {
 var denialWords = map[uint16]string{
 	1044: "the database user may not use this database (error 1044)",
 	1045: wrongPassword + " (error 1045)",
+	1049: "the server has no database of the name in the DSN (error 1049)",
 	1130: "the database lets no client of this host in (error 1130)",
 	1142: "the database user lacks a right on a table (error 1142)",
 	1143: "the database user lacks a right on a column (error 1143)",

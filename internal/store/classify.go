@@ -121,7 +121,7 @@ func classifyMySQL(err *mysql.MySQLError) kind {
 		1047,             // this member of a cluster doesn't serve
 		1290, 1792, 1836, // read only
 		1021, 1026, 1037, 1038, 1041, 1114, 1135, // out of disk, memory or threads
-		1049, 1146: // not set up yet
+		1146: // not set up yet
 		return away
 	case 1030, 1180, 1181: // the storage engine failed, at COMMIT or ROLLBACK too
 		return classifyStorageEngine(err.Message)

@@ -21,7 +21,7 @@ func listen(address string) (net.Listener, error) {
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, fmt.Errorf("%w: choose a free address of this machine with --listen", err)
 	}
 	return netutil.LimitListener(listener, maxConnections(limit.Cur)), nil
 }

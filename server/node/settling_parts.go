@@ -51,12 +51,24 @@ func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Lo
 		Dir: dir.Journal(), MaxPayload: maxPayload, Now: now, Logger: log, Metrics: registry,
 	})
 	if err != nil {
-		return fmt.Errorf("data directory %s: %w", dir.Path, err)
+		return fmt.Errorf("data directory %s: %w%s", dir.Path, err, remedy(err))
 	}
 	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry, Connections: b.store.Connections()}, b.store)
 	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
 	b.successor = lease.NewSuccessor(lease.Config{NodeID: dir.NodeID, Now: now, Logger: log}, b.store)
 	return nil
+}
+
+// remedy says what to do about a journal that can't be opened.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, journal.ErrCorrupt):
+		return ": put the journal back from the disk's copy; `tranche journal verify` says how far it can be read"
+	case errors.Is(err, journal.ErrVersion):
+		return ": start the version of Tranche that has written it"
+	default:
+		return ""
+	}
 }
 
 // settle brings the tables up to date and books all that the journal holds, but for records of offers that the ledger does not have.
