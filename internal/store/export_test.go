@@ -16,7 +16,7 @@ func CheckSession(s *Store, level sql.IsolationLevel) error {
 	}
 	return s.read(context.Background(), "Ping", func(q *query) error {
 		for name, value := range map[string]string{
-			"wait_timeout": "5", "innodb_lock_wait_timeout": "2", "character_set_client": "utf8mb4", "time_zone": "+00:00",
+			"wait_timeout": "5", "innodb_lock_wait_timeout": "1", "character_set_client": "utf8mb4", "time_zone": "+00:00",
 		} {
 			var row struct{ Name, Value string }
 			if err := q.scan(&row, "SELECT ? AS name, CAST(@@SESSION."+name+" AS CHAR) AS value", name); err != nil {
