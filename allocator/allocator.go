@@ -36,6 +36,8 @@ type Ledger interface {
 	Carts
 	Balances
 	Admin
+	// MayOwe reports whether another node may have redemptions of an offer in its journal.
+	MayOwe(ctx context.Context, offerID string, except models.ID) (bool, error)
 }
 
 // Health tells how the ledger serves; see health.Ledger.
@@ -60,11 +62,12 @@ type Config struct {
 
 // Allocator is what a node does for checkouts and admins. It is safe for concurrent use.
 type Allocator struct {
-	cfg      Config
-	inFlight inFlight
-	memory   memory
-	lookups  lookups
-	balances balances
+	cfg       Config
+	inFlight  inFlight
+	memory    memory
+	unsettled unsettled
+	lookups   lookups
+	balances  balances
 }
 
 // New makes an Allocator.

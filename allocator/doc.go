@@ -38,6 +38,9 @@
 // answered. The redemption may be in another node's journal, and not settled yet: then they wait for it, up to a second. After that the
 // answer says to ask again.
 //
+// A list, or a user's usage, can't name what it waits for. On this node it waits until all is settled that was acknowledged before it
+// (unsettled.go). While another node has leases of mode fast or available, the answer says that it may not be complete.
+//
 // A hold has the same durability as a redemption in the same mode. Its key remembers for how long it holds, and its journal record has a
 // type of its own.
 //

@@ -37,7 +37,7 @@ func (a *Allocator) acknowledge(ctx context.Context, p lease.Posting) (Redeemed,
 		return Redeemed{}, err
 	}
 	a.memory.acknowledge(&p)
-	a.cfg.Settler.Book(&p, acknowledged{a, &p.Entry, seq})
+	a.cfg.Settler.Book(&p, acknowledged{a, &p.Entry, seq, a.unsettled.add(p.Entry.OfferID)})
 	return journaled(&p.Entry), nil
 }
 
@@ -59,9 +59,10 @@ func journaled(e *models.Entry) Redeemed {
 
 // acknowledged is an entry that is in the journal, and on its way into the ledger.
 type acknowledged struct {
-	allocator *Allocator
-	entry     *models.Entry // it does not change
-	seq       uint64
+	allocator  *Allocator
+	entry      *models.Entry // it does not change
+	seq        uint64
+	generation *generation
 }
 
 // Decided implements models.Requester: it takes in what became of the entry.
@@ -76,4 +77,5 @@ func (k acknowledged) Decided(v models.Verdict) {
 	}
 	memory.settle(settled, false)
 	k.allocator.cfg.Journal.Settled(k.seq)
+	k.allocator.unsettled.settle(k.generation)
 }

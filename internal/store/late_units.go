@@ -106,6 +106,16 @@ func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
 	return sum, err
 }
 
+// MayOwe reports whether a node other than one may have acknowledged redemptions of an offer that are not in the ledger: it has a lease of
+// mode fast or available that is active, or exposes units.
+func (s *Store) MayOwe(ctx context.Context, offerID string, except models.ID) (may bool, err error) {
+	err = s.read(ctx, "MayOwe", func(q *query) error {
+		const leases = `EXISTS (SELECT 1 FROM leases WHERE offer_id = ? AND node_id <> ? AND mode IN ('fast', 'available') AND `
+		return q.scan(&may, "SELECT "+leases+"state = 'active') OR "+leases+"exposed > 0)", offerID, except, offerID, except)
+	})
+	return may, err
+}
+
 // LeaseStates reads leases by id, in any state, without locks and in no order. One that was never granted is left out.
 func (s *Store) LeaseStates(ctx context.Context, offerID string, ids []models.ID) (leases []models.Lease, err error) {
 	err = s.read(ctx, "LeaseStates", func(q *query) error {

@@ -8,6 +8,22 @@ import (
 	"tranche/models"
 )
 
+// MayOwe reports whether another node may have redemptions of an offer in its journal.
+func (f *Fake) MayOwe(ctx context.Context, offerID string, except models.ID) (bool, error) {
+	return do(ctx, f, "MayOwe", func(models.Micros) (bool, error) {
+		s, ok := f.offers[offerID]
+		if !ok {
+			return false, nil
+		}
+		for _, l := range s.leases {
+			if l.NodeID != except && l.Mode.Outlives() && (l.State == models.LeaseActive || l.Exposed > 0) {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}
+
 // foldLate corrects the fold of a closed lease by what is booked on it late.
 func (s *shelf) foldLate(l *models.Lease, d *ledger.Delta) {
 	o, covered := &s.offer, ledger.Covered(l, d)

@@ -35,6 +35,7 @@ type Store interface {
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 
 	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
+	MayOwe(ctx context.Context, offerID string, except models.ID) (bool, error)
 	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
 
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)

@@ -13,6 +13,34 @@ import (
 )
 
 var exposureTests = []test{
+	{"B5: who else may have something in a journal", func(b *trial) {
+		for _, mode := range []models.Mode{models.ModeStrict, models.ModeAvailable, models.ModeFast} {
+			o := b.offer(20, inMode(mode))
+			owes := func(when string, want bool) {
+				b.Helper()
+				for _, except := range []models.ID{b.node, models.NewID()} {
+					may, err := b.MayOwe(b.ctx, o.ID, except)
+					b.ok(err)
+					equal(b, string(mode)+", "+when, may, want && mode.Outlives() && except != b.node)
+				}
+			}
+			owes("without a lease", false)
+			l := b.lane(o, 5)
+			owes("with a lease", true)
+			l.close()
+			owes("after it was returned", false)
+			l = b.lane(o, 5)
+			l.reclaim()
+			owes("after one was reclaimed", true)
+			b.ok(b.Acquit(b.ctx, o.ID, []models.ID{l.lease.ID}))
+			owes("after it was acquitted", false)
+			b.pool(o)
+			owes("with a pool", true)
+		}
+		may, err := b.MayOwe(b.ctx, "none-"+b.tag, b.node)
+		b.ok(err)
+		equal(b, "of no offer", may, false)
+	}},
 	{"a reclaimed lease is listed for its node until it exposes nothing", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 9)

@@ -65,6 +65,9 @@ type Allocator interface {
 	Cancel(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
 	// Redemption finds one in the ledger or in this node's journal.
 	Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error)
+	// Complete waits for a moment until this node owes the ledger nothing of an offer. It reports whether a reading of the ledger then has
+	// all that was acknowledged before, on other nodes, too.
+	Complete(ctx context.Context, offerID string) (bool, error)
 	Carts
 	// CreateOffer gives isNew=false when the same offer was there already.
 	CreateOffer(ctx context.Context, offer models.Offer, by models.Audit) (created models.Offer, isNew bool, err error)

@@ -323,6 +323,7 @@ type usageJSON struct {
 	LimitUnits           *int64 `json:"limit_units"`
 	RemainingRedemptions *int64 `json:"remaining_redemptions"`
 	RemainingUnits       *int64 `json:"remaining_units"`
+	Complete             bool   `json:"complete"`
 }
 
 // remaining gives what is left of a limit, or nil where there is none.

@@ -55,6 +55,9 @@ func (p page[R, T]) encodeObject() (text []byte, next *string, err error) {
 	}
 	cursor, err := encodeJSON(next)
 	text = append(append(text, `],"next_cursor":`...), cursor...)
+	if p.complete != nil {
+		text = strconv.AppendBool(append(text, `,"complete":`...), *p.complete)
+	}
 	return append(text, '}'), next, err
 }
 

@@ -293,6 +293,8 @@ type desk struct {
 	until   time.Time // the deadline of the last of them
 	calls   int       // of Redeem, Refund, Confirm and Cancel
 	pending []allocator.Pending
+	// incomplete says that other nodes may have redemptions in their journals.
+	incomplete bool
 	// journaled says that redemptions have been acknowledged from the journal, whatever has become of their lease.
 	journaled bool
 }
@@ -382,6 +384,10 @@ func (d *desk) giveBack(ctx context.Context, id models.RedemptionID, e models.En
 	}
 	e.OfferID, e.ID, e.Redemption, e.NodeID, e.LeaseID, e.CreatedAt = id.OfferID, models.NewID(), id.Hash, d.node, pool.ID, d.LedgerNow()
 	return d.settle(ctx, &offer, &pool, e)
+}
+
+func (d *desk) Complete(ctx context.Context, _ string) (bool, error) {
+	return !d.incomplete, d.refusal(ctx)
 }
 
 func (d *desk) Redemption(ctx context.Context, id models.RedemptionID) (models.Redemption, error) {

@@ -24,10 +24,11 @@ const (
 
 // page is one page of a list, on its way from the rows that were read for it, R, to the items that are shown, T.
 type page[R, T any] struct {
-	rows   []R
-	more   bool // there are rows after these
-	show   func(*R) T
-	cursor func(*R) string
+	rows     []R
+	more     bool  // there are rows after these
+	complete *bool // whether nothing is missing that was acknowledged; nil: that is no question of this list
+	show     func(*R) T
+	cursor   func(*R) string
 }
 
 // pageOf makes a page of the rows that were read for it, one more than the limit where there is a next page.

@@ -335,3 +335,20 @@ func TestAccept(t *testing.T) {
 		}
 	}
 }
+
+// A list that lacks something, because another node has it in its journal, says so: it is no firm "nothing".
+func TestB5ListsAndUsageSayWhetherTheyAreComplete(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", `,"mode":"fast"`)
+	for _, complete := range []bool{true, false} {
+		w.desk.incomplete = !complete
+		for _, path := range []string{
+			"/v1/redemptions?offer_id=o", "/v1/redemptions?offer_id=o&order_id=1", "/v1/redemptions?offer_id=o&user_id=u", "/v1/offers/o/users/u",
+		} {
+			w.call("GET", path, "").is(200, "").has(map[string]any{"complete": complete})
+		}
+	}
+	w.desk.fail = models.ErrLedgerUnavailable
+	w.call("GET", "/v1/offers/o/users/u", "").is(503, "ledger-unavailable")
+	w.call("GET", "/v1/redemptions?offer_id=o", "").is(503, "ledger-unavailable")
+}

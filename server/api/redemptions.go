@@ -81,6 +81,10 @@ func (s *server) listRedemptions(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	x.offerID = filter.OfferID
+	complete, err := s.Allocator.Complete(x.ctx, filter.OfferID)
+	if err != nil {
+		return reply{}, err
+	}
 	rows, err := s.Books.Redemptions(x.ctx, filter)
 	if err != nil {
 		return reply{}, err
@@ -90,7 +94,9 @@ func (s *server) listRedemptions(x *exchange) (reply, error) {
 	}
 	show := func(r *models.ListedRedemption) redemptionJSON { return toRedemption(&r.Redemption) }
 	cursor := func(r *models.ListedRedemption) string { return idCursor(cursorRedemptions, r.EntryID) }
-	return reply{list: pageOf(rows, limit, show, cursor)}, nil
+	listed := pageOf(rows, limit, show, cursor)
+	listed.complete = &complete
+	return reply{list: listed}, nil
 }
 
 // mustExist tells an offer that has nothing to list from one that is not there.

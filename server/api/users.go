@@ -13,6 +13,10 @@ func (s *server) getUsage(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
+	complete, err := s.Allocator.Complete(x.ctx, offerID)
+	if err != nil {
+		return reply{}, err
+	}
 	usage, err := s.Books.Usage(x.ctx, offerID, userID)
 	if err != nil {
 		return reply{}, err
@@ -27,5 +31,6 @@ func (s *server) getUsage(x *exchange) (reply, error) {
 		LimitUnits:           offer.UserLimitUnits,
 		RemainingRedemptions: remaining(offer.UserLimitRedemptions, usage.Redemptions),
 		RemainingUnits:       remaining(offer.UserLimitUnits, usage.Units),
+		Complete:             complete,
 	}}, nil
 }
