@@ -42,7 +42,8 @@
 // (unsettled.go). While another node has leases of mode fast or available, the answer says that it may not be complete.
 //
 // A hold has the same durability as a redemption in the same mode. Its key remembers for how long it holds, and its journal record has a
-// type of its own.
+// type of its own. A repeated hold is answered from the ledger only: it may have been cancelled or have expired, and then the answer is
+// models.ErrHoldResolved instead of a success.
 //
 // # What an admin changes
 //
