@@ -227,9 +227,9 @@ func (q *query) returnLeases(offerID string, ids []models.ID) (leases []models.L
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	for chunk := range slices.Chunk(slices.SortedFunc(slices.Values(ids), compareIDs), chunkSize) {
+	for _, id := range slices.SortedFunc(slices.Values(ids), compareIDs) { // one by one: see usagesAfter
 		var some []models.Lease
-		if err := q.locking().Where("offer_id = ? AND id IN ?", offerID, chunk).Order("id").Find(&some).Error; err != nil {
+		if err := q.locking().Where("offer_id = ? AND id = ?", offerID, id).Find(&some).Error; err != nil {
 			return nil, err
 		}
 		leases = append(leases, some...)

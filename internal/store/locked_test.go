@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"tranche/internal/store"
 	"tranche/models"
@@ -81,6 +83,43 @@ func TestC4CountersAreReadBesideALockedOne(t *testing.T) {
 	}
 	settle(3)
 	settle(4) // over their limits
+	close(s.leave)
+	<-gone
+}
+
+// A node has stopped with the row of its lease locked. The leases of other nodes are renewed and returned all the same.
+func TestC4LeasesAreKeptBesideALockedOne(t *testing.T) {
+	s := newStage(t)
+	var mine []models.ID
+	for range 4 {
+		g, err := s.good.Grant(t.Context(), models.GrantRequest{
+			OfferID: "o", NodeID: s.grant.NodeID, Epoch: s.grant.Epoch, LeaseID: models.NewID(),
+			Size: func(*models.Offer, int64, int64) int64 { return 5 },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine = append(mine, g.Lease.ID)
+	}
+	stopped, gone := make(chan error, 1), make(chan bool)
+	go func() {
+		defer close(gone)
+		store.Stop(s.bad, s.leave, stopped, fmt.Sprintf("SELECT * FROM leases WHERE offer_id = 'o' AND id = UNHEX('%x') FOR UPDATE", s.lease.ID[:]))
+	}()
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 900*time.Millisecond) // less than one lock wait
+	defer cancel()
+	if renewed, _, err := s.good.Renew(ctx, s.grant.NodeID, s.grant.Epoch, "o", mine); err != nil || len(renewed) != len(mine) {
+		t.Errorf("renewed %d: %v", len(renewed), err)
+	}
+	if err := s.good.Acquit(ctx, "o", mine); err != nil {
+		t.Error("acquit:", err)
+	}
+	if leases, err := s.good.ReturnLeases(ctx, "o", mine); err != nil || len(leases) != len(mine) {
+		t.Errorf("returned %d: %v", len(leases), err)
+	}
 	close(s.leave)
 	<-gone
 }
