@@ -52,6 +52,38 @@ func TestTwoMembersOfGaleraKeepTheBooks(t *testing.T) {
 	checkBooks(t, stores[0], members[0], &offer, acknowledged)
 }
 
+// A grant changes the row of its offer, which nodes on other members want to change, too.
+func TestA4GrantsOnTwoMembersOfGaleraComeThroughTheirConflicts(t *testing.T) {
+	const granters, grants = 4, 25 // of each member
+	members := startGalera(t)
+	stores := [2]*store.Store{open(t, store.Config{DSN: members[0]}), prepare(t, store.Config{DSN: members[1]})}
+	offer := createOffer(t, stores[0], nil)
+	var granting sync.WaitGroup
+	for i := range 2 * granters {
+		granting.Go(func() {
+			s, node := stores[i%2], models.NewID()
+			epoch, err := s.RegisterNode(t.Context(), node, "granter")
+			for range grants {
+				if err != nil {
+					break
+				}
+				_, err = s.Grant(t.Context(), models.GrantRequest{
+					OfferID: offer.ID, NodeID: node, Epoch: epoch, LeaseID: models.NewID(),
+					Size: func(*models.Offer, int64, int64) int64 { return 1 },
+				})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	granting.Wait()
+	balance, err := stores[0].Balance(t.Context(), offer.ID)
+	if err != nil || balance.Outstanding != 2*granters*grants {
+		t.Errorf("%d units are granted, want %d, %v", balance.Outstanding, 2*granters*grants, err)
+	}
+}
+
 // The server's named lock is local to a member.
 func TestA5NodesOnTwoMembersOfGaleraMigrateOneAfterTheOther(t *testing.T) {
 	members := startGalera(t)
