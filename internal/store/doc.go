@@ -101,6 +101,20 @@
 // Leases and offers live by the database's clock, read in SQL as whole microseconds. A statement's clock is that of its start, before
 // it waited for any lock, so an expiry is never later than the caller may think.
 //
+// # Sessions
+//
+// A connector opens each session with the password that its file has by then, and sets the variables that the store depends on. Nothing
+// in a DSN can change them. They are read back once, because some servers accept a setting and ignore it; the log names each one.
+//
+// The server's answers about rights are kept in words until the same thing succeeds, for readiness. They count as a database that
+// is away: whoever runs it can let the node in without a restart.
+//
+// # Tables
+//
+// A start compares the number of the latest migration, without a lock. If one is missing, it takes the server's named lock, for nodes
+// of earlier versions, and then a lock that is a row. Only a row holds on all members of a cluster. It has a lease, so a process that
+// was killed keeps the others waiting for half a minute.
+//
 // # Dialects
 //
 // All differences are fields of one struct (dialect.go). SQLite has no row locks: a transaction takes the file as a whole. Within this
