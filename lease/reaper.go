@@ -13,8 +13,9 @@ import (
 
 // Estate is what a Reaper needs of the database.
 type Estate interface {
-	ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error)
+	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (models.Lease, bool, error)
+	AcquitDue(ctx context.Context, limit int) (acquitted int, err error)
 }
 
 // Health tells a Reaper whether owners could renew; see health.Ledger.
@@ -36,6 +37,8 @@ type Health interface {
 // So neither an outage, nor a start, nor a step of the database's clock makes healthy nodes lose what they hold: after each, they
 // have that long to renew, and the chance that [Health] gives them if a lease was watched before it. An outage doesn't reset what was
 // watched, so leases do not live for ever either.
+//
+// It also acquits the leases that a later epoch of their node has taken over, once they have ended.
 type Reaper struct {
 	cfg     Config
 	estate  Estate
@@ -43,6 +46,7 @@ type Reaper struct {
 	reaped  prometheus.Counter
 	watched map[watchKey]watch
 	last    time.Time // when the last look began that was answered, or ended in vain
+	acquit  time.Time // when the next look for leases to acquit is due
 }
 
 type watchKey struct {
@@ -77,6 +81,8 @@ const (
 	maxStood = 4 * reapEvery
 	// reapAtOnce bounds one look. Oldest come first, so more than that are a matter of more looks.
 	reapAtOnce = 2000
+	// acquitEvery is how often leases are looked for that are to be acquitted: there are some only after a start.
+	acquitEvery = 2 * time.Second
 )
 
 // Run reaps until ctx ends.
@@ -90,6 +96,10 @@ func (r *Reaper) reap(ctx context.Context) {
 	if err != nil || !r.health.Serves() {
 		r.last = r.cfg.Now() // until now nothing was watched
 		return
+	}
+	if !now.Before(r.acquit) {
+		r.acquit = now.Add(acquitEvery)
+		_, _ = r.estate.AcquitDue(ctx, reapAtOnce) // what fails is tried again, and the store reports an outage
 	}
 	ripe := r.ripe(&expiring, r.elapsed(now))
 	for i := range ripe {
@@ -112,7 +122,7 @@ func (r *Reaper) elapsed(now time.Time) time.Duration {
 }
 
 // ripe brings what is watched up to date and gives the leases to reclaim.
-func (r *Reaper) ripe(expiring *models.DatedLeases, elapsed time.Duration) (ripe []models.Lease) {
+func (r *Reaper) ripe(expiring *models.ExpiringLeases, elapsed time.Duration) (ripe []models.Lease) {
 	watched := make(map[watchKey]watch, len(expiring.Leases))
 	for _, l := range expiring.Leases {
 		key := watchKey{l.OfferID, l.ID}

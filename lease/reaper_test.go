@@ -332,3 +332,53 @@ func TestOwnersRenewFirstAfterWritesFailed(t *testing.T) {
 		})
 	}
 }
+
+// taken is an estate whose lease is of a mode, and taken over by the next epoch of its node, after 10 s.
+func (e *estate) taken(t *testing.T, mode models.Mode) *Block {
+	t.Helper()
+	offer := testOffer(100, 10)
+	offer.ID, offer.Mode = "taken", mode
+	created, _, err := e.fake.CreateOffer(t.Context(), offer, models.Audit{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := e.keeper.Spend(t.Context(), &created, 1, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Second)
+	if _, err := e.fake.RegisterNode(t.Context(), e.keeper.cfg.NodeID, "n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.fake.TakeOver(t.Context(), "taken", block.LeaseID); err != nil {
+		t.Fatal(err)
+	}
+	return block
+}
+
+// A copy of a node's data directory starts while the node, cut off, spends on: what it can spend stays in the bound until it can't.
+func TestC12WhatAnEarlierEpochMaySpendStaysInTheBound(t *testing.T) {
+	for _, mode := range []models.Mode{models.ModeFast, models.ModeAvailable} {
+		withReaper(t, func(t *testing.T, e *estate) {
+			block := e.taken(t, mode)
+			bound := func() models.Balance {
+				t.Helper()
+				b, err := e.fake.Balance(t.Context(), "taken")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return b
+			}
+			for n := 1; n == 1 || block.Spend(1, time.Now()); n++ {
+				if got := bound(); got.OverspendBound < block.Pending()+block.Left() || got.Allocated != 0 {
+					t.Fatalf("the node may spend %d, has %d pending, and %+v", block.Left(), block.Pending(), got)
+				}
+				time.Sleep(5 * time.Second)
+			}
+			time.Sleep(5 * time.Second)
+			if got := bound(); got.OverspendBound != 0 {
+				t.Errorf("nobody can spend, and %+v", got)
+			}
+		})
+	}
+}

@@ -58,6 +58,9 @@ type Lease struct {
 	// less what was booked late since. 0 for a lease in strict mode, and once its owner has said that it owes nothing on it.
 	Exposed int64
 
+	// AcquitAt is when the lease exposes nothing any more: its end, once a later epoch of its node has settled the journal; nil before.
+	AcquitAt *Micros
+
 	TTLSeconds int64
 	State      LeaseState
 	GrantedAt  Micros

@@ -39,8 +39,8 @@ type Snapshot struct {
 	Now    Micros
 }
 
-// DatedLeases are leases, and the database's clock when they were read; zero if there are none.
-type DatedLeases struct {
+// ExpiringLeases are leases near or past their end, and the database's clock when they were read; zero if there are none.
+type ExpiringLeases struct {
 	Leases []Lease
 	Now    Micros
 }

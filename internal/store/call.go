@@ -156,7 +156,7 @@ var callNames = [...]string{
 	"LedgerID", "RegisterNode", "Heartbeat", "SignOff", "Nodes",
 	"CreateOffer", "Offer", "LockedOffer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
-	"LeaseStates", "MayOwe", "Acquit", "Recall", "Audits",
+	"LeaseStates", "MayOwe", "TakeOver", "Acquit", "AcquitDue", "Recall", "Audits",
 	"Settle", "Locked", "SettleCart", "Cart", "Histories", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
 }
 

@@ -69,28 +69,54 @@ func (q *query) moveLate(l *models.Lease, number, missing int64, d *ledger.Delta
 // this call exposes its rest, and has to be acquitted again.
 func (s *Store) Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error {
 	return s.write(ctx, "Acquit", onUnknown, func(q *query) error {
-		var sum int64
-		ids := slices.Clone(leaseIDs)
-		slices.SortFunc(ids, compareIDs)
-		for chunk := range slices.Chunk(ids, chunkSize) {
-			exposed, err := q.acquit(offerID, chunk)
-			if err != nil {
-				return err
-			}
-			sum += exposed
-		}
-		if sum == 0 {
-			return nil
-		}
-		rows, err := q.exec("UPDATE offers SET exposed = exposed - ? WHERE id = ?", sum, offerID)
-		return one(rows, err, "acquit")
+		return q.acquitAll(offerID, slices.SortedFunc(slices.Values(leaseIDs), compareIDs))
 	})
+}
+
+// acquitAll acquits leases, whose ids are in order, and then takes what they exposed off the offer.
+func (q *query) acquitAll(offerID string, ids []models.ID) error {
+	var sum int64
+	for chunk := range slices.Chunk(ids, chunkSize) {
+		exposed, err := q.acquit(offerID, chunk)
+		if err != nil {
+			return err
+		}
+		sum += exposed
+	}
+	if sum == 0 {
+		return nil
+	}
+	rows, err := q.exec("UPDATE offers SET exposed = exposed - ? WHERE id = ?", sum, offerID)
+	return one(rows, err, "acquit")
+}
+
+// AcquitDue acquits leases whose ends have come since they were taken over, at most so many, and gives their number. Durable on return.
+func (s *Store) AcquitDue(ctx context.Context, limit int) (acquitted int, err error) {
+	var due []models.Lease
+	err = s.read(ctx, "AcquitDue", func(q *query) error {
+		return q.Where("acquit_at <= " + q.dialect.now).Order("acquit_at").Limit(limit).Find(&due).Error
+	})
+	if err != nil {
+		return 0, err
+	}
+	byOffer := map[string][]models.ID{}
+	for i := range due {
+		byOffer[due[i].OfferID] = append(byOffer[due[i].OfferID], due[i].ID)
+	}
+	for offerID, ids := range byOffer {
+		if err := s.Acquit(ctx, offerID, ids); err != nil {
+			return acquitted, err
+		}
+		acquitted += len(ids)
+	}
+	return acquitted, nil
 }
 
 // acquit gives what the leases exposed until now.
 func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
+	const owes = "offer_id = ? AND id IN ? AND (exposed > 0 OR acquit_at IS NOT NULL)"
 	var leases []models.Lease
-	err = q.locking().Where("offer_id = ? AND id IN ? AND exposed > 0", offerID, ids).Order("id").Find(&leases).Error
+	err = q.locking().Where(owes, offerID, ids).Order("id").Find(&leases).Error
 	if err != nil || len(leases) == 0 {
 		return 0, err
 	}
@@ -99,7 +125,7 @@ func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
 		exposing[i] = l.ID
 		sum += l.Exposed
 	}
-	rows, err := q.exec("UPDATE leases SET exposed = 0 WHERE offer_id = ? AND id IN ? AND exposed > 0", offerID, exposing)
+	rows, err := q.exec("UPDATE leases SET exposed = 0, acquit_at = NULL WHERE "+owes, offerID, exposing)
 	if err == nil && rows != int64(len(leases)) {
 		err = fmt.Errorf("acquit: %d rows changed, want %d", rows, len(leases))
 	}

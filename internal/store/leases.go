@@ -301,7 +301,7 @@ func (q *query) foldInto(offerID string, f fold) error {
 }
 
 // ExpiringLeases lists active leases in the last quarter of their ttl or past it, oldest first, without locks.
-func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.DatedLeases, err error) {
+func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.ExpiringLeases, err error) {
 	err = s.read(ctx, "ExpiringLeases", func(q *query) error {
 		expiring.Leases, expiring.Now, err = clocked[models.Lease](q, q.
 			Where("state = 'active' AND watched_from <= "+q.dialect.now).Order("expires_at").Limit(limit))
@@ -311,14 +311,44 @@ func (s *Store) ExpiringLeases(ctx context.Context, limit int) (expiring models.
 }
 
 // LeasesOfNode lists what the node still owes an answer about of its epochs before one: active leases, and reclaimed ones that expose
-// units. They come in the order of their ids, from the one behind after.
-func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (owed models.DatedLeases, err error) {
+// units and that nobody has taken over.
+func (s *Store) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) (leases []models.Lease, err error) {
 	err = s.read(ctx, "LeasesOfNode", func(q *query) error {
-		owed.Leases, owed.Now, err = clocked[models.Lease](q, q.
-			Where("node_id = ? AND (state = 'active' OR exposed > 0) AND epoch < ? AND id > ?", nodeID, beforeEpoch, after).Order("id").Limit(limit))
-		return err
+		return q.Where("node_id = ? AND (state = 'active' OR exposed > 0 AND acquit_at IS NULL) AND epoch < ?", nodeID, beforeEpoch).
+			Limit(limit).Find(&leases).Error
 	})
-	return owed, err
+	return leases, err
+}
+
+// TakeOver closes a lease of an earlier epoch as reclaimed, for an epoch that has settled its journal. Another process may spend from the
+// lease on a copy of the data directory, so it exposes its rest until its end. Then AcquitDue acquits it. Durable on return, idempotent. did says
+// whether this call closed the lease. One that was never granted: ErrLeaseClosed.
+func (s *Store) TakeOver(ctx context.Context, offerID string, id models.ID) (did bool, err error) {
+	err = s.write(ctx, "TakeOver", onUnknown, func(q *query) error {
+		l, err := q.lockLease(offerID, id)
+		if err != nil {
+			return err
+		}
+		did = l.State == models.LeaseActive
+		if did {
+			if err := q.closeLease(&l, models.LeaseReclaimed); err != nil {
+				return err
+			}
+		}
+		if l.Exposed == 0 || l.AcquitAt != nil {
+			return nil
+		}
+		now, err := q.now()
+		if err != nil {
+			return err
+		}
+		if now >= l.ExpiresAt {
+			return q.acquitAll(offerID, []models.ID{id})
+		}
+		rows, err := q.exec("UPDATE leases SET acquit_at = expires_at WHERE offer_id = ? AND id = ?", offerID, id)
+		return one(rows, err, "take over")
+	})
+	return did, err
 }
 
 // Leases lists an offer's leases in any state, newest first, with their owners' names.

@@ -132,8 +132,8 @@ func (s *shelf) fold(l *models.Lease) {
 }
 
 // ExpiringLeases lists active leases near or past their end, oldest first.
-func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error) {
-	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.DatedLeases, error) {
+func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error) {
+	return do(ctx, f, "ExpiringLeases", func(now models.Micros) (models.ExpiringLeases, error) {
 		var list []models.Lease
 		for _, s := range f.offers {
 			for _, l := range s.active {
@@ -144,29 +144,48 @@ func (f *Fake) ExpiringLeases(ctx context.Context, limit int) (models.DatedLease
 		}
 		slices.SortFunc(list, func(a, b models.Lease) int { return cmp.Compare(a.ExpiresAt, b.ExpiresAt) })
 		if len(list) == 0 {
-			return models.DatedLeases{}, nil
+			return models.ExpiringLeases{}, nil
 		}
-		return models.DatedLeases{Leases: head(list, limit), Now: now}, nil
+		return models.ExpiringLeases{Leases: head(list, limit), Now: now}, nil
 	})
 }
 
 // LeasesOfNode lists what a node's earlier epochs still owe an answer about.
-func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (models.DatedLeases, error) {
-	return do(ctx, f, "LeasesOfNode", func(now models.Micros) (models.DatedLeases, error) {
+func (f *Fake) LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error) {
+	return do(ctx, f, "LeasesOfNode", func(models.Micros) ([]models.Lease, error) {
 		var list []models.Lease
 		for _, s := range f.offers {
 			for _, l := range s.leases {
-				owes := l.State == models.LeaseActive || l.Exposed > 0
-				if owes && l.NodeID == nodeID && l.Epoch < beforeEpoch && newestFirst(l.ID, after) < 0 {
+				owes := l.State == models.LeaseActive || l.Exposed > 0 && l.AcquitAt == nil
+				if owes && l.NodeID == nodeID && l.Epoch < beforeEpoch {
 					list = append(list, *l)
 				}
 			}
 		}
-		if len(list) == 0 {
-			return models.DatedLeases{}, nil
+		return head(list, limit), nil
+	})
+}
+
+// TakeOver closes a lease of an earlier epoch.
+func (f *Fake) TakeOver(ctx context.Context, offerID string, id models.ID) (did bool, err error) {
+	return do(ctx, f, "TakeOver", func(now models.Micros) (bool, error) {
+		s, err := f.shelf(offerID)
+		if err != nil || s.leases[id] == nil {
+			return false, fmt.Errorf("%w: %s of offer %q was never granted", models.ErrLeaseClosed, id, offerID)
 		}
-		slices.SortFunc(list, func(a, b models.Lease) int { return newestFirst(b.ID, a.ID) })
-		return models.DatedLeases{Leases: head(list, limit), Now: now}, nil
+		l := s.leases[id]
+		did := l.State == models.LeaseActive
+		if did {
+			s.close(l, models.LeaseReclaimed, now)
+		}
+		switch {
+		case l.Exposed > 0 && now >= l.ExpiresAt:
+			s.acquit(l)
+		case l.Exposed > 0:
+			l.AcquitAt = new(l.ExpiresAt)
+		}
+		s.check()
+		return did, nil
 	})
 }
 

@@ -54,14 +54,34 @@ func (f *Fake) Acquit(ctx context.Context, offerID string, leaseIDs []models.ID)
 		}
 		for _, id := range leaseIDs {
 			if l, ok := s.leases[id]; ok {
-				s.offer.Exposed -= l.Exposed
-				l.Exposed = 0
+				s.acquit(l)
 			}
 		}
 		s.check()
 		return struct{}{}, nil
 	})
 	return err
+}
+
+func (s *shelf) acquit(l *models.Lease) {
+	s.offer.Exposed -= l.Exposed
+	l.Exposed, l.AcquitAt = 0, nil
+}
+
+// AcquitDue acquits leases whose ends have come since they were taken over.
+func (f *Fake) AcquitDue(ctx context.Context, limit int) (int, error) {
+	return do(ctx, f, "AcquitDue", func(now models.Micros) (acquitted int, err error) {
+		for _, s := range f.offers {
+			for _, l := range s.leases {
+				if acquitted < limit && l.AcquitAt != nil && *l.AcquitAt <= now {
+					s.acquit(l)
+					acquitted++
+				}
+			}
+			s.check()
+		}
+		return acquitted, nil
+	})
 }
 
 // LeaseStates reads leases by id, in any state.

@@ -29,14 +29,16 @@ type Store interface {
 	Renew(ctx context.Context, nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, offer models.Offer, err error)
 	CloseLease(ctx context.Context, offerID string, id models.ID, to models.LeaseState, ifExpiresAt *models.Micros) (closed models.Lease, did bool, err error)
 	ReturnLeases(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
-	ExpiringLeases(ctx context.Context, limit int) (models.DatedLeases, error)
-	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int, after models.ID) (models.DatedLeases, error)
+	ExpiringLeases(ctx context.Context, limit int) (models.ExpiringLeases, error)
+	LeasesOfNode(ctx context.Context, nodeID models.ID, beforeEpoch int64, limit int) ([]models.Lease, error)
+	TakeOver(ctx context.Context, offerID string, id models.ID) (did bool, err error)
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
 	ActiveLeases(ctx context.Context, offerID string) ([]models.ListedLease, error)
 
 	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
 	MayOwe(ctx context.Context, offerID string, except models.ID) (bool, error)
 	Acquit(ctx context.Context, offerID string, leaseIDs []models.ID) error
+	AcquitDue(ctx context.Context, limit int) (acquitted int, err error)
 
 	ExpiredHolds(ctx context.Context, limit int) (models.ExpiredHolds, error)
 

@@ -41,15 +41,60 @@ var exposureTests = []test{
 		b.ok(err)
 		equal(b, "of no offer", may, false)
 	}},
+	{"C12: a lease that is taken over exposes its rest until its end, and then nothing by itself", func(b *trial) {
+		o := b.offer(40, inMode(models.ModeFast), func(o *models.Offer) { o.LeaseTTLSeconds = 5 })
+		l, used, reclaimed := b.lane(o, 9), b.lane(o, 4), b.lane(o, 6)
+		l.booked(redeem(o, "k", "u", 2))
+		used.booked(redeem(o, "all", "u", 4))
+		reclaimed.reclaim()
+		epoch, err := b.RegisterNode(b.ctx, b.node, "again")
+		b.ok(err)
+		for i := range 2 {
+			for _, lane := range []*lane{l, used, reclaimed} {
+				did, err := b.TakeOver(b.ctx, o.ID, lane.lease.ID)
+				b.ok(err)
+				equal(b, "closed by this call", did, i == 0 && lane != reclaimed)
+				equal(b, "state", lane.state().State, models.LeaseReclaimed)
+			}
+		}
+		balance := b.audit(o)
+		equal(b, "allocated and bound", [2]int64{balance.Allocated, balance.OverspendBound}, [2]int64{6, 13})
+		leases, err := b.LeasesOfNode(b.ctx, b.node, epoch, 10)
+		b.ok(err)
+		equal(b, "leases that owe an answer", len(leases), 0)
+		l.booked(acknowledged(redeem(o, "late", "u", 3))) // by the process that still had it
+		reclaimed.booked(acknowledged(redeem(o, "later", "u", 6)))
+		equal(b, "bound after late ones", b.audit(o).OverspendBound, 4)
+		end := l.lease.ExpiresAt
+		for l.state().AcquitAt != nil || reclaimed.state().AcquitAt != nil {
+			_, err := b.AcquitDue(b.ctx, 1000)
+			b.ok(err)
+			if now := b.balance(o); now.AsOf > end.Add(time.Minute) || now.AsOf < end && now.OverspendBound != 4 {
+				b.Fatalf("its end is %s, and at %s the bound is %d", end.Time(), now.AsOf.Time(), now.OverspendBound)
+			}
+		}
+		equal(b, "bound in the end", b.audit(o).OverspendBound, 0)
+		_, err = b.TakeOver(b.ctx, o.ID, models.NewID())
+		b.fails(err, models.ErrLeaseClosed)
+	}},
+	{"C12: a strict lease that is taken over exposes nothing", func(b *trial) {
+		o := b.offer(10)
+		l := b.lane(o, 9)
+		_, err := b.TakeOver(b.ctx, o.ID, l.lease.ID)
+		b.ok(err)
+		equal(b, "to be acquitted", l.state().AcquitAt == nil, true)
+		balance := b.audit(o)
+		equal(b, "allocated and bound", [2]int64{balance.Allocated, balance.OverspendBound}, [2]int64{0, 0})
+	}},
 	{"a reclaimed lease is listed for its node until it exposes nothing", func(b *trial) {
 		o := b.offer(20, inMode(models.ModeFast))
 		l := b.lane(o, 9)
 		l.reclaim()
 		owed := func(want int) {
 			b.Helper()
-			leases, err := b.LeasesOfNode(b.ctx, b.node, b.epoch+1, 10, models.ID{})
+			leases, err := b.LeasesOfNode(b.ctx, b.node, b.epoch+1, 10)
 			b.ok(err)
-			equal(b, "leases", len(leases.Leases), want)
+			equal(b, "leases", len(leases), want)
 		}
 		owed(1)
 		b.ok(b.Acquit(b.ctx, o.ID, []models.ID{l.lease.ID}))

@@ -203,7 +203,6 @@ func (n *Node) Run(ctx context.Context) error {
 			n.sweeping.Go(func() { n.sweeper.Run(ctx) }) // it books as requests do, and ends with them
 			running.Go(func() { n.catalogue.Run(loops, n.keeper.InTail) })
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })
-			running.Go(func() { n.successor.Run(loops) })
 		}
 	})
 	running.Go(func() { n.watchFolder(loops, fail) })

@@ -31,7 +31,7 @@ type Settled struct {
 
 // SettleJournal does for a node that is not going to start again what its start would do: it books what the journal holds, and
 // closes the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
-// stops. It waits until such a node can't spend from those leases any more, so that they leave the overspend bound.
+// stops. The overspend bound has what such a node can still spend until those leases end; then any node takes it out.
 //
 // It waits for a database that is away until ctx ends. The figures that it gives with an error were done; to repeat all is harmless.
 func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
@@ -63,9 +63,6 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 		return settled, fmt.Errorf("interrupted with %d records left: %w", left, err)
 	case err != nil:
 		return settled, err
-	}
-	if exposed := b.successor.Run(ctx); exposed > 0 {
-		return settled, fmt.Errorf("interrupted with %d leases left in the overspend bound: %w", exposed, context.Cause(ctx))
 	}
 	if left > 0 {
 		return settled, fmt.Errorf("%d records stay in the journal: %w", left, models.ErrOfferNotFound)
@@ -105,7 +102,7 @@ func (b *settlingParts) settleAll(ctx context.Context, settled *Settled) (err er
 	if err != nil {
 		return err
 	}
-	closed, err := b.successor.TakeOver(ctx, epoch)
+	closed, err := b.takeOver(ctx, epoch)
 	settled.Leases += closed
 	return err
 }

@@ -22,7 +22,7 @@ func dead(t *testing.T) (proxy *faultproxy.Proxy, c, direct Config) {
 	c.NodeName = "till-1"
 	n := start(t, c)
 	n.ready(200)
-	n.offer("o", `"mode":"fast","lease_ttl_seconds":8`)
+	n.offer("o", `"mode":"fast","lease_ttl_seconds":10`)
 	n.redeem("o", "k0", "journal")
 	n.until("k0 in the ledger", func() bool { records, _ := n.journal.Backlog(); return records == 0 })
 	proxy.SetWeather(faultproxy.Refuse)
@@ -48,7 +48,7 @@ func TestADeadMachinesJournalIsSettledWithoutServing(t *testing.T) {
 	if err != nil || settled.Records != 3 || settled.Leases == 0 {
 		t.Fatalf("settled %+v, %v", settled, err)
 	}
-	if b := balance(t, direct, "o"); b.Redeemed != 3 || b.Allocated != 3 || b.LeasesActive != 0 || b.OverspendBound != 0 || b.LateUnits != 0 {
+	if b := balance(t, direct, "o"); b.Redeemed != 3 || b.Allocated != 3 || b.LeasesActive != 0 || b.OverspendBound != 9 || b.LateUnits != 0 {
 		t.Errorf("afterwards: %+v", b)
 	}
 	if n := node(t, direct); n.Name != "till-1" || n.Epoch != before.Epoch+1 {

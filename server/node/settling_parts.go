@@ -16,21 +16,19 @@ import (
 	"tranche/internal/run"
 	"tranche/internal/settle"
 	"tranche/internal/store"
-	"tranche/lease"
 	"tranche/models"
 )
 
 // settlingParts settle what a data directory owes: its journal, and the way from there into the database. A node has them, and so has
 // [SettleJournal].
 type settlingParts struct {
-	log       zerolog.Logger
-	dir       *datadir.Dir
-	store     *store.Store
-	health    *health.Ledger
-	journal   *journal.Journal
-	settler   *settle.Settler
-	recovery  *allocator.Recovery
-	successor *lease.Successor
+	log      zerolog.Logger
+	dir      *datadir.Dir
+	store    *store.Store
+	health   *health.Ledger
+	journal  *journal.Journal
+	settler  *settle.Settler
+	recovery *allocator.Recovery
 }
 
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
@@ -55,7 +53,6 @@ func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Lo
 	}
 	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry, Connections: b.store.Connections()}, b.store)
 	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
-	b.successor = lease.NewSuccessor(lease.Config{NodeID: dir.NodeID, Now: now, Logger: log}, b.store)
 	return nil
 }
 
@@ -129,6 +126,29 @@ func persist(ctx context.Context, log zerolog.Logger, attempt func() error, mayP
 		}
 		if !backoff.Wait(ctx) {
 			return err
+		}
+	}
+}
+
+// leasesAtOnce bounds one read of earlier leases.
+const leasesAtOnce = 200
+
+// takeOver closes what earlier processes on this data directory had leased, so that the units can be leased again. Their redemptions are
+// settled by now. Another process may live on a copy of the directory, so what the leases had left is exposed until they end.
+func (b *settlingParts) takeOver(ctx context.Context, epoch int64) (closed int, err error) {
+	for {
+		leases, err := b.store.LeasesOfNode(ctx, b.dir.NodeID, epoch, leasesAtOnce)
+		if err != nil || len(leases) == 0 {
+			return closed, err
+		}
+		for _, l := range leases {
+			did, err := b.store.TakeOver(ctx, l.OfferID, l.ID)
+			if err != nil {
+				return closed, err
+			}
+			if did {
+				closed++
+			}
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	leases, err := n.successor.TakeOver(ctx, epoch)
+	leases, err := n.takeOver(ctx, epoch)
 	if err != nil {
 		return 0, err
 	}

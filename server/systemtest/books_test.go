@@ -28,6 +28,7 @@ func (s sums) plus(o sums) sums {
 type leaseRow struct {
 	id, node, kind, mode, state string
 	granted, spent, exposed     int64
+	answered                    bool // what it exposes will be acquitted at its end, by any node
 	sums                        sums
 	ttl                         int64
 	expiresAt, closedAt         sql.NullInt64
@@ -35,6 +36,16 @@ type leaseRow struct {
 
 // outlives reports whether the lease's owner may acknowledge what it spends before it is booked.
 func (l *leaseRow) outlives() bool { return l.mode == "fast" || l.mode == "available" }
+
+// unanswered is what leases expose without anybody having said that nothing more comes.
+func (b *books) unanswered() (units int64) {
+	for _, l := range b.leases {
+		if !l.answered {
+			units += l.exposed
+		}
+	}
+	return units
+}
 
 type entryRow struct {
 	id, redemption, kind, user, order, key, lease, node string
@@ -88,7 +99,7 @@ func readBooks(ctx context.Context, db *sql.DB, offerID string) (*books, error) 
 }
 
 func (b *books) readLeases(ctx context.Context, tx *sql.Tx, offerID string) error {
-	rows, err := tx.QueryContext(ctx, `SELECT id, node_id, kind, mode, state, granted, spent, exposed, redeemed, held, refunded, forfeited,
+	rows, err := tx.QueryContext(ctx, `SELECT id, node_id, kind, mode, state, granted, spent, exposed, acquit_at IS NOT NULL, redeemed, held, refunded, forfeited,
 		ttl_seconds, expires_at, closed_at FROM leases WHERE offer_id = ?`, offerID)
 	if err != nil {
 		return err
@@ -97,7 +108,7 @@ func (b *books) readLeases(ctx context.Context, tx *sql.Tx, offerID string) erro
 	for rows.Next() {
 		var l leaseRow
 		var id, node []byte
-		if err := rows.Scan(&id, &node, &l.kind, &l.mode, &l.state, &l.granted, &l.spent, &l.exposed, &l.sums.redeemed, &l.sums.held,
+		if err := rows.Scan(&id, &node, &l.kind, &l.mode, &l.state, &l.granted, &l.spent, &l.exposed, &l.answered, &l.sums.redeemed, &l.sums.held,
 			&l.sums.refunded, &l.sums.forfeited, &l.ttl, &l.expiresAt, &l.closedAt); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@
 //
 // Where a node may acknowledge before it has settled, the shop waits until the journals' backlogs are gone. Then every late entry and
 // every redemption over a user's limit has to be in the list of exceptions as it was booked, once, and nothing else; the late units are
-// the sum of the late entries; and when all nodes have ended, no lease and no exposed unit is left.
+// the sum of the late entries; and when all nodes have ended, no lease is left, and no exposed unit that will not go by itself.
 //
 // A scenario makes sure that it took place: that something was unsettled when a node was killed, that budget was overspent, that a
 // fault struck often enough. Otherwise it would pass with nothing to find.

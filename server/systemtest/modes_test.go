@@ -117,8 +117,8 @@ func (f *fleet) drainAll(offerID string) {
 			f.t.Errorf("lease %s, %s of %s, is active after all nodes have ended", id, l.kind, l.node)
 		}
 	}
-	if spent := b.netSpent(); b.allocated != spent || b.exposed != 0 {
-		f.t.Errorf("after all nodes have ended, %d are allocated and %d exposed; %d are spent", b.allocated, b.exposed, spent)
+	if spent := b.netSpent(); b.allocated != spent || b.unanswered() != 0 {
+		f.t.Errorf("after all nodes have ended, %d are allocated and %d exposed; %d are spent", b.allocated, b.unanswered(), spent)
 	}
 }
 
