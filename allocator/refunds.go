@@ -9,7 +9,7 @@ import (
 
 // Refund gives units of a redemption back. When it gives no error, the refund is committed in the database.
 //
-// Refusals: models.ErrRedemptionNotFound, ErrRefundExceeds, ErrNotConfirmed, ErrKeyReused. After models.ErrOutcomeUnknown the same
+// Refusals: models.ErrRedemptionNotFound, ErrRefundExceeds, ErrTooManyRefunds, ErrNotConfirmed, ErrKeyReused. After models.ErrOutcomeUnknown the same
 // request, with the same key, finds out.
 func (a *Allocator) Refund(ctx context.Context, id models.RedemptionID, req RefundRequest) (Refunded, error) {
 	verdict, err := a.book(ctx, id, models.Entry{

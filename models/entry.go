@@ -178,7 +178,7 @@ func (b *Batch) Acknowledged() bool {
 // request and ErrKeyReused, and an [Exception], for another one. ErrNotSettled means for it, too, that it has to be asked for again.
 type Verdict struct {
 	// Err is nil when the entry, or for a replay the one that stands in its place, is in the ledger.
-	// Else it says why not: ErrUserLimitReached, ErrKeyReused, ErrRedemptionNotFound, ErrRefundExceeds,
+	// Else it says why not: ErrUserLimitReached, ErrKeyReused, ErrRedemptionNotFound, ErrRefundExceeds, ErrTooManyRefunds,
 	// ErrNotConfirmed, ErrNotAHold, ErrHoldResolved, ErrConfirmExceeds, ErrLeaseClosed beside others that were booked late, or ErrNotSettled, when nothing was decided and it may be asked for again.
 	Err        error
 	Entry      Entry      // as it is in the ledger; with ErrKeyReused, the one that has the key

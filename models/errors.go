@@ -22,6 +22,7 @@ var (
 	ErrRedemptionNotFound = errors.New("there is no redemption with this id")
 	ErrCartNotFound       = errors.New("there is no cart with this id")
 	ErrRefundExceeds      = errors.New("the refund exceeds what is left of the redemption")
+	ErrTooManyRefunds     = fmt.Errorf("the redemption has %d refunds; one more may take all that is left", MaxRefunds)
 	ErrNotConfirmed       = errors.New("only what is redeemed can be refunded, and this is or was a hold that is not confirmed")
 	ErrNotAHold           = errors.New("the redemption was never a hold")
 	ErrHoldResolved       = errors.New("the hold has already ended")
@@ -123,6 +124,14 @@ func (e *UserLimitError) Error() string {
 	return text
 }
 func (e *UserLimitError) Unwrap() error { return ErrUserLimitReached }
+
+// TooManyRefundsError is ErrTooManyRefunds with what is left, which one refund may take.
+type TooManyRefundsError struct{ Remaining int64 }
+
+func (e *TooManyRefundsError) Error() string {
+	return fmt.Sprintf("%v: %d units", ErrTooManyRefunds, e.Remaining)
+}
+func (e *TooManyRefundsError) Unwrap() error { return ErrTooManyRefunds }
 
 // RefundExceedsError is ErrRefundExceeds with what can be refunded.
 type RefundExceedsError struct{ Remaining int64 }

@@ -10,6 +10,7 @@ const (
 	MaxKeyBytes      = 255
 	MaxMetadataBytes = 4 << 10
 	MaxReasonBytes   = 500
+	MaxRefunds       = 1000          // of a redemption; one more may take all that is left
 	MaxHold          = 24 * time.Hour // a hold is for whole seconds, and at least one
 
 	DefaultLeaseSize = 1000 // of redemptions; of a currency a block is a hundredth of the budget

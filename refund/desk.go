@@ -60,7 +60,7 @@ func NewDesk(cfg DeskConfig) *Desk { return &Desk{cfg: cfg} }
 
 // Book books a refund of an offer, or what ends a hold, on the offer's pool, and gives the committed entry. Its Units are 0 for "all".
 //
-// Errors: models.ErrRedemptionNotFound; of a refund ErrRefundExceeds, ErrNotConfirmed and ErrKeyReused; of a confirm, cancel or expire
+// Errors: models.ErrRedemptionNotFound; of a refund ErrRefundExceeds, ErrTooManyRefunds, ErrNotConfirmed and ErrKeyReused; of a confirm, cancel or expire
 // ErrNotAHold, ErrHoldResolved and ErrConfirmExceeds; or those of the machinery. After ErrOutcomeUnknown the same request may be repeated.
 func (d *Desk) Book(ctx context.Context, offer *models.Offer, entry models.Entry) (models.Verdict, error) {
 	for backoff := newBackoff(); ; {

@@ -429,3 +429,28 @@ func TestUsersAreLockedInOrder(t *testing.T) {
 		t.Fatalf("users %v", ids)
 	}
 }
+
+// A redemption of very many units can't be refunded unit by unit for ever: each refund is read by the next.
+func TestB9RefundsOfARedemptionAreBounded(t *testing.T) {
+	o := &models.Offer{ID: "o", RefundRestoresBudget: true}
+	b := newBook(o)
+	b.settle(t, redeem("k", "u", 100_000))
+	for i := range models.MaxRefunds {
+		if v := b.settle(t, refund("k", fmt.Sprint(i), 1))[0]; v.Err != nil {
+			t.Fatalf("refund %d: %v", i, v.Err)
+		}
+	}
+	var many *models.TooManyRefundsError
+	if v := b.settle(t, refund("k", "more", 1))[0]; !errors.As(v.Err, &many) || many.Remaining != 99_000 {
+		t.Errorf("one more: %v", v.Err)
+	}
+	if v := b.settle(t, refund("k", "0", 1))[0]; v.Err != nil || !v.Replayed {
+		t.Errorf("the first again: %+v", v)
+	}
+	if v := b.settle(t, refund("k", "rest", 0))[0]; v.Err != nil || v.Entry.Units != 99_000 {
+		t.Errorf("all that is left: %+v", v)
+	}
+	if v := b.settle(t, refund("k", "nothing", 0))[0]; !errors.Is(v.Err, models.ErrRefundExceeds) {
+		t.Errorf("of nothing: %v", v.Err)
+	}
+}

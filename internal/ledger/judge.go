@@ -116,6 +116,9 @@ func (p *Decision) judgeRefund(wanted *models.Wanted, history []models.Entry, r 
 	if e.Units == 0 || e.Units > r.Remaining() {
 		return models.Verdict{Err: &models.RefundExceedsError{Remaining: r.Remaining()}, Redemption: r}
 	}
+	if len(r.Refunds) >= models.MaxRefunds && e.Units < r.Remaining() {
+		return models.Verdict{Err: &models.TooManyRefundsError{Remaining: r.Remaining()}, Redemption: r}
+	}
 	e.RestoresBudget = offer.RefundRestoresBudget
 	e.RestoresUserLimit = offer.RefundRestoresUserLimit
 	return p.next(e, r)

@@ -76,6 +76,7 @@ var meanings = [...]meaning{
 	{models.ErrOfferExists, "already-exists", 409, "The offer is there, with other settings", noRetry, outcomeNone},
 	{models.ErrRequestInFlight, "request-in-flight", 409, "A request with this key is under way", retrySoon, outcomeNone},
 	{models.ErrRefundExceeds, "refund-exceeds-redemption", 409, "The refund exceeds what is left of the redemption", noRetry, outcomeNone},
+	{models.ErrTooManyRefunds, "too-many-refunds", 409, "The redemption has too many refunds", noRetry, outcomeNone},
 	{models.ErrNotConfirmed, "not-confirmed", 409, "Only what is redeemed can be refunded", noRetry, outcomeNone},
 	{models.ErrNotAHold, "not-a-hold", 409, "The redemption was never a hold", noRetry, outcomeNone},
 	{models.ErrHoldResolved, "hold-already-resolved", 409, "The hold has already ended", noRetry, outcomeNone},

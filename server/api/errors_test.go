@@ -58,6 +58,7 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		}},
 		{&models.NotActiveError{Status: models.StatusEnded, EndsAt: in(-time.Second)}, 409, "offer-not-active", "", map[string]any{"offer_status": "ended"}},
 		{models.ErrRequestInFlight, 409, "request-in-flight", "1", map[string]any{"retry_after_ms": 250}},
+		{&models.TooManyRefundsError{Remaining: 7}, 409, "too-many-refunds", "", map[string]any{"remaining_units": 7, "retryable": false}},
 		{&models.RefundExceedsError{Remaining: 0}, 409, "refund-exceeds-redemption", "", map[string]any{"remaining_units": 0}},
 		{models.ErrNotConfirmed, 409, "not-confirmed", "", nil},
 		{models.ErrNotAHold, 409, "not-a-hold", "", nil},

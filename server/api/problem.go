@@ -153,6 +153,9 @@ func (p *problem) explain(err error, now models.Micros) {
 	} else if e, ok := errors.AsType[*models.NotActiveError](err); ok {
 		p.Detail = e.Error()
 		p.explainInactive(e, now)
+	} else if e, ok := errors.AsType[*models.TooManyRefundsError](err); ok {
+		p.Detail = e.Error()
+		p.figures(refundable{e.Remaining})
 	} else if e, ok := errors.AsType[*models.RefundExceedsError](err); ok {
 		p.Detail = e.Error()
 		p.figures(refundable{e.Remaining})
