@@ -58,7 +58,7 @@ func (a *Allocator) redeemCartOnce(ctx context.Context, c *cart) (Carted, error)
 			if short := a.shortOf(ctx, c, err); short != nil {
 				return a.refuseCart(ctx, c, short)
 			}
-		case errors.Is(err, models.ErrUserLimitReached), errors.Is(err, models.ErrOfferNotActive):
+		case refuses(err):
 			return a.refuseCart(ctx, c, err)
 		default:
 			return Carted{}, err

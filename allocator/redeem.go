@@ -13,7 +13,7 @@ import (
 // Redeem takes units of an offer for a user, or holds them for a while. When it gives no error, the redemption is as durable as the
 // offer's mode promises.
 //
-// Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetInsufficient, ErrBudgetHeld, ErrUserLimitReached,
+// Refusals: models.ErrOfferNotFound, ErrOfferNotActive, ErrBudgetExhausted, ErrBudgetInsufficient, ErrBudgetHeld, ErrTotalsExceeded, ErrUserLimitReached,
 // ErrKeyReused, ErrRequestInFlight. Then nothing was spent. ErrHoldResolved: the key has made a hold before, and its units went back.
 // After models.ErrOutcomeUnknown the same request, with the same key, finds out.
 func (a *Allocator) Redeem(ctx context.Context, offerID string, req RedeemRequest) (Redeemed, error) {
@@ -103,7 +103,7 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 			if short := a.short(ctx, offer, e.Units); short != nil {
 				return Redeemed{}, refusal{short}
 			}
-		case errors.Is(err, models.ErrUserLimitReached), errors.Is(err, models.ErrOfferNotActive):
+		case refuses(err):
 			return Redeemed{}, refusal{err}
 		case errors.Is(err, models.ErrLedgerUnavailable) && offer.Mode != models.ModeFast && !a.cfg.Health.Away() && unanswered.Wait(ctx):
 		default:

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tranche/internal/ledger"
@@ -13,6 +14,11 @@ type refusal struct{ reason error }
 
 func (r refusal) Error() string { return r.reason.Error() }
 func (r refusal) Unwrap() error { return r.reason }
+
+// refuses reports whether an attempt was refused, and another one would be, too.
+func refuses(err error) bool {
+	return errors.Is(err, models.ErrUserLimitReached) || errors.Is(err, models.ErrOfferNotActive) || errors.Is(err, models.ErrTotalsExceeded)
+}
 
 // refuse says no for a reason, unless the request had succeeded before. It looks the key up after the reason was found, so it sees a
 // success that caused the reason.

@@ -107,6 +107,9 @@ func (b *Block) Left() int64 { return max(0, b.left.Load()) }
 // Unspent is what was not spent, in units, sealed or not.
 func (b *Block) Unspent() int64 { return b.granted.Load() - b.Spent() }
 
+// Granted is what was leased, or came back into a pool, in units.
+func (b *Block) Granted() int64 { return b.granted.Load() }
+
 // Spent is what was spent, settled or not, in units. While others spend, it is a good guess, as Pending is.
 func (b *Block) Spent() int64 {
 	left := b.left.Load()

@@ -227,8 +227,8 @@ func (ol *offerLeases) receive(grant *models.Grant, req *request, sent time.Time
 	}
 	ol.keeper.metrics.granted(total)
 	ol.callBack(ol.recall)
-	if status := grant.Offer.StatusAt(grant.Now); status != models.StatusActive && total == 0 {
-		ol.turnAway(&models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt})
+	if total == 0 {
+		ol.turnAwayIf(whyNoLease(grant))
 	}
 	unserved := slices.ContainsFunc(ol.waiting, func(w *waiter) bool { return w.asked })
 	poor := total == 0 || grant.Offer.Unallocated() <= 0
@@ -268,8 +268,24 @@ func (ol *offerLeases) serve(fresh *Block, now time.Time) {
 	ol.waiting = still
 }
 
-// turnAway tells those whose units were asked for why they were not granted; whoever came later is asked for next. mu is held.
-func (ol *offerLeases) turnAway(err error) {
+// whyNoLease says why an offer gives no lease, whatever is left of its budget; nil where that is not why.
+func whyNoLease(grant *models.Grant) error {
+	switch status := grant.Offer.StatusAt(grant.Now); {
+	case status != models.StatusActive:
+		return &models.NotActiveError{Status: status, StartsAt: grant.Offer.StartsAt, EndsAt: grant.Offer.EndsAt}
+	case grant.Offer.TotalsExceeded():
+		return models.ErrTotalsExceeded
+	default:
+		return nil
+	}
+}
+
+// turnAwayIf tells those whose units were asked for why they were not granted, if there is a reason; whoever came later is asked for next.
+// mu is held.
+func (ol *offerLeases) turnAwayIf(err error) {
+	if err == nil {
+		return
+	}
 	still := ol.waiting[:0:0]
 	for _, w := range ol.waiting {
 		if w.asked {

@@ -90,7 +90,7 @@ func (k *Keeper) Epoch() int64 { return k.epoch.Load() }
 // Spend takes n units of an offer out of one of this node's blocks, and gives that block; the caller owes it a Settled or an
 // Unspend of n. Where no block has them it waits for a grant, at most until ctx ends.
 //
-// Errors: ErrShort, models.ErrOfferNotActive (by the database's clock), models.ErrLedgerUnavailable, models.ErrDraining, or
+// Errors: ErrShort, models.ErrOfferNotActive (by the database's clock), models.ErrTotalsExceeded, models.ErrLedgerUnavailable, models.ErrDraining, or
 // whatever the grant failed with. After an error nothing is taken.
 func (k *Keeper) Spend(ctx context.Context, offer *models.Offer, n int64, now time.Time) (*Block, error) {
 	switch {

@@ -16,6 +16,7 @@ var (
 	ErrBudgetExhausted    = errors.New("nothing is left of the budget, and no node or hold has units that can come back")
 	ErrBudgetInsufficient = errors.New("less is left of the budget than is wanted")
 	ErrBudgetHeld         = errors.New("nodes or holds have units that are missing now and may come back")
+	ErrTotalsExceeded     = errors.New("the offer's sums are too large for anything more to be redeemed")
 	ErrUserLimitReached   = errors.New("the redemption would go over the user's limit")
 	ErrKeyReused          = errors.New("the idempotency key was used for a request that said something else: a new request needs a new key")
 	ErrRequestInFlight    = errors.New("a request with this idempotency key is under way")

@@ -4,13 +4,15 @@ import "time"
 
 // Limits of what an admin or a checkout may ask for. The tables hold the same ones as CHECKs where they can.
 const (
-	MaxInteger       = 1<<53 - 1 // what every JSON reader can hold exactly
+	MaxInteger       = 1<<53 - 1         // what every JSON reader can hold exactly
+	MaxUnits         = 1_000_000_000_000 // of a budget, a request, a lease
+	MaxTotal         = MaxInteger / 2    // of an offer's sums, for new leases: the other half is for what the leases that are out add
 	MaxNameBytes     = 200
 	MaxSubjectBytes  = 128 // user and order ids
 	MaxKeyBytes      = 255
 	MaxMetadataBytes = 4 << 10
 	MaxReasonBytes   = 500
-	MaxRefunds       = 1000          // of a redemption; one more may take all that is left
+	MaxRefunds       = 1000           // of a redemption; one more may take all that is left
 	MaxHold          = 24 * time.Hour // a hold is for whole seconds, and at least one
 
 	DefaultLeaseSize = 1000 // of redemptions; of a currency a block is a hundredth of the budget
@@ -146,6 +148,12 @@ func (o *Offer) OverspendPerNode() int64 {
 		return 0
 	}
 	return min(o.BudgetTarget, 2*o.LeaseSize)
+}
+
+// TotalsExceeded reports whether so much was redeemed, or given back, that nothing more may be leased: then the sums stay what JSON readers
+// can hold. The leases that are out can add no more than the budget, and what pools take in until they are returned.
+func (o *Offer) TotalsExceeded() bool {
+	return o.Folded.Redeemed > MaxTotal || o.Folded.Refunded+o.Folded.Forfeited > MaxTotal
 }
 
 // LeaseTTL is how long a lease lives unless it is renewed.

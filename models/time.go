@@ -1,6 +1,9 @@
 package models
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Micros is an instant by the database's clock: microseconds since 1970-01-01T00:00:00Z.
 //
@@ -18,5 +21,8 @@ func (m Micros) Time() time.Time { return time.UnixMicro(int64(m)).UTC() }
 // Add gives the instant d later.
 func (m Micros) Add(d time.Duration) Micros { return m + Micros(d/time.Microsecond) }
 
-// Sub gives the time from o to m.
-func (m Micros) Sub(o Micros) time.Duration { return time.Duration(m-o) * time.Microsecond }
+// Sub gives the time from o to m, or the longest Duration, 292 years, where it is longer.
+func (m Micros) Sub(o Micros) time.Duration {
+	const longest = Micros(math.MaxInt64 / int64(time.Microsecond))
+	return time.Duration(min(max(m-o, -longest), longest)) * time.Microsecond
+}

@@ -109,9 +109,9 @@ func (d *Desk) BookCart(ctx context.Context, cart models.Cart, offers []*models.
 // newBackoff is between pools that were closed when they were to be used. One is nothing, and several have a reason that stays.
 func newBackoff() run.Backoff { return run.Backoff{Min: 5 * time.Millisecond, Max: time.Second} }
 
-// retire ends a pool that has grown to the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
+// retire ends a pool that has taken in the offer's lease size, or has expired: the keeper returns it, and the next entry opens another.
 func (d *Desk) retire(pool *lease.Block, offer *models.Offer) {
-	if pool.Left() >= offer.LeaseSize || pool.ExpiredAt(d.cfg.Now()) {
+	if pool.Granted() >= offer.LeaseSize || pool.ExpiredAt(d.cfg.Now()) {
 		pool.Seal()
 	}
 }
@@ -158,8 +158,8 @@ func (d *Desk) open(offer *models.Offer) (pool *lease.Block, err error) {
 		return nil, err
 	}
 	deadline := sent.Add(opened.TTL() - lease.Margin(opened.TTL()))
-	if current.Allocated > current.BudgetTarget {
-		deadline = sent.Add(-time.Second) // more is out than there should be: nothing that comes back is spent again
+	if current.Allocated > current.BudgetTarget || current.TotalsExceeded() {
+		deadline = sent.Add(-time.Second) // more is out than there should be, or was: nothing that comes back is spent again
 	}
 	pool = lease.NewBlock(&opened, deadline)
 	d.cfg.Keeper.Adopt(pool, &current, sent)

@@ -3,10 +3,10 @@
 //
 // A refund pool is a lease like any other, except that its units come from refunds and holds and not from a grant: it starts with none,
 // and each entry that commits adds to it, in the database and in memory. So units that came back can be spent again at once, on this
-// node, and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has grown to
+// node, and never touch the offer's hot row until the pool is returned: when nobody has used it until it expires, when it has taken in
 // the offer's lease size, when the offer's leases are recalled, or when the node drains.
 // While more is out than the budget should be, because it was lowered or late units were booked, a pool cannot be spent from and is
-// returned at once.
+// returned at once. So is one of an offer whose totals are exceeded: refunds go on, and nothing is redeemed any more.
 //
 // # Who does what
 //

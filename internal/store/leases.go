@@ -15,7 +15,7 @@ import (
 // Grant gives a node a lease of an offer, durable on return. It is idempotent by the id of the lease: repeated after a lost reply it finds
 // what was granted, if that is still active.
 //
-// An offer that is not active by the database's clock gives no lease and no error: the caller sees why in the offer. Leases that
+// An offer that is not active by the database's clock, or whose totals are exceeded, gives no lease and no error: the caller sees why in the offer. Leases that
 // the request returns go back all the same. ErrOfferNotFound, ErrEpochSuperseded.
 func (s *Store) Grant(ctx context.Context, req models.GrantRequest) (grant models.Grant, err error) {
 	err = s.write(ctx, "Grant", onDuplicate|onUnknown, func(q *query) error {
@@ -54,7 +54,7 @@ func (q *query) grant(req *models.GrantRequest) (models.Grant, error) {
 	if err != nil {
 		return models.Grant{}, err
 	}
-	if o.StatusAt(o.Now) != models.StatusActive {
+	if o.StatusAt(o.Now) != models.StatusActive || o.TotalsExceeded() {
 		return grant, nil
 	}
 	unallocated, shown := o.Unallocated(), o.Offer

@@ -276,7 +276,7 @@ func (f *Fake) Grant(ctx context.Context, req models.GrantRequest) (models.Grant
 			}
 			return grant, nil
 		}
-		if s.offer.StatusAt(now) != models.StatusActive {
+		if s.offer.StatusAt(now) != models.StatusActive || s.offer.TotalsExceeded() {
 			return models.Grant{Offer: s.offer, Now: now, Returned: returned}, nil
 		}
 		copied := s.offer

@@ -76,6 +76,19 @@ var leaseTests = []test{
 		equal(b, "granted", granted(g), 0)
 		equal(b, "allocated", b.balance(o).Allocated, 25)
 	}},
+	{"B10: an offer whose sums are too large gives no lease, and a pool", func(b *trial) {
+		o := b.offer(models.MaxInteger)
+		l := b.lane(o, models.MaxTotal+1)
+		l.booked(redeem(o, "k", "u", models.MaxTotal+1))
+		equal(b, "granted while it is out", b.lane(o, 5).lease.Granted, 5)
+		l.close()
+		g, err := b.Grant(b.ctx, b.request(o.ID, 5))
+		b.ok(err)
+		equal(b, "granted", granted(g), 0)
+		equal(b, "exceeded", g.Offer.TotalsExceeded(), true)
+		b.pool(o).booked(refund(o, "k", "r", 3))
+		b.audit(o)
+	}},
 	{"a size beyond what is left is refused as a fault", func(b *trial) {
 		o := b.offer(10)
 		for _, units := range []int64{11, -1} {

@@ -50,7 +50,7 @@ func (o *object) cartItems(name string) (items []allocator.CartItem) {
 		asked[offerID.value] = true
 		items = append(items, allocator.CartItem{
 			OfferID: offerID.value,
-			Units:   item.integer("units", notNull, 1, models.MaxInteger).or(1),
+			Units:   item.integer("units", notNull, 1, models.MaxUnits).or(1),
 		})
 	})
 	return items

@@ -71,6 +71,7 @@ var meanings = [...]meaning{
 	{models.ErrBudgetExhausted, "budget-exhausted", 409, "The budget is used up", noRetry, outcomeNone},
 	{models.ErrBudgetInsufficient, "budget-insufficient", 409, "Less is left of the budget than is wanted", noRetry, outcomeNone},
 	{models.ErrBudgetHeld, "budget-held", 409, "Too few units are free now, and enough may come back", retryLater, outcomeNone},
+	{models.ErrTotalsExceeded, "totals-exceeded", 409, "The sums of the offer are too large", noRetry, outcomeNone},
 	{models.ErrUserLimitReached, "user-limit-reached", 409, "The user's limit does not allow it", noRetry, outcomeNone},
 	{models.ErrOfferNotActive, "offer-not-active", 409, "The offer is not active", noRetry, outcomeNone},
 	{models.ErrOfferExists, "already-exists", 409, "The offer is there, with other settings", noRetry, outcomeNone},

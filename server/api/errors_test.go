@@ -20,7 +20,7 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		return &models.ShortError{Wanted: 10, Balance: b, NextReleaseAt: release}
 	}
 	in := func(d time.Duration) *models.Micros { m := w.desk.LedgerNow().Add(d); return &m }
-	two := int64(2)
+	two, inYear9999 := int64(2), models.Micros(253_402_300_799_000_000)
 	ended := models.Redemption{
 		RedemptionID: models.RedemptionIDOf("o", "k"), IdempotencyKey: "k", UserID: "u", Units: 2, State: models.StateExpired, HoldExpiresAt: in(0), ResolvedAt: in(0),
 	}
@@ -56,6 +56,8 @@ func TestEachErrorHasItsProblem(t *testing.T) {
 		{&models.NotActiveError{Status: models.StatusScheduled, StartsAt: in(90500 * time.Millisecond)}, 409, "offer-not-active", "91", map[string]any{
 			"offer_status": "scheduled", "starts_at": "2026-11-27T08:01:30.623456Z", "ends_at": nil, "retry_after_ms": 90500,
 		}},
+		{&models.NotActiveError{Status: models.StatusScheduled, StartsAt: &inYear9999}, 409, "offer-not-active", "3600", map[string]any{"retry_after_ms": 3600000}},
+		{models.ErrTotalsExceeded, 409, "totals-exceeded", "", map[string]any{"retryable": false}},
 		{&models.NotActiveError{Status: models.StatusEnded, EndsAt: in(-time.Second)}, 409, "offer-not-active", "", map[string]any{"offer_status": "ended"}},
 		{models.ErrRequestInFlight, 409, "request-in-flight", "1", map[string]any{"retry_after_ms": 250}},
 		{&models.TooManyRefundsError{Remaining: 7}, 409, "too-many-refunds", "", map[string]any{"remaining_units": 7, "retryable": false}},

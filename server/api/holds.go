@@ -15,7 +15,7 @@ func (s *server) confirmHold(x *exchange) (reply, error) {
 	if err := x.readObject(&body, true); err != nil {
 		return reply{}, err
 	}
-	units := body.integer("units", notNull, 1, models.MaxInteger).or(0)
+	units := body.integer("units", notNull, 1, models.MaxUnits).or(0)
 	if err := body.close(); err != nil {
 		return reply{}, err
 	}

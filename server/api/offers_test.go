@@ -361,3 +361,19 @@ func TestB8PatchAnswersInTheShapeOfPause(t *testing.T) {
 		t.Errorf("PATCH answers %s", patched.Body)
 	}
 }
+
+// Sums of what is within these bounds stay what JSON readers can hold.
+func TestB10UnitsHaveABound(t *testing.T) {
+	w := newWorld(t)
+	w.call("POST", "/v1/offers", `{"id":"o","name":"n","budget":1000000000000,"lease_size":1000000000000}`).is(201, "")
+	for _, c := range []struct{ method, path, body, faults string }{
+		{"POST", "/v1/offers", `{"id":"p","name":"n","budget":1000000000001}`, "budget range"},
+		{"PATCH", "/v1/offers/o", `{"budget":1000000000001,"lease_size":1000000000001}`, "budget range, lease_size range"},
+		{"POST", "/v1/offers/o/redemptions", `{"user_id":"u","units":1000000000001}`, "units range"},
+		{"POST", "/v1/carts", `{"user_id":"u","items":[{"offer_id":"o","units":1000000000001}]}`, "items[0].units range"},
+	} {
+		if a := w.call(c.method, c.path, c.body, aKey).is(400, "invalid-request"); a.faults() != c.faults {
+			t.Errorf("%s: faults %q, want %q", c.body, a.faults(), c.faults)
+		}
+	}
+}

@@ -26,7 +26,7 @@ func (s *server) redeem(x *exchange) (reply, error) {
 		Key:      key,
 		UserID:   body.subject("user_id", notNull).value,
 		OrderID:  body.subject("order_id", orNull).pointer(),
-		Units:    body.integer("units", notNull, 1, models.MaxInteger).or(1),
+		Units:    body.integer("units", notNull, 1, models.MaxUnits).or(1),
 		HoldFor:  time.Duration(body.integer("hold_seconds", notNull, 1, seconds(models.MaxHold)).or(0)) * time.Second,
 		Metadata: body.document("metadata", models.MaxMetadataBytes).pointer(),
 	}

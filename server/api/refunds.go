@@ -23,7 +23,7 @@ func (s *server) refund(x *exchange) (reply, error) {
 	}
 	req := allocator.RefundRequest{
 		Key:    key,
-		Units:  body.integer("units", notNull, 1, models.MaxInteger).or(0),
+		Units:  body.integer("units", notNull, 1, models.MaxUnits).or(0),
 		Reason: body.text("reason", orNull, checkReason).pointer(),
 	}
 	if err := body.close(); err != nil {
