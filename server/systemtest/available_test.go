@@ -16,7 +16,7 @@ func returning(i int) order {
 // TestAvailableOutlastsAnOutage: with the database there, available is strict, its user limit exact. In an outage it goes on from the
 // journal, each node by what it knows of its users; afterwards, who got more than the limit is listed.
 func TestAvailableOutlastsAnOutage(t *testing.T) {
-	// Not beside others: a database that is too busy to answer within a second is taken for away.
+	// Not beside others: a database that is too busy to answer any call for half a second is taken for away.
 	one := int64(1)
 	f, p := proxiedFleet(t, 2, drainAtOnce)
 	here, there := f.nodes[0], f.nodes[1]
