@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -100,6 +101,9 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) (code in
 		panic(errors.Join(errors.New("the tags of the flags are wrong"), err))
 	}
 	command, err := k.Parse(args)
+	if err != nil && strings.HasPrefix(err.Error(), "unexpected argument") {
+		err = errors.New("an argument is neither a command nor a flag: `tranche --help` lists them") // it may be a DSN with a password
+	}
 	if err == nil {
 		err = command.Run()
 	}

@@ -41,3 +41,13 @@ func TestD1MistakesOfAllKindsEndAlike(t *testing.T) {
 		}
 	}
 }
+
+func TestC6AnArgumentThatMayBeADSNIsNotRepeated(t *testing.T) {
+	for _, args := range []string{"u:hunter2@tcp(h:3306)/d", "migrate u:hunter2@tcp(h:3306)/d", "--dns=u:hunter2@tcp(h:3306)/d", "--dsn u:hunter2@h/d"} {
+		var errOut bytes.Buffer
+		code := execute(t.Context(), append(strings.Fields(args), "--data-dir="+filepath.Join(t.TempDir(), "data")), io.Discard, &errOut)
+		if said := errOut.String(); code != 1 || said == "" || strings.Contains(said, "hunter2") {
+			t.Errorf("%s: code %d, %q", args, code, said)
+		}
+	}
+}
