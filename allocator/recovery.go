@@ -11,7 +11,7 @@ import (
 	"tranche/models"
 )
 
-// Recovered is what an earlier process on this data directory has left in the journal.
+// Recovered is a journal with records that may not be in the ledger.
 type Recovered interface {
 	Replay(each func(seq uint64, kind byte, payload []byte) error) error
 	Settled(seqs ...uint64)
@@ -21,6 +21,7 @@ type Recovered interface {
 type Estate interface {
 	Offer(ctx context.Context, id string) (models.Offer, error)
 	LeaseStates(ctx context.Context, offerID string, ids []models.ID) ([]models.Lease, error)
+	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
 }
 
 // Resumer books entries on leases that an earlier process held; see settle.Settler.
@@ -28,11 +29,16 @@ type Resumer interface {
 	Book(posting *lease.Posting, requester models.Requester)
 }
 
-// recoverAtOnce is how many entries are on their way at the same time.
-const recoverAtOnce = 4096
+const (
+	// recoverAtOnce is how many entries are on their way at the same time.
+	recoverAtOnce = 4096
+	// lookAtOnce is how many records are looked for in the ledger with one read.
+	lookAtOnce = 500
+)
 
-// Recovery settles what the journal holds: it does what the settler does all the time, from where the process before left off. An
-// entry that had been settled already is found by its id and counts once.
+// Recovery settles what the journal holds: what the process before left, or after the ledger has lost commits, what this process has
+// written. Records whose entries are in the ledger need nothing more. The others go to the settler: there, too, an entry is found by its
+// id, and counts once.
 type Recovery struct {
 	journal Recovered
 	estate  Estate
@@ -42,8 +48,10 @@ type Recovery struct {
 	places run.Turns // taken by the entries that are on their way
 	leases map[models.ID]*resumed
 	kept   map[string]int // records of offers that the database does not have
-	read   uint64         // the last record that was handed to the settler, or kept
+	chunk  []found        // to be looked for next
+	read   uint64         // the last record that was decided on: it is in the ledger, was handed to the settler, or is kept
 	count  int
+	booked int
 }
 
 // NewRecovery makes a Recovery; it is for one goroutine.
@@ -60,16 +68,23 @@ func NewRecovery(journal Recovered, estate Estate, settler Resumer, now func() t
 // A database that was restored from a backup may lack leases that records were spent from: those records are booked late. It may lack
 // offers: see Kept.
 func (r *Recovery) Run(ctx context.Context) (count int, err error) {
+	r.chunk = nil
 	err = r.journal.Replay(func(seq uint64, kind byte, payload []byte) error {
 		if seq <= r.read {
 			return nil
 		}
-		err := r.settle(ctx, seq, kind, payload)
-		if err == nil {
-			r.read = seq
+		e, err := decodeRecord(kind, payload)
+		if err != nil {
+			return err
 		}
-		return err
+		if r.chunk = append(r.chunk, found{seq, e}); len(r.chunk) < lookAtOnce {
+			return nil
+		}
+		return r.settle(ctx)
 	})
+	if err == nil {
+		err = r.settle(ctx)
+	}
 	if err != nil {
 		return r.count, err
 	}
@@ -85,25 +100,71 @@ func (r *Recovery) Run(ctx context.Context) (count int, err error) {
 // Kept is how many records stay in the journal, by offer, because the database does not have the offer. A later Recovery tries again.
 func (r *Recovery) Kept() map[string]int { return r.kept }
 
+// Booked is how many of the records were not in the ledger, as far as a look could tell.
+func (r *Recovery) Booked() int { return r.booked }
+
+// found is a record of the journal.
+type found struct {
+	seq   uint64
+	entry models.Entry
+}
+
 // resumed is a lease that entries in the journal were spent from.
 type resumed struct {
 	block *lease.Block
 	offer *models.Offer
 }
 
-func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []byte) error {
-	e, err := decodeRecord(kind, payload)
+// settle decides on the records of the chunk.
+func (r *Recovery) settle(ctx context.Context) error {
+	there, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
-	if r.kept[e.OfferID] > 0 {
-		r.kept[e.OfferID]++
+	for i := range r.chunk {
+		f := &r.chunk[i]
+		if there[f.entry.ID] {
+			r.journal.Settled(f.seq)
+			r.count++
+		} else if err := r.book(ctx, f); err != nil {
+			return err
+		}
+		r.read = f.seq
+	}
+	r.chunk = r.chunk[:0]
+	return nil
+}
+
+// look tells which entries of the chunk are in the ledger. Those that it does not see may be there all the same.
+func (r *Recovery) look(ctx context.Context) (there map[models.ID]bool, err error) {
+	byOffer := map[string][]models.ID{}
+	for i := range r.chunk {
+		e := &r.chunk[i].entry
+		byOffer[e.OfferID] = append(byOffer[e.OfferID], e.Redemption)
+	}
+	there = map[models.ID]bool{}
+	for offer, redemptions := range byOffer {
+		histories, err := r.estate.Histories(ctx, offer, redemptions)
+		if err != nil {
+			return nil, err
+		}
+		for _, history := range histories {
+			there[history[0].ID] = true
+		}
+	}
+	return there, nil
+}
+
+// book hands a record to the settler, unless the ledger does not have its offer.
+func (r *Recovery) book(ctx context.Context, f *found) error {
+	if r.kept[f.entry.OfferID] > 0 {
+		r.kept[f.entry.OfferID]++
 		return nil
 	}
-	on, err := r.lease(ctx, &e)
+	on, err := r.lease(ctx, &f.entry)
 	switch {
 	case errors.Is(err, models.ErrOfferNotFound):
-		r.kept[e.OfferID] = 1
+		r.kept[f.entry.OfferID] = 1
 		return nil
 	case err != nil:
 		return err
@@ -112,7 +173,8 @@ func (r *Recovery) settle(ctx context.Context, seq uint64, kind byte, payload []
 		return ctx.Err()
 	}
 	r.count++
-	r.settler.Book(&lease.Posting{Block: on.block, Offer: on.offer, Entry: e}, recovered{r, seq})
+	r.booked++
+	r.settler.Book(&lease.Posting{Block: on.block, Offer: on.offer, Entry: f.entry}, recovered{r, f.seq})
 	return nil
 }
 

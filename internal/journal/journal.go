@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,26 +163,26 @@ func (j *Journal) Backlog() (records, bytes int64) {
 	return j.unsettled, j.bytes
 }
 
-// Replay calls visit with each record that Open found and that has not been removed since, in order. The payload is valid during the
-// call. An error of visit ends it. Settled may be called meanwhile.
+// Replay calls visit with each record that was durable when Replay was called and has not been removed since, settled or not, in order.
+// The payload is valid during the call. An error of visit ends it. Append and Settled may be called meanwhile.
 func (j *Journal) Replay(visit func(seq uint64, kind byte, payload []byte) error) error {
 	j.mu.Lock()
-	found := make([]*segment, 0, len(j.segments))
-	for _, s := range j.segments {
-		if s.found {
-			found = append(found, s)
-		}
+	kept := slices.Clone(j.segments)
+	extents := make([]extent, len(kept))
+	for i, s := range kept {
+		extents[i] = s.extent
+		extents[i].sealed = true // for this reader: the open one may grow meanwhile
 	}
 	j.mu.Unlock()
-	for _, s := range found {
-		if err := j.replay(s, visit); err != nil {
+	for i, s := range kept {
+		if err := j.replay(s, extents[i], visit); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j *Journal) replay(s *segment, visit func(uint64, byte, []byte) error) error {
+func (j *Journal) replay(s *segment, upTo extent, visit func(uint64, byte, []byte) error) error {
 	file, err := j.openKept(s)
 	if err != nil || file == nil {
 		return err
@@ -191,7 +192,7 @@ func (j *Journal) replay(s *segment, visit func(uint64, byte, []byte) error) err
 	if err != nil {
 		return err
 	}
-	r := segmentReader{cursor: newCursor(file, size), path: j.path(s.number), extent: s.extent}
+	r := segmentReader{cursor: newCursor(file, size), path: j.path(s.number), extent: upTo}
 	_, err = r.read(func(_ string, _ int64, rec record) error { return visit(rec.seq, rec.kind, rec.payload) })
 	return err
 }

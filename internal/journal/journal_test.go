@@ -464,3 +464,38 @@ func TestWaitingRecordsShareAnFsync(t *testing.T) {
 		t.Errorf("%v records in the backlog", n)
 	}
 }
+
+// A process reads what it keeps while others append: all that was durable when it began, settled or not, and nothing that is half there.
+func TestA3WhatIsKeptCanBeReadWhileItGrows(t *testing.T) {
+	j := run(t, Config{Dir: filepath.Join(t.TempDir(), "journal"), SegmentBytes: 8 << 10, MaxPayload: 256})
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := j.Append(t.Context(), 1, []byte(fmt.Sprint("beside ", i))); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range 50 {
+		payload := fmt.Sprint("mine ", i)
+		seq, err := j.Append(t.Context(), 1, []byte(payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			j.Settled(seq)
+		}
+		if got := replayed(t, j.Journal); got[seq] != payload {
+			t.Fatalf("record %d of %d is %q, want %q", seq, len(got), got[seq], payload)
+		}
+	}
+	close(stop)
+	group.Wait()
+}

@@ -246,7 +246,7 @@ func (j *Journal) adopt(found *survey) []*segment {
 			j.unreferenced = append(j.unreferenced, j.path(e.number))
 			continue
 		}
-		s := &segment{extent: e, size: found.sizes[i], found: true}
+		s := &segment{extent: e, size: found.sizes[i]}
 		s.last, s.end = e.first-1, segmentHeader
 		s.grow(int(e.records()), e.end-segmentHeader)
 		j.unsettled += s.unsettled

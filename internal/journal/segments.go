@@ -12,7 +12,6 @@ type segment struct {
 	extent
 	size      int64 // of the file
 	file      File  // nil unless it is the open one or lies ready
-	found     bool  // Open found it, so Replay shows it
 	removed   bool
 	settled   []uint64 // a bit for each record
 	unsettled int64

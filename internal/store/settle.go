@@ -72,6 +72,9 @@ func (s *Store) book(ctx context.Context, batch *models.Batch, settle func(q *qu
 		})
 		if err == nil && errors.Is(refused, errLost) {
 			s.log.Warn().Err(refused).Str("offer_id", batch.Offer.ID).Msg("a lease is not as this node has left it; the node goes on with another")
+			if s.lost != nil {
+				s.lost()
+			}
 		}
 	}
 	return verdicts, cmp.Or(err, refused)

@@ -29,6 +29,7 @@ type Config struct {
 	Logger     zerolog.Logger
 	Registerer prometheus.Registerer // default: a registry of its own
 	Health     Health                // default: nobody
+	Lost       func()                // hears that the ledger has lost commits, from any goroutine, and must not wait; nil: nobody does
 }
 
 // Health hears of each call of a store; see health.Ledger. It is called from many goroutines.
@@ -63,6 +64,7 @@ type Store struct {
 	denials      *denials
 
 	health      Health
+	lost        func()
 	breaker     *gobreaker.CircuitBreaker[struct{}]
 	transitions chan transition // of the breaker, on their way into the log
 	metrics     *metrics
@@ -85,7 +87,7 @@ func openDialect(d *dialect, cfg *Config) (*Store, error) {
 	}
 	s := &Store{
 		dialect: d, log: cfg.Logger, pool: &pool{db, hot}, keepTables: cfg.KeepTables, denials: d.denials,
-		health: cfg.Health, transitions: make(chan transition, 16),
+		health: cfg.Health, lost: cfg.Lost, transitions: make(chan transition, 16),
 	}
 	if s.orm, err = gorm.Open(dialector, &gorm.Config{
 		DisableAutomaticPing:   true,

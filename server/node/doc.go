@@ -2,21 +2,27 @@
 //
 // # Start
 //
-//	lock the data directory ─▶ open the journal ─▶ listen ─▶ tables ─▶ settle the journal ─▶ next epoch
-//	     ─▶ return the leases of earlier epochs ─▶ read the offers ─▶ ready
+//	lock the data directory ─▶ open the journal ─▶ listen ─▶ tables ─▶ the ledger's id ─▶ settle the journal
+//	     ─▶ next epoch ─▶ close the leases of earlier epochs ─▶ read the offers ─▶ ready
 //
 // The node listens before the database has answered, so that /healthz and /readyz tell what it waits for; it keeps trying until
 // the database comes. Until then every other call is answered ledger-unavailable.
 //
 // There is no recovery beside this. Redemptions that an earlier process acknowledged and did not settle are settled like any others;
 // those that had been settled are recognised. Settling comes before the epoch, for it needs none. It comes before the leases are
-// returned, so that units spent from a lease are booked on it while it is open. A lease that a reaper was faster to close then exposes
-// nothing any more, and the books are told so.
+// closed, so that units spent from a lease are booked on it while it is open. The rest of a lease stays exposed until its end, for a process
+// on a copy of the data directory may spend it.
 //
-// A journal that is damaged keeps the node from starting: it would serve on, and not know what it owes. A journal for another database
-// makes the node wait: an admin who reads the log can still name the right one.
+// A journal that is damaged keeps the node from starting: it would serve on, and not know what it owes. A database with another ledger id
+// than the data directory remembers ends the node: the journal is not for it. Records of an offer that the database does not have stay in
+// the journal.
 //
-// [SettleJournal] does all this for a node that will not start again, up to the return of its leases.
+// [SettleJournal] does all this for a node that will not start again, up to the closing of its leases.
+//
+// # A ledger that has lost commits
+//
+// A node that notices it (a lease is not as it was left, an offer's numbers went back) goes on with what the ledger says. It reads its
+// journal, and books what the ledger does not have: see bookAgain.
 //
 // # Drain
 //

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -82,6 +83,56 @@ func inDatabase(t *testing.T, c Config, statement string) {
 	defer db.Close()
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// dumped copies the rows of a configuration's database. restore puts the copy in their place, in one transaction, under nodes that run.
+func dumped(t *testing.T, c Config) (restore func()) {
+	t.Helper()
+	cfg, err := mysql.ParseDSN(c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("mysql", c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	columns := map[string]string{}
+	rows, err := db.QueryContext(t.Context(), `SELECT table_name, GROUP_CONCAT(CONCAT('`+"`', column_name, '`"+`')) FROM information_schema.columns
+		WHERE table_schema = ? AND table_name NOT LIKE 'goose%' AND table_name NOT LIKE 'dumped%' AND extra NOT LIKE '%GENERATED%' GROUP BY table_name`, cfg.DBName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var table, names string
+		if err := rows.Scan(&table, &names); err != nil {
+			t.Fatal(err)
+		}
+		columns[table] = names
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for table, names := range columns {
+		inDatabase(t, c, "CREATE TABLE dumped_"+table+" AS SELECT "+names+" FROM "+table)
+	}
+	return func() {
+		t.Helper()
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for table, names := range columns {
+			for _, statement := range []string{"DELETE FROM " + table, "INSERT INTO " + table + " (" + names + ") SELECT " + names + " FROM dumped_" + table} {
+				if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+					t.Fatalf("%s: %v", statement, err)
+				}
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tranche/internal/store"
+	"tranche/internal/storetest"
 	"tranche/models"
 )
 
@@ -165,5 +167,87 @@ func TestA1AJournalOfAnotherLedgerIsRefused(t *testing.T) {
 		if !strings.Contains(err.Error(), id) {
 			t.Errorf("ledgers %v, and the node says: %v", ids, err)
 		}
+	}
+}
+
+// restorable is a node on a server, which can be given a dump under it.
+func restorable(t *testing.T) (*running, Config) {
+	t.Helper()
+	c := config(t)
+	c.DSN = storetest.MySQL(t)
+	n := start(t, c)
+	n.ready(200)
+	return n, c
+}
+
+// tried redeems, and repeats the request while it is refused for now.
+func (r *running) tried(offer, key string) {
+	r.t.Helper()
+	r.until("redemption "+key, func() bool {
+		status, _ := r.call("POST", "/v1/offers/"+offer+"/redemptions", `{"user_id":"alice"}`, "Idempotency-Key", key)
+		return status == 201
+	})
+}
+
+// A dump is put back under a node that has changed offers, leased, redeemed and taken another epoch since.
+func TestA2ARunningNodeGoesOnWithARestoredDump(t *testing.T) {
+	t.Parallel()
+	n, c := restorable(t)
+	for _, id := range []string{"a", "b"} {
+		n.offer(id, `"mode":"strict"`)
+		n.tried(id, "before")
+	}
+	restore := dumped(t, c)
+	n.end()
+	n = start(t, c)
+	n.ready(200)
+	for _, id := range []string{"a", "b"} {
+		n.tried(id, "lost")
+		if status, v := n.call("PATCH", "/v1/offers/"+id, `{"lease_size":5}`); status != 200 {
+			t.Fatal(status, v)
+		}
+	}
+	n.tried("b", "lost-too")
+	restore()
+	for _, id := range []string{"a", "b"} {
+		for i := range 10 {
+			n.tried(id, fmt.Sprint("after-", i))
+		}
+		b := balance(t, c, id)
+		leases := onStore(t, c, func(ctx context.Context, s *store.Store) ([]models.ListedLease, error) {
+			return s.Leases(ctx, id, 100, models.ID{})
+		})
+		if b.Redeemed != 11 || !b.AddsUp() || b.LateUnits != 0 || len(leases) > 6 {
+			t.Errorf("%s: %d leases, %+v", id, len(leases), b)
+		}
+	}
+	n.until("the node's epoch is there again", func() bool { return node(t, c).Epoch == n.keeper.Epoch() })
+	n.end() // by itself it has not stopped
+}
+
+// What the journal has of the lost commits is booked again, and the node goes on.
+func TestA3ARunningNodeGivesBackWhatItsJournalHas(t *testing.T) {
+	t.Parallel()
+	n, c := restorable(t)
+	n.offer("f", `"mode":"fast"`)
+	n.redeem("f", "before", "journal")
+	n.settled()
+	restore := dumped(t, c)
+	for i := range 4 {
+		n.redeem("f", fmt.Sprint("lost-", i), "journal")
+		n.settled() // each in a batch of its own
+	}
+	restore()
+	n.tried("f", "after")
+	n.until("all is in the ledger", func() bool { return balance(t, c, "f").Redeemed == 6 })
+	n.settled()
+	b := balance(t, c, "f")
+	if !b.AddsUp() || b.LateUnits < 5 {
+		t.Errorf("%+v", b)
+	}
+	n.tried("f", "last")
+	n.settled()
+	if b := balance(t, c, "f"); b.Redeemed != 7 || !b.AddsUp() {
+		t.Errorf("%+v", b)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"tranche/internal/run"
 	"tranche/internal/version"
 	"tranche/lease"
+	"tranche/models"
 	"tranche/refund"
 	"tranche/server/api"
 )
@@ -119,6 +120,11 @@ func buildInfo() prometheus.Collector {
 // assemble makes all other parts, from the ledger up to the HTTP handler.
 func (n *Node) assemble(now func() time.Time, registry *prometheus.Registry) (http.Handler, error) {
 	n.catalogue = catalogue.New(n.store, now)
+	n.catalogue.Subscribe(func(_ *models.Offer, back bool) {
+		if back {
+			n.losses.notice()
+		}
+	})
 	leases := lease.Config{NodeID: n.dir.NodeID, Now: now, Logger: n.log, Metrics: registry}
 	n.keeper = lease.NewKeeper(leases, n.store, n.catalogue)
 	n.reaper = lease.NewReaper(leases, n.store, n.health)
@@ -203,6 +209,7 @@ func (n *Node) Run(ctx context.Context) error {
 			n.sweeping.Go(func() { n.sweeper.Run(ctx) }) // it books as requests do, and ends with them
 			running.Go(func() { n.catalogue.Run(loops, n.keeper.InTail) })
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })
+			running.Go(func() { n.bookAgain(loops) })
 		}
 	})
 	running.Go(func() { n.watchFolder(loops, fail) })

@@ -145,6 +145,7 @@ func TestAJournalIsNotSettledIntoAnotherDatabase(t *testing.T) {
 func TestA1SettlingSaysWhatStaysInTheJournal(t *testing.T) {
 	t.Parallel()
 	_, _, direct := dead(t)
+	inDatabase(t, direct, "DELETE FROM entries")
 	inDatabase(t, direct, "DELETE FROM leases")
 	inDatabase(t, direct, "DELETE FROM offers")
 	settled, err := SettleJournal(t.Context(), SettleConfig{DataDir: direct.DataDir, Database: Database{DSN: direct.DSN}, Logger: zerolog.Nop()})

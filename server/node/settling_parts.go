@@ -28,7 +28,10 @@ type settlingParts struct {
 	health   *health.Ledger
 	journal  *journal.Journal
 	settler  *settle.Settler
+	losses   losses
 	recovery *allocator.Recovery
+
+	newRecovery func() *allocator.Recovery
 }
 
 // maxPayload is far above what a redemption with all its texts at their longest takes as JSON.
@@ -40,7 +43,8 @@ func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Lo
 	b.log, b.dir = log, dir
 	b.health = health.NewLedger(now, func() bool { return b.store.Available() })
 	config := database.storeConfig(dir.Database())
-	config.Logger, config.Registerer, config.Health = log, registry, b.health
+	b.losses = make(losses, 1)
+	config.Logger, config.Registerer, config.Health, config.Lost = log, registry, b.health, b.losses.notice
 	b.store, err = store.Open(config)
 	if err != nil {
 		return err
@@ -52,7 +56,8 @@ func (b *settlingParts) open(dir *datadir.Dir, database Database, log zerolog.Lo
 		return fmt.Errorf("data directory %s: %w%s", dir.Path, err, remedy(err))
 	}
 	b.settler = settle.New(settle.Config{Now: now, Logger: log, Metrics: registry, Connections: b.store.Connections()}, b.store)
-	b.recovery = allocator.NewRecovery(b.journal, b.store, b.settler, now)
+	b.newRecovery = func() *allocator.Recovery { return allocator.NewRecovery(b.journal, b.store, b.settler, now) }
+	b.recovery = b.newRecovery()
 	return nil
 }
 
@@ -79,12 +84,16 @@ func (b *settlingParts) settle(ctx context.Context, keep func(ledger models.ID) 
 	}
 	records, err = b.recovery.Run(ctx)
 	if err == nil {
-		for offer, kept := range b.recovery.Kept() {
-			b.log.Error().Str("offer_id", offer).Int("records", kept).
-				Msg("the database does not have this offer: what was acknowledged of it stays in the journal, for a start after the offer is back")
-		}
+		b.reportKept(b.recovery)
 	}
 	return records, err
+}
+
+func (b *settlingParts) reportKept(recovery *allocator.Recovery) {
+	for offer, kept := range recovery.Kept() {
+		b.log.Error().Str("offer_id", offer).Int("records", kept).
+			Msg("the database does not have this offer: what was acknowledged of it stays in the journal, for a start after the offer is back")
+	}
 }
 
 // errOtherLedger: the data directory belongs to another ledger than the database, and its journal is not for this one.
