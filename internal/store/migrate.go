@@ -179,6 +179,9 @@ func migrateMySQL(ctx context.Context, c *connector, run func(*sql.DB) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, locks.Close()) }()
+	if _, err := locks.ExecContext(ctx, createLock); err != nil {
+		return err
+	}
 	row, err := lock.NewMySQLTableLocker(
 		lock.WithTableLeaseDuration(rowLease), lock.WithTableHeartbeatInterval(rowLease/6),
 		lock.WithTableLockTimeout(rowPoll, uint64(migrateWait/rowPoll)), lock.WithTableUnlockTimeout(rowPoll, 1),
@@ -196,6 +199,17 @@ func migrateMySQL(ctx context.Context, c *connector, run func(*sql.DB) error) (e
 	}
 	return errors.Join(run(db), row.Unlock(ctx, locks))
 }
+
+// createLock makes the table that goose would make otherwise, without IF NOT EXISTS. Two members of Group Replication that do so at once
+// stop each other: each fails to apply what the other has done.
+const createLock = `CREATE TABLE IF NOT EXISTS ` + lock.DefaultLockTableName + ` (
+	lock_id          BIGINT      NOT NULL PRIMARY KEY,
+	locked           BOOLEAN     NOT NULL DEFAULT FALSE,
+	locked_at        DATETIME(6) NULL,
+	locked_by        TEXT        NULL,
+	lease_expires_at DATETIME(6) NULL,
+	updated_at       DATETIME(6) NULL
+)`
 
 // lockByName takes the server's lock. It is local to a member of a cluster.
 func lockByName(ctx context.Context, holder *sql.Conn, database string) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -189,6 +190,27 @@ func TestA5AMigrationWaitsForARow(t *testing.T) {
 	}
 	if err := s.Migrate(t.Context()); err != nil || latest(t, dsn) <= 5 {
 		t.Errorf("afterwards: version %d, %v", latest(t, dsn), err)
+	}
+}
+
+// Nothing is locked yet when the lock's table is made. A member of Group Replication that can't apply what another one has made stops.
+func TestA5TheTableOfTheLockIsMadeOnlyIfItIsNotThere(t *testing.T) {
+	dsn, proxy := through(t, storetest.MySQL(t), func() fate { return pass })
+	open(t, store.Config{DSN: dsn})
+	proxy.mu.Lock()
+	defer proxy.mu.Unlock()
+	made := 0
+	for _, create := range proxy.creates {
+		if !strings.Contains(create, "goose_lock") {
+			continue
+		}
+		made++
+		if !strings.HasPrefix(create, "IF NOT EXISTS ") {
+			t.Errorf("the server is told: CREATE TABLE %s", create)
+		}
+	}
+	if made == 0 {
+		t.Errorf("nobody makes the table: %v", proxy.creates)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,9 +32,10 @@ type proxy struct {
 	fate     func() fate
 	commands atomic.Int64 // packets that ask something
 
-	mu    sync.Mutex
-	conns map[net.Conn]bool // of both sides
-	wait  sync.WaitGroup
+	mu      sync.Mutex
+	conns   map[net.Conn]bool // of both sides
+	creates []string          // statements that make tables
+	wait    sync.WaitGroup
 }
 
 // through gives a DSN that goes by way of a new proxy.
@@ -90,6 +92,11 @@ func (p *proxy) forward(client, server net.Conn) {
 		}
 		if header[3] == 0 {
 			p.commands.Add(1)
+		}
+		if statement, ok := strings.CutPrefix(string(packet[4:]), "\x03CREATE TABLE "); ok {
+			p.mu.Lock()
+			p.creates = append(p.creates, statement)
+			p.mu.Unlock()
 		}
 		now := pass
 		if string(packet[4:]) == "\x03COMMIT" {
