@@ -49,6 +49,10 @@ type Entry struct {
 	Metadata  *string // a JSON object
 	CreatedAt Micros  `gorm:"autoCreateTime:false"` // when its units were spent, or given back, by the database's clock
 	BookedAt  *Micros // when the transaction ran that inserted it; nil: as CreatedAt, which older versions knew only
+
+	// Folds is how many refunds of its redemption the database has folded into this one, which is no row then: it has the sum of their units
+	// and the highest of their seqs. 0: it is a row. A folded entry stands before the refunds that are rows.
+	Folds int64 `gorm:"-"`
 }
 
 // SpendAt dates an entry that spends: a hold begins then, too.
@@ -112,7 +116,8 @@ type Redemption struct {
 	CreatedAt      Micros
 	ResolvedAt     *Micros // when it became final
 	LastSeq        int64
-	Refunds        []Entry // oldest first
+	RefundCount    int64
+	Refunds        []Entry // those that are not folded, oldest first
 }
 
 // Remaining is what can still be refunded, in units.

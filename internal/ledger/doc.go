@@ -15,6 +15,9 @@
 // Two writers who both take the same next seq collide on the unique key, and the loser decides anew from what it then reads. So what
 // ends a hold is always its entry 1, there is one, and whoever raced for it hears which.
 //
+// A redemption may have a thousand refunds. So a store may fold those that nobody asks for by id or key into one entry, and [Fold] takes it
+// like the refunds behind it.
+//
 // A request for what was done already is answered with it: confirm for the same units, where none said means all, and cancel. Anything else is
 // refused with what became of the hold; so is cancel after expire, for the shop should know that the units were free before it said so.
 // A hold is in time until its expire entry is there, whatever the clock says.

@@ -9,19 +9,26 @@ import (
 	"tranche/models"
 )
 
-// Fold adds up the entries of one redemption, in the order of their seq. It fails on a history that no sequence of
-// settle transactions can have written; that is corruption, and nothing may be decided from it.
+// Fold adds up the entries of one redemption, in the order of their seq. The database may have folded refunds before. It fails on a history
+// that no sequence of settle transactions can have written; that is corruption, and nothing may be decided from it.
 func Fold(history []models.Entry) (models.Redemption, error) {
 	var r models.Redemption
+	var count int64
+	folded := false
 	for i := range history {
 		e := &history[i]
-		if e.Seq != int64(i) {
-			return r, fmt.Errorf("redemption %s: entry %s has seq %d, want %d", e.RedemptionID(), e.ID, e.Seq, i)
+		folded = folded || e.Folds > 0
+		if !folded && e.Seq != count {
+			return r, fmt.Errorf("redemption %s: entry %s has seq %d, want %d", e.RedemptionID(), e.ID, e.Seq, count)
 		}
+		count += max(1, e.Folds)
 		if !follows(&r, e) {
 			return r, fmt.Errorf("redemption %s: %s of %d units at seq %d, when it is %q with %d", e.RedemptionID(), e.Kind, e.Units, i, r.State, r.Units)
 		}
 		apply(&r, e)
+	}
+	if count > 0 && r.LastSeq != count-1 {
+		return r, fmt.Errorf("redemption %s: %d entries, and the last has seq %d", r.RedemptionID, count, r.LastSeq)
 	}
 	if r.RefundedUnits > r.Units {
 		return r, fmt.Errorf("redemption %s: %d of %d units refunded", r.RedemptionID, r.RefundedUnits, r.Units)
@@ -61,9 +68,12 @@ func apply(r *models.Redemption, e *models.Entry) {
 		resolve(r, e, models.StateExpired)
 	case models.KindRefund:
 		r.RefundedUnits += e.Units
-		r.Refunds = append(r.Refunds, *e)
+		r.RefundCount += max(1, e.Folds)
+		if e.Folds == 0 {
+			r.Refunds = append(r.Refunds, *e)
+		}
 	}
-	r.LastSeq = e.Seq
+	r.LastSeq = max(r.LastSeq, e.Seq)
 }
 
 // Begin is the redemption that its first entry makes: one that redeems, or holds.

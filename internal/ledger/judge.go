@@ -96,7 +96,7 @@ func (p *Decision) next(e models.Entry, r models.Redemption) models.Verdict {
 func (p *Decision) judgeRefund(wanted *models.Wanted, history []models.Entry, r models.Redemption) models.Verdict {
 	for i := range r.Refunds {
 		if earlier := &r.Refunds[i]; earlier.IdempotencyKey == wanted.IdempotencyKey {
-			all := r.Remaining() == 0 && i == len(r.Refunds)-1 // that one took all that was left
+			all := r.Remaining() == 0 && earlier.Seq == r.LastSeq // that one took all that was left
 			same := wanted.Units == earlier.Units || wanted.Units == 0 && all
 			return replay(earlier, &wanted.Entry, r, same && equal(earlier.Reason, wanted.Reason))
 		}
@@ -116,7 +116,7 @@ func (p *Decision) judgeRefund(wanted *models.Wanted, history []models.Entry, r 
 	if e.Units == 0 || e.Units > r.Remaining() {
 		return models.Verdict{Err: &models.RefundExceedsError{Remaining: r.Remaining()}, Redemption: r}
 	}
-	if len(r.Refunds) >= models.MaxRefunds && e.Units < r.Remaining() {
+	if r.RefundCount >= models.MaxRefunds && e.Units < r.Remaining() {
 		return models.Verdict{Err: &models.TooManyRefundsError{Remaining: r.Remaining()}, Redemption: r}
 	}
 	e.RestoresBudget = offer.RefundRestoresBudget

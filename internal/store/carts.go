@@ -102,7 +102,7 @@ func (q *query) lockCart(cart *models.Cart, isNew bool) error {
 
 // decideItem decides on one item, and counts it for its user.
 func (q *query) decideItem(item *models.Batch) (*ledger.Decision, error) {
-	histories, now, err := q.histories(item.Offer.ID, redemptionsOf(item, true))
+	histories, now, err := q.histories(item.Offer.ID, redemptionsOf(item, true), item.Wanted)
 	if err != nil {
 		return nil, err
 	}

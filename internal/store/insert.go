@@ -27,6 +27,9 @@ func insert[T any](q *query, rows []T, exprs computed, suffix string) (int64, er
 	var columns []string
 	var fields []*schema.Field
 	for _, f := range model.Fields {
+		if f.DBName == "" {
+			continue // no column
+		}
 		if exprs[f.DBName] != "" || f.FieldType.Kind() != reflect.Pointer || someSet(all, f) {
 			columns, fields = append(columns, f.DBName), append(fields, f)
 		}

@@ -10,31 +10,79 @@ import (
 	"tranche/models"
 )
 
-// Histories reads the entries of redemptions by their hash, ordered by seq. A redemption that isn't there has no key in the map.
+// Histories reads the entries of redemptions by their hash, ordered by seq, with their refunds folded into one. A redemption that isn't there
+// has no key in the map.
 func (s *Store) Histories(ctx context.Context, offerID string, redemptions []models.ID) (histories map[models.ID][]models.Entry, err error) {
 	err = s.read(ctx, "Histories", func(q *query) error {
-		histories, _, err = q.histories(offerID, redemptions)
+		histories, _, err = q.histories(offerID, redemptions, nil)
 		return err
 	})
 	return histories, err
 }
 
-// histories reads the clock on the way. It is nil if there is no entry.
-func (q *query) histories(offerID string, redemptions []models.ID) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
+// Refunds lists the refunds of a redemption, newest first, those with a seq below one.
+func (s *Store) Refunds(ctx context.Context, id models.RedemptionID, limit int, below int64) (refunds []models.Entry, err error) {
+	err = s.list(ctx, "Refunds", func(q *query) error {
+		return q.Where("offer_id = ? AND redemption = ? AND kind = ? AND seq < ?", id.OfferID, id.Hash, models.KindRefund, below).
+			Order("seq DESC").Limit(limit).Find(&refunds).Error
+	})
+	return refunds, err
+}
+
+// histories folds refunds in the database: a redemption may have a thousand. Those that are wanted, by id or by key, stay as they are. It
+// reads the clock on the way, which is nil if there is no entry. All is one statement, so that entries and sums are of one instant.
+func (q *query) histories(offerID string, redemptions []models.ID, wanted []models.Wanted) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
 	histories = make(map[models.ID][]models.Entry, len(redemptions))
+	kept, args := refundsOf(wanted)
 	for chunk := range slices.Chunk(redemptions, chunkSize) {
-		entries, at, err := clocked[models.Entry](q, q.Where("offer_id = ? AND redemption IN ?", offerID, chunk).Order("redemption, seq"))
+		var read []struct {
+			Row       models.Entry `gorm:"embedded"`
+			Refunds   int64        // that are folded
+			FoldUnits int64
+			FoldSeq   int64
+			Now       models.Micros `gorm:"column:as_of"`
+		}
+		err := q.scan(&read, `
+			SELECT e.*, COALESCE(f.refunds, 0) AS refunds, COALESCE(f.fold_units, 0) AS fold_units, COALESCE(f.fold_seq, 0) AS fold_seq,
+				`+q.dialect.now+` AS as_of
+			FROM entries e LEFT JOIN (
+				SELECT redemption, COUNT(*) AS refunds, SUM(units) AS fold_units, MAX(seq) AS fold_seq FROM entries
+				WHERE offer_id = ? AND redemption IN ? AND kind = 'refund' AND NOT `+kept+` GROUP BY redemption
+			) AS f ON f.redemption = e.redemption
+			WHERE e.offer_id = ? AND e.redemption IN ? AND (e.kind <> 'refund' OR `+kept+`) ORDER BY e.redemption, e.seq`,
+			slices.Concat([]any{offerID, chunk}, args, []any{offerID, chunk}, args)...)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, e := range entries {
-			histories[e.Redemption] = append(histories[e.Redemption], e)
-		}
-		if len(entries) > 0 {
-			now = &at
+		for i := range read {
+			at := &read[i]
+			history := append(histories[at.Row.Redemption], at.Row)
+			isLast := i == len(read)-1 || read[i+1].Row.Redemption != at.Row.Redemption
+			if before := isLast || read[i+1].Row.Kind == models.KindRefund; before && at.Row.Kind != models.KindRefund && at.Refunds > 0 {
+				history = append(history, models.Entry{
+					OfferID: offerID, Redemption: at.Row.Redemption, Kind: models.KindRefund, Units: at.FoldUnits, Seq: at.FoldSeq, Folds: at.Refunds,
+				})
+			}
+			histories[at.Row.Redemption] = history
+			now = &at.Now
 		}
 	}
 	return histories, now, nil
+}
+
+// refundsOf gives a condition on refunds: that they have the id or the key of one that is wanted.
+func refundsOf(wanted []models.Wanted) (condition string, args []any) {
+	var ids []models.ID
+	var keys []string
+	for i := range wanted {
+		if w := &wanted[i]; w.Kind == models.KindRefund {
+			ids, keys = append(ids, w.ID), append(keys, w.IdempotencyKey)
+		}
+	}
+	if len(ids) == 0 {
+		return "(1 = 0)", nil
+	}
+	return "(id IN ? OR idempotency_key IN ?)", []any{ids, keys}
 }
 
 // Redemptions lists redemptions of an offer, newest first, each as it is now.
@@ -48,7 +96,7 @@ func (s *Store) Redemptions(ctx context.Context, filter models.RedemptionFilter)
 		for i := range firsts {
 			ids[i] = firsts[i].Redemption
 		}
-		histories, _, err := q.histories(filter.OfferID, ids)
+		histories, _, err := q.histories(filter.OfferID, ids, nil)
 		if err != nil {
 			return err
 		}

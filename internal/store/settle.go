@@ -91,7 +91,7 @@ func (q *query) settle(batch *models.Batch, lookFirst bool) ([]models.Verdict, e
 
 // write brings a batch into the ledger: the user counters, the entries, and the lists of holds and of exceptions.
 func (q *query) write(batch *models.Batch, lookFirst bool, decide func(*models.Batch, map[models.ID][]models.Entry) (*ledger.Decision, error)) (*ledger.Decision, error) {
-	histories, now, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst))
+	histories, now, err := q.histories(batch.Offer.ID, redemptionsOf(batch, lookFirst), batch.Wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (q *query) settled(batch *models.Batch) (verdicts []models.Verdict, refused
 	case err != nil:
 		return nil, nil, err
 	case l.Batch >= batch.Number:
-		histories, _, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true))
+		histories, _, err := q.histories(batch.Offer.ID, redemptionsOf(batch, true), batch.Wanted)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -23,6 +23,23 @@ func (f *Fake) Histories(ctx context.Context, offerID string, redemptions []mode
 	})
 }
 
+// Refunds lists the refunds of a redemption, newest first.
+func (f *Fake) Refunds(ctx context.Context, id models.RedemptionID, limit int, below int64) ([]models.Entry, error) {
+	return do(ctx, f, "Refunds", func(models.Micros) ([]models.Entry, error) {
+		s, ok := f.offers[id.OfferID]
+		if !ok {
+			return nil, nil
+		}
+		var list []models.Entry
+		for _, e := range slices.Backward(s.histories[id.Hash]) {
+			if e.Kind == models.KindRefund && e.Seq < below {
+				list = append(list, e)
+			}
+		}
+		return head(list, limit), nil
+	})
+}
+
 // Redemptions lists an offer's redemptions, newest first.
 func (f *Fake) Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error) {
 	return do(ctx, f, "Redemptions", func(models.Micros) ([]models.ListedRedemption, error) {

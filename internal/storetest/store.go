@@ -47,6 +47,7 @@ type Store interface {
 	SettleCart(ctx context.Context, cart models.Cart, items []models.Batch) ([]models.Verdict, error)
 	Cart(ctx context.Context, id models.CartID) (models.Cart, error)
 	Histories(ctx context.Context, offerID string, redemptions []models.ID) (map[models.ID][]models.Entry, error)
+	Refunds(ctx context.Context, id models.RedemptionID, limit int, below int64) ([]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)
 	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
 	Exceptions(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Exception, error)

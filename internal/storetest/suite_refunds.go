@@ -5,10 +5,71 @@ import (
 	"slices"
 	"sync"
 
+	"tranche/internal/ledger"
 	"tranche/models"
 )
 
 var refundTests = []test{
+	{"B9: many refunds fold, and each is found by its key", func(b *trial) {
+		o := b.offer(1000, limitRedemptions(1))
+		l, p := b.lane(o, 500), b.pool(o)
+		l.booked(redeem(o, "k", "u", 100), hold(o, "h", "v", 100))
+		p.booked(confirm(o, "h", 90))
+		for i := range 20 {
+			key := string(rune('a' + i))
+			w := []models.Wanted{refund(o, "k", key, 1), refund(o, "h", key, 2)}
+			for j, v := range p.booked(w...) {
+				equal(b, "seq", v.Entry.Seq, int64(i+1+j))
+				equal(b, "refunded", v.Redemption.RefundedUnits, int64((i+1)*(j+1)))
+				equal(b, "refunds", v.Redemption.RefundCount, int64(i+1))
+			}
+		}
+		for _, v := range p.settle(refund(o, "k", "c", 1), refund(o, "h", "t", 2), refund(o, "k", "d", 9), refund(o, "h", "new", 1)) {
+			switch v.Entry.IdempotencyKey {
+			case "c", "t":
+				equal(b, "replayed", v.Replayed, true)
+			case "d":
+				b.fails(v.Err, models.ErrKeyReused)
+			default:
+				equal(b, "units after a replay in the same batch", v.Redemption.RefundedUnits, 41)
+			}
+		}
+		rest := p.booked(refund(o, "k", "rest", 0))[0]
+		equal(b, "rest", rest.Entry.Units, 80)
+		equal(b, "the rest again", p.settle(refund(o, "k", "rest", 0))[0].Replayed, true)
+		b.fails(p.settle(refund(o, "k", "c", 0))[0].Err, models.ErrKeyReused) // that one did not take all
+		for _, key := range []string{"k", "h"} {
+			id := models.RedemptionIDOf(o.ID, key)
+			histories, err := b.Histories(b.ctx, o.ID, []models.ID{id.Hash})
+			b.ok(err)
+			r, err := ledger.Fold(histories[id.Hash])
+			b.ok(err)
+			list, err := b.Redemptions(b.ctx, models.RedemptionFilter{OfferID: o.ID, IdempotencyKey: key, Limit: 1})
+			b.ok(err)
+			var units int64
+			below, pages := int64(1000), 0
+			for {
+				page, err := b.Refunds(b.ctx, id, 8, below)
+				b.ok(err)
+				if len(page) == 0 {
+					break
+				}
+				pages++
+				for _, e := range page {
+					if e.Seq >= below || e.Kind != models.KindRefund {
+						b.Fatalf("below %d: %+v", below, e)
+					}
+					units, below = units+e.Units, e.Seq
+				}
+			}
+			equal(b, "pages", pages, 3)
+			for _, got := range []models.Redemption{r, list[0].Redemption} {
+				equal(b, "refunded", got.RefundedUnits, units)
+				equal(b, "refunds", got.RefundCount, 21)
+			}
+		}
+		b.audit(o)
+	}},
 	{"B12: entries are dated by their transaction, whatever their requesters say", func(b *trial) {
 		o := b.offer(100)
 		before := b.ledgerNow()
@@ -271,10 +332,11 @@ var readTests = []test{
 		b.ok(err)
 		equal(b, "histories", len(histories), 600)
 		for _, id := range ids {
-			for seq, e := range histories[id] {
-				equal(b, "seq", e.Seq, int64(seq))
-			}
-			equal(b, "entries", len(histories[id]), 3)
+			r, err := ledger.Fold(histories[id])
+			b.ok(err)
+			equal(b, "redemption", r.Hash, id)
+			equal(b, "last seq", r.LastSeq, 2)
+			equal(b, "refunds and their units", [2]int64{r.RefundCount, r.RefundedUnits}, [2]int64{2, 2})
 		}
 	}},
 	{"a redemption of one offer is none of another", func(b *trial) {

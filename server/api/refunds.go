@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/http"
-	"slices"
 
 	"tranche/allocator"
 	"tranche/models"
@@ -46,12 +45,13 @@ func (s *server) listRefunds(x *exchange) (reply, error) {
 	if err := q.close(); err != nil {
 		return reply{}, err
 	}
-	redemption, err := s.Allocator.Redemption(x.ctx, id)
+	if _, err := s.Allocator.Redemption(x.ctx, id); err != nil {
+		return reply{}, err
+	}
+	rows, err := s.Books.Refunds(x.ctx, id, limit+1, before)
 	if err != nil {
 		return reply{}, err
 	}
-	rows := slices.DeleteFunc(redemption.Refunds, func(e models.Entry) bool { return e.Seq >= before })
-	slices.Reverse(rows)
 	cursor := func(e *models.Entry) string { return seqCursor(cursorRefunds, e.Seq) }
 	return reply{list: pageOf(rows, limit, toRefund, cursor)}, nil
 }
