@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"tranche/internal/storetest"
@@ -152,4 +155,49 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// MySQL gives 151 connections by default. A node that starts needs two more for a moment, and people need some.
+func TestC9FourNodesFitIntoTheServersDefault(t *testing.T) {
+	if most := 4 * (DefaultDBConns + 2); most > 151-10 {
+		t.Errorf("four nodes open %d connections", most)
+	}
+	c := config(t)
+	for conns, ok := range map[int]bool{-1: false, 1: false, 2: true, 4: true, 1000: true, 1001: false} {
+		c.DBConns = conns
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("%d connections: %v", conns, err)
+		}
+	}
+}
+
+func TestC9TroublesAreLoggedWhenTheyBeginAndEnd(t *testing.T) {
+	var log lines
+	clock := time.Unix(1000, 0)
+	d := newDegraded(func() time.Time { return clock }, zerolog.New(&log), prometheus.NewRegistry())
+	since := func(troubles map[string]string) (all []string) {
+		clock = clock.Add(time.Second)
+		for _, p := range d.review(troubles) {
+			all = append(all, fmt.Sprint(p.Part, " ", p.Since.Time().Unix(), " ", p.Detail))
+		}
+		return all
+	}
+	for i, c := range []struct {
+		troubles map[string]string
+		want     []string
+	}{
+		{nil, nil},
+		{map[string]string{partJournal: "full"}, []string{"journal 1002 full"}},
+		{map[string]string{partJournal: "failed", partLedger: "away"}, []string{"journal 1002 failed", "ledger 1003 away"}},
+		{map[string]string{partLedger: "away"}, []string{"ledger 1003 away"}},
+		{nil, nil},
+		{map[string]string{partLedger: "away"}, []string{"ledger 1006 away"}},
+	} {
+		if got := since(c.troubles); !slices.Equal(got, c.want) {
+			t.Errorf("%d: %q, want %q", i, got, c.want)
+		}
+	}
+	if begun, ended := strings.Count(log.String(), `"degraded"`), strings.Count(log.String(), `"no longer degraded"`); begun != 3 || ended != 2 {
+		t.Errorf("logged %d times that it begins, %d times that it ends: %s", begun, ended, log.String())
+	}
 }
