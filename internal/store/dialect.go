@@ -24,6 +24,8 @@ type dialect struct {
 	lower func(column string) string
 	// begin starts a transaction that may write.
 	begin string
+	// snapshots says that a plain read in a transaction may miss what was committed since the transaction's first one.
+	snapshots bool
 	// oneWriter says that transactions run one after the other in this process, instead of polling the file for its lock.
 	oneWriter bool
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
@@ -60,6 +62,7 @@ func mySQL(cfg *Config) (*dialect, error) {
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",
+		snapshots:      cfg.Isolation > sql.LevelReadCommitted,
 		open:           func(conns int) (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, conns) },
 		explain:        func(err error) error { return err },
 		versions:       func() (*versionTable, error) { return mySQLVersions(connector.base.DBName) },

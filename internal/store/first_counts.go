@@ -51,7 +51,7 @@ func (q *query) countFromLedger(offer *models.Offer, users []string) error {
 	if err := q.scan(&older, "SELECT "+olderLeases+" FROM offers WHERE id = ?", offer.ID); err != nil {
 		return err
 	}
-	sums, err := q.usagesFromEntries(q.locking(), offer.ID, users)
+	sums, err := q.usagesFromEntries(q.current(), offer.ID, users)
 	if err != nil {
 		return err
 	}

@@ -115,19 +115,26 @@ func (s *Store) AcquitDue(ctx context.Context, limit int) (acquitted int, err er
 // acquit gives what the leases exposed until now.
 func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
 	const owes = "offer_id = ? AND id IN ? AND (exposed > 0 OR acquit_at IS NOT NULL)"
-	var leases []models.Lease
-	err = q.locking().Where(owes, offerID, ids).Order("id").Find(&leases).Error
-	if err != nil || len(leases) == 0 {
+	var owing, exposing []models.ID
+	if err := q.Model(&models.Lease{}).Where(owes, offerID, ids).Order("id").Pluck("id", &owing).Error; err != nil {
 		return 0, err
 	}
-	exposing := make([]models.ID, len(leases))
-	for i, l := range leases {
-		exposing[i] = l.ID
-		sum += l.Exposed
+	for _, id := range owing { // one by one: see current
+		var still []models.Lease
+		if err := q.locking().Where(owes, offerID, []models.ID{id}).Find(&still).Error; err != nil {
+			return 0, err
+		}
+		for _, l := range still {
+			exposing = append(exposing, id)
+			sum += l.Exposed
+		}
+	}
+	if len(exposing) == 0 {
+		return 0, nil
 	}
 	rows, err := q.exec("UPDATE leases SET exposed = 0, acquit_at = NULL WHERE "+owes, offerID, exposing)
-	if err == nil && rows != int64(len(leases)) {
-		err = fmt.Errorf("acquit: %d rows changed, want %d", rows, len(leases))
+	if err == nil && rows != int64(len(exposing)) {
+		err = fmt.Errorf("acquit: %d rows changed, want %d", rows, len(exposing))
 	}
 	return sum, err
 }

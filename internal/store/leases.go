@@ -178,14 +178,14 @@ func (s *Store) Renew(ctx context.Context, nodeID models.ID, epoch int64, offerI
 	return renewed, offer, nil
 }
 
+// renew writes before it reads: a locking read of several leases could wait for those of others, see current.
 func (q *query) renew(nodeID models.ID, epoch int64, offerID string, ids []models.ID) (renewed []models.ID, err error) {
-	err = q.locking().Model(&models.Lease{}).
-		Where("offer_id = ? AND id IN ? AND node_id = ? AND epoch = ? AND state = 'active'", offerID, ids, nodeID, epoch).
-		Order("id").Pluck("id", &renewed).Error
-	if err != nil || len(renewed) == 0 {
+	const mine = "offer_id = ? AND id IN ? AND node_id = ? AND epoch = ? AND state = 'active'"
+	rows, err := q.exec("UPDATE leases SET expires_at = "+q.dialect.now+" + ttl_seconds * 1000000 WHERE "+mine, offerID, ids, nodeID, epoch)
+	if err != nil || rows == 0 {
 		return nil, err
 	}
-	_, err = q.exec("UPDATE leases SET expires_at = "+q.dialect.now+" + ttl_seconds * 1000000 WHERE offer_id = ? AND id IN ?", offerID, renewed)
+	err = q.current().Model(&models.Lease{}).Where(mine, offerID, ids, nodeID, epoch).Order("id").Pluck("id", &renewed).Error
 	return renewed, err
 }
 
@@ -227,7 +227,7 @@ func (q *query) returnLeases(offerID string, ids []models.ID) (leases []models.L
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	for _, id := range slices.SortedFunc(slices.Values(ids), compareIDs) { // one by one: see usagesAfter
+	for _, id := range slices.SortedFunc(slices.Values(ids), compareIDs) { // one by one: see current
 		var some []models.Lease
 		if err := q.locking().Where("offer_id = ? AND id = ?", offerID, id).Find(&some).Error; err != nil {
 			return nil, err

@@ -123,3 +123,33 @@ func TestC4LeasesAreKeptBesideALockedOne(t *testing.T) {
 	close(s.leave)
 	<-gone
 }
+
+// A limit came after the first redemptions, so users are counted from the ledger: whatever entries of others are on their way.
+func TestC4FirstCountsWaitForNoOtherUser(t *testing.T) {
+	s, limit := newStage(t), int64(5)
+	var err error
+	s.offer, err = s.good.ChangeOffer(t.Context(), "o", nil, func(o *models.Offer) error { o.UserLimitUnits = &limit; return nil }, models.Audit{})
+	if err != nil || s.offer.LimitedFrom == 0 {
+		t.Fatal(s.offer.LimitedFrom, err)
+	}
+	stopped, gone := make(chan error, 1), make(chan bool)
+	go func() {
+		defer close(gone)
+		store.Stop(s.bad, s.leave, stopped, `INSERT INTO entries (offer_id, id, redemption, seq, kind, user_id, idempotency_key, units, lease_id, node_id, created_at, booked_at)
+			SELECT offer_id, UNHEX('00000000000000000000000000000001'), id, 0, kind, 'x', 'taken', units, lease_id, node_id, created_at, booked_at FROM entries LIMIT 1`)
+	}()
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	var wanted []models.Wanted
+	for i := range 6 {
+		wanted = append(wanted, models.Wanted{Entry: models.Entry{
+			OfferID: "o", ID: models.NewID(), Redemption: models.NewID(), Kind: models.KindRedeem, UserID: fmt.Sprint("v", i), IdempotencyKey: "k", Units: 1,
+		}})
+	}
+	if _, err := s.good.Settle(t.Context(), models.Batch{Offer: &s.offer, LeaseID: s.lease.ID, Number: 2, Wanted: wanted}); err != nil {
+		t.Error(err)
+	}
+	close(s.leave)
+	<-gone
+}

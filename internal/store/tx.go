@@ -235,6 +235,15 @@ func (q *query) locking() *gorm.DB {
 	return q.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate})
 }
 
+// current makes a SELECT see all that is committed by now. At READ COMMITTED each one does. At a stronger level only a locking one does, and
+// it may lock, and wait for, more rows than it gives: all of an offer, if they are few.
+func (q *query) current() *gorm.DB {
+	if q.dialect.snapshots {
+		return q.locking()
+	}
+	return q.DB
+}
+
 // scan runs a SELECT in plain SQL. A row that isn't there leaves dst as it is.
 func (q *query) scan(dst any, sql string, args ...any) error {
 	return q.Raw(sql, args...).Scan(dst).Error

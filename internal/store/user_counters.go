@@ -27,7 +27,7 @@ func (q *query) count(offer *models.Offer, decision *ledger.Decision, lookedFirs
 	var after map[string]models.Usage
 	if allNew {
 		after = firstUsages(offerID, added)
-	} else if after, err = q.usagesAfter(offerID, users, added); err != nil {
+	} else if after, err = q.usagesAfter(offerID, users); err != nil {
 		return err
 	}
 	corrections, err := decision.Limit(after)
@@ -135,31 +135,17 @@ func (q *query) addUsage(offerID, userID string, d ledger.UserDelta) error {
 	return err
 }
 
-// usagesAfter reads counters that this transaction has just added to. It has locked their rows, so they are read without a lock: a locking
-// read of several rows may look at all rows of the offer, and would wait for those that others have locked.
-//
-// A row that was added nothing to is locked, and not written: at REPEATABLE READ only a locking read gives its newest version. It reads
-// that row alone.
-func (q *query) usagesAfter(offerID string, users []string, added map[string]ledger.UserDelta) (map[string]models.Usage, error) {
+// usagesAfter reads counters that this transaction has just added to. It has locked their rows already.
+func (q *query) usagesAfter(offerID string, users []string) (map[string]models.Usage, error) {
 	usages := make(map[string]models.Usage, len(users))
 	for chunk := range slices.Chunk(users, chunkSize) {
 		var rows []models.Usage
-		if err := q.Where("offer_id = ? AND user_id IN ?", offerID, chunk).Find(&rows).Error; err != nil {
+		if err := q.current().Where("offer_id = ? AND user_id IN ?", offerID, chunk).Find(&rows).Error; err != nil {
 			return nil, err
 		}
 		for _, u := range rows {
 			usages[u.UserID] = u
 		}
-	}
-	for _, user := range users {
-		if added[user] != (ledger.UserDelta{}) {
-			continue
-		}
-		var u models.Usage
-		if err := q.locking().Where("offer_id = ? AND user_id = ?", offerID, user).Take(&u).Error; err != nil {
-			return nil, err
-		}
-		usages[user] = u
 	}
 	return usages, nil
 }
