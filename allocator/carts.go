@@ -48,12 +48,14 @@ func (a *Allocator) redeemCartOnce(ctx context.Context, c *cart) (Carted, error)
 	if err := a.remembersOther(c); err != nil {
 		return Carted{}, err
 	}
-	for {
+	for closed := newClosed(); ; {
 		verdicts, err := a.buy(ctx, f, c)
 		switch {
 		case err == nil:
 			return carted(c.ID, verdicts), nil
-		case errors.Is(err, errTermsChanged), errors.Is(err, models.ErrLeaseClosed): // as for a single redemption
+		case errors.Is(err, errTermsChanged):
+		case errors.Is(err, models.ErrLeaseClosed): // as for a single redemption
+			closed.Wait(ctx)
 		case errors.Is(err, lease.ErrShort):
 			if short := a.shortOf(ctx, c, err); short != nil {
 				return a.refuseCart(ctx, c, short)

@@ -247,3 +247,23 @@ func TestA1ARecoveryKeepsTheRecordsOfALostOffer(t *testing.T) {
 		}
 	})
 }
+
+// Whatever closes the leases of a node as soon as they are granted: a request doesn't lease again and again.
+func TestA2LeasesThatAreClosedAtOnceAreBounded(t *testing.T) {
+	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
+		n := f.nodes[0]
+		granted := 0
+		f.fail(func(call string) error {
+			switch call {
+			case "Grant":
+				granted++
+			case "Settle", "SettleCart":
+				return models.ErrLeaseClosed
+			}
+			return nil
+		})
+		if _, err := n.redeem("a", "u", 1); !errors.Is(err, models.ErrLedgerUnavailable) || granted > 15 {
+			t.Errorf("%d leases for one request: %v", granted, err)
+		}
+	})
+}

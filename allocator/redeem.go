@@ -88,17 +88,23 @@ func (a *Allocator) redeemNew(ctx context.Context, f *flight, e models.Entry) (R
 	return r, err
 }
 
+// newClosed is the pause before another lease is tried in the place of a closed one. It grows: if all are closed, a request must not lease
+// again and again.
+func newClosed() run.Backoff { return run.Backoff{Min: 5 * time.Millisecond, Max: time.Second} }
+
 // redeem makes a redemption on the offer as it is by now. It tries again where only something that this node did not know yet was in the
 // way, or where the ledger, which is there, did not answer: one lost connection is no outage.
 func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, e models.Entry) (Redeemed, error) {
 	unanswered := run.Backoff{Min: 20 * time.Millisecond, Max: 200 * time.Millisecond}
+	closed := newClosed()
 	for {
 		r, err := a.attempt(ctx, f, offer, e)
 		switch {
 		case err == nil:
 			return r, nil
 		case errors.Is(err, errTermsChanged): // while it waited
-		case errors.Is(err, models.ErrLeaseClosed): // this node was taken for dead; its next lease is as good
+		case errors.Is(err, models.ErrLeaseClosed): // this node was taken for dead, or the ledger has lost the lease: the next is as good
+			closed.Wait(ctx)
 		case errors.Is(err, lease.ErrShort):
 			if short := a.short(ctx, offer, e.Units); short != nil {
 				return Redeemed{}, refusal{short}

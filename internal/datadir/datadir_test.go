@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"tranche/models"
 )
 
 func TestTheIdentityStaysAndTheFolderIsLocked(t *testing.T) {
@@ -71,5 +73,37 @@ func TestAnExistingFolderIsLockedAndNothingIsMadeInOneThatIsNot(t *testing.T) {
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestA1TheFolderRemembersItsLedger(t *testing.T) {
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := d.LedgerID(); err != nil || !id.IsZero() {
+		t.Errorf("at first: %s, %v", id, err)
+	}
+	want := models.NewID()
+	if err := d.KeepLedgerID(want); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenExisting(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if id, err := again.LedgerID(); err != nil || id != want {
+		t.Errorf("later: %s, %v, want %s", id, err, want)
+	}
+	if err := os.WriteFile(filepath.Join(path, ledgerName), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := again.LedgerID(); err == nil { // not taken for none
+		t.Errorf("a damaged id was taken for %s", id)
 	}
 }

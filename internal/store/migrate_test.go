@@ -282,3 +282,44 @@ func inDatabase(t *testing.T, dsn, statement string) {
 		}
 	}
 }
+
+// A backup from before the ledger had an id gets the same one, wherever it is restored.
+func TestA1OlderTablesGetTheIDOfTheirOldestNode(t *testing.T) {
+	ctx := context.Background()
+	oldest := models.NewID()
+	for range 2 {
+		s := open(t, file(t))
+		for _, id := range []models.ID{models.NewID(), oldest, models.NewID()} {
+			if _, err := s.RegisterNode(ctx, id, "n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if id, err := s.LedgerID(ctx); err != nil || id != oldest {
+				t.Errorf("%s, %v, want %s", id, err, oldest)
+			}
+		}
+	}
+}
+
+func TestA1ADozenAgreeOnTheIDOfANewLedger(t *testing.T) {
+	for name, cfg := range map[string]store.Config{"SQLite": file(t), "MySQL": {DSN: storetest.MySQL(t)}} {
+		var wait sync.WaitGroup
+		ids := make([]models.ID, 12)
+		for i := range ids {
+			s := open(t, cfg)
+			wait.Go(func() {
+				var err error
+				if ids[i], err = s.LedgerID(context.Background()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		for _, id := range ids {
+			if id != ids[0] || id.IsZero() {
+				t.Errorf("%s: %s and %s", name, id, ids[0])
+			}
+		}
+	}
+}

@@ -170,6 +170,27 @@ func TestA1AJournalOfAnotherLedgerIsRefused(t *testing.T) {
 	}
 }
 
+// A node that was killed serves soon after its next start. The bound has what a copy of its folder could spend, until that has ended.
+func TestC12TheBoundAfterARestartFallsByItself(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"fast","lease_ttl_seconds":5`)
+	n.end()
+	forgotten(t, c, "o", 50) // all of the budget
+	n = start(t, c)
+	n.ready(200)
+	if b := balance(t, c, "o"); b.OverspendBound != 50 || b.Allocated != 0 {
+		t.Errorf("after the start: %+v", b)
+	}
+	n.redeem("o", "k", "journal")
+	n.until("nothing of the earlier run is in the bound", func() bool {
+		b := balance(t, c, "o")
+		return b.OverspendBound <= b.Outstanding
+	})
+}
+
 // restorable is a node on a server, which can be given a dump under it.
 func restorable(t *testing.T) (*running, Config) {
 	t.Helper()
