@@ -107,7 +107,7 @@ func TestA2ALockedReadThatWasSentAfterwardsIsBelieved(t *testing.T) {
 		s, c, told := restored(t)
 		c.LearnLocked(s.offers[0], time.Now()) // sent at the very moment in which the pause was heard of
 		isAt(t, c, 5)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		sent := time.Now()
 		c.Learn(s.offers[0], sent) // not locked
 		isAt(t, c, 5)
@@ -115,7 +115,7 @@ func TestA2ALockedReadThatWasSentAfterwardsIsBelieved(t *testing.T) {
 			t.Errorf("it gives %+v", o)
 		}
 		isAt(t, c, 3)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		c.Learn(offerAt("a", 4, models.StatusActive), time.Now())
 		if want := []heard{{5, false}, {3, true}, {4, false}}; !slices.Equal(*told, want) {
 			t.Errorf("told of %v, want %v", *told, want)

@@ -272,7 +272,7 @@ func (s *Settler) knowsLocked(items []lease.Posting) bool {
 }
 
 // areLocked asks the ledger whether the rows of a cart are locked, and remembers it.
-func (s *Settler) areLocked(ctx context.Context, items []lease.Posting) (any bool) {
+func (s *Settler) areLocked(ctx context.Context, items []lease.Posting) (some bool) {
 	if s.blind.Load() {
 		return false
 	}
@@ -281,7 +281,7 @@ func (s *Settler) areLocked(ctx context.Context, items []lease.Posting) (any boo
 	for _, it := range items {
 		locked, err := s.ledger.Locked(ctx, models.Batch{Offer: it.Offer, LeaseID: it.Block.LeaseID, Wanted: []models.Wanted{{Entry: it.Entry}}})
 		if err != nil {
-			return any
+			return some
 		}
 		s.mu.Lock()
 		if locked[0] {
@@ -290,9 +290,9 @@ func (s *Settler) areLocked(ctx context.Context, items []lease.Posting) (any boo
 			delete(s.locked, partyOf(&it.Entry, it.Offer))
 		}
 		s.mu.Unlock()
-		any = any || locked[0]
+		some = some || locked[0]
 	}
-	return any
+	return some
 }
 
 // minSweep is how many locked parties are remembered before those of long ago are looked for.

@@ -48,8 +48,9 @@ func (a *answers) Connect(context.Context) (driver.Conn, error) { return a, nil 
 func (a *answers) Driver() driver.Driver                        { return a }
 func (a *answers) Open(string) (driver.Conn, error)             { return a, nil }
 func (a *answers) Prepare(string) (driver.Stmt, error)          { return nil, errors.ErrUnsupported }
-func (a *answers) Begin() (driver.Tx, error)                    { return nil, errors.ErrUnsupported }
-func (a *answers) Close() error                                 { return nil }
+
+func (a *answers) Begin() (driver.Tx, error) { return nil, errors.ErrUnsupported }
+func (a *answers) Close() error              { return nil }
 func (a *answers) ExecContext(_ context.Context, statement string, _ []driver.NamedValue) (driver.Result, error) {
 	return driver.RowsAffected(0), a.exec(statement)
 }
