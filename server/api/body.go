@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -65,6 +66,11 @@ func (x *exchange) readBody() ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
+	// A body that comes in drops must not keep its client waiting for longer than that client wants. Once the body is there, the deadline must
+	// go: net/http takes one that passes for a client that has gone.
+	connection := http.NewResponseController(x.gin.Writer)
+	deadline, _ := x.ctx.Deadline()
+	_ = connection.SetReadDeadline(deadline)
 	// No writer is given: net/http could not see through gin's. writeProblem closes the connection after too large a body.
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBodyBytes))
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(x.ctx.Err(), context.DeadlineExceeded) {
@@ -79,6 +85,7 @@ func (x *exchange) readBody() ([]byte, error) {
 		f.add(fieldBody, ruleLength, "the body ended before it was complete")
 		return nil, f.err()
 	}
+	_ = connection.SetReadDeadline(time.Time{})
 	x.read = true
 	return body, nil
 }

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/gin-gonic/gin"
 )
 
 // TestBadBodiesAreRefusedAndNothingIsSpent goes through what clients and attackers send.
@@ -263,7 +265,8 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte(`{"user_id":"u","order_id":null,"units":1,"metadata":{"a":[1]}}`))
 	f.Add([]byte(`{"user_id":"\ud83c\udf81","units":1e3}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		x := &exchange{ctx: t.Context(), http: httptest.NewRequest("POST", "/", bytes.NewReader(body))}
+		c, _ := gin.CreateTestContext(httptest.NewRecorder())
+		x := &exchange{ctx: t.Context(), gin: c, http: httptest.NewRequest("POST", "/", bytes.NewReader(body))}
 		x.http.Header.Set("Content-Type", "application/json")
 		var o object
 		if len(body) > maxBodyBytes || x.readObject(&o, true) != nil {

@@ -1,6 +1,11 @@
 package api
 
 import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"testing"
 	"time"
@@ -34,6 +39,33 @@ func TestC8AClientThatWaitsShortlyIsAnsweredShortly(t *testing.T) {
 		has(map[string]any{"outcome": "unknown", "retryable": true})
 	if within := w.desk.until.Sub(before); within > time.Second {
 		t.Errorf("it had %s", within)
+	}
+}
+
+// The server itself lets a client take an hour here for its body.
+func TestC8ABodyIsWaitedForInTheClientsTime(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Now = time.Now })
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.ReadTimeout = time.Hour
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil { // instead of waiting for ever
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /v1/offers/o/redemptions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"%s\r\nContent-Type: application/json\r\nContent-Length: 100\r\nRequest-Timeout: 0.1\r\n\r\n{", checkoutKey, aKey)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("answered %d", answer.StatusCode)
 	}
 }
 
