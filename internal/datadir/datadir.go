@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -31,9 +32,10 @@ const (
 
 // Dir is a locked data directory.
 type Dir struct {
-	Path   string
-	NodeID models.ID
-	lock   *os.File
+	Path     string
+	NodeID   models.ID
+	lock     *os.File
+	database atomic.Pointer[fs.FileInfo] // nil before HoldDatabase
 }
 
 // Open makes the folder where it is missing, locks it until Close or the end of the process, and reads the node's identity,
@@ -79,24 +81,37 @@ func (d *Dir) Database() string { return filepath.Join(d.Path, databaseName) }
 // Journal is the folder of the node's journal.
 func (d *Dir) Journal() string { return filepath.Join(d.Path, journalName) }
 
-// ErrDeleted says that the folder that was opened is not there any more.
+// ErrDeleted says that the folder that was opened, or the database in it, is not there any more.
 var ErrDeleted = errors.New("data directory was deleted or replaced while the process ran")
 
-// Check gives ErrDeleted when the folder's path does not lead to the folder that was opened.
+// HoldDatabase takes the file that is the embedded database by now for the one that Check must find.
+func (d *Dir) HoldDatabase() error {
+	file, err := os.Stat(d.Database())
+	if err == nil {
+		d.database.Store(&file)
+	}
+	return err
+}
+
+// Check gives ErrDeleted when the folder's path does not lead to the folder that was opened, or to the database that is held.
 func (d *Dir) Check() error {
-	held, err := d.lock.Stat()
+	lock, err := d.lock.Stat()
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	there, err := os.Stat(filepath.Join(d.Path, lockName))
-	switch {
-	case err == nil && os.SameFile(held, there):
-		return nil
-	case err == nil, errors.Is(err, fs.ErrNotExist):
+	if isLost(filepath.Join(d.Path, lockName), lock) {
 		return fmt.Errorf("%w: %s", ErrDeleted, d.Path)
-	default:
-		return nil // it can't be looked at for now
 	}
+	if database := d.database.Load(); database != nil && isLost(d.Database(), *database) {
+		return fmt.Errorf("%w: %s", ErrDeleted, d.Database())
+	}
+	return nil
+}
+
+// isLost reports whether a path does not lead to a file any more. One that can't be looked at for now is not lost.
+func isLost(path string, held fs.FileInfo) bool {
+	there, err := os.Stat(path)
+	return err == nil && !os.SameFile(held, there) || errors.Is(err, fs.ErrNotExist)
 }
 
 // LedgerID is the id of the ledger that the folder belongs to; zero before KeepLedgerID.

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"tranche/internal/datadir"
@@ -11,8 +12,9 @@ import (
 // What a node writes into a folder that was deleted ends with the process. So it stops, and says why.
 func TestC11ANodeStopsWhenItsDataDirectoryIsDeleted(t *testing.T) {
 	for name, lose := range map[string]func(dir string) error{
-		"deleted":  os.RemoveAll,
-		"replaced": func(dir string) error { return errors.Join(os.Rename(dir, dir+".old"), os.MkdirAll(dir, 0o700)) },
+		"deleted":              os.RemoveAll,
+		"replaced":             func(dir string) error { return errors.Join(os.Rename(dir, dir+".old"), os.MkdirAll(dir, 0o700)) },
+		"without its database": func(dir string) error { return os.Remove(filepath.Join(dir, "tranche.db")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := start(t, config(t))

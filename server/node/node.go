@@ -227,7 +227,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return failure
 }
 
-// folderEvery is how often a node looks whether its data directory is still there.
+// folderEvery is how often a node looks whether its data directory, with the embedded database, is still there.
 const folderEvery = time.Second
 
 // watchFolder stops the node when its data directory was deleted or replaced: nothing that it writes there would be found again.

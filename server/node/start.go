@@ -61,6 +61,11 @@ func (n *Node) enter(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if n.config.DSN == "" {
+		if err := n.dir.HoldDatabase(); err != nil {
+			return 0, err
+		}
+	}
 	var epoch int64
 	err = n.health.Heartbeat(func() (err error) {
 		epoch, err = n.store.RegisterNode(ctx, n.dir.NodeID, n.config.NodeName)
