@@ -109,6 +109,9 @@ func (s *Store) tables(ctx context.Context) (has, needs int64, err error) {
 		return 0, needs, err
 	}
 	has, err = versions.GetLatestVersion(ctx, s.pool)
+	if errors.Is(err, database.ErrVersionNotFound) {
+		return 0, needs, nil
+	}
 	return has, needs, err
 }
 
@@ -123,6 +126,9 @@ func (s *Store) change(ctx context.Context) error {
 		return err
 	}
 	return s.dialect.migrate(ctx, func(db *sql.DB) error {
+		if err := versions.begin(ctx, db); err != nil {
+			return err
+		}
 		provider, err := goose.NewProvider(goose.DialectCustom, db, files, goose.WithStore(versions), goose.WithLogger(goose.NopLogger()))
 		if err != nil {
 			return err
@@ -146,6 +152,18 @@ type versionTable struct {
 func (v *versionTable) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
 	err = db.QueryRowContext(ctx, v.exists, append(v.schema[:len(v.schema):len(v.schema)], v.Tablename())...).Scan(&exists)
 	return exists, err
+}
+
+// begin gives a table that is empty the row that goose begins with. MySQL commits the table before the row, so a process may die between.
+func (v *versionTable) begin(ctx context.Context, db *sql.DB) error {
+	if there, err := v.TableExists(ctx, db); err != nil || !there {
+		return err
+	}
+	_, err := v.GetLatestVersion(ctx, db)
+	if errors.Is(err, database.ErrVersionNotFound) {
+		return v.Insert(ctx, db, database.InsertRequest{})
+	}
+	return err
 }
 
 func mySQLVersions(schema string) (*versionTable, error) {

@@ -55,6 +55,7 @@ func TestAMigrationThatDiedHalfWayIsContinued(t *testing.T) {
 			t.Fatalf("after %q: %v", undo, err)
 		}
 	}
+	died("-1")
 	died("0", "DROP TABLE nodes")
 	node := models.NewID()
 	if _, err := s.RegisterNode(ctx, node, "n"); err != nil {
