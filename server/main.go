@@ -36,8 +36,8 @@ type settings struct {
 	DBCA          filled `env:"TRANCHE_DB_CA" name:"db-ca" placeholder:"FILE" help:"Certificates, in PEM, of the authority that vouches for the database. Connections use TLS then."`
 	DBPassword    filled `env:"TRANCHE_DB_PASSWORD_FILE" name:"db-password-file" placeholder:"FILE" help:"File of the database's password, which the DSN then lacks. It is read for each new connection."`
 	Tables        string `env:"TRANCHE_MIGRATE" name:"migrate" default:"auto" enum:"auto,off" help:"Whether a node brings the database's tables up to date at its start: ${enum}. With off, somebody runs tranche migrate."`
-	TLSCert       string `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
-	TLSKey        string `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
+	TLSCert       filled `env:"TRANCHE_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"Certificate and its chain, in PEM, to serve HTTPS with. The file is read again when it changes."`
+	TLSKey        filled `env:"TRANCHE_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"Private key of the certificate, in PEM."`
 	AdminKey      filled `env:"TRANCHE_ADMIN_KEY" placeholder:"KEY" help:"Bearer key that may do everything. Better set by environment or file: arguments are seen by others."`
 	CheckoutKey   filled `env:"TRANCHE_CHECKOUT_KEY" placeholder:"KEY" help:"Bearer key that may redeem, refund, and read offers."`
 
@@ -49,7 +49,7 @@ type settings struct {
 }
 
 // filled is a setting that is either left out or says something. Set and empty is what becomes of a variable that was not filled in, and
-// without a key, or a DSN, a node is open to more, or knows less, than was meant.
+// without a key, a certificate or a DSN, a node is open to more, or knows less, than was meant.
 type filled string
 
 // UnmarshalText implements encoding.TextUnmarshaler, as kong asks for it.
@@ -125,7 +125,7 @@ func (serve) Run(ctx context.Context, s *settings, out io.Writer) error {
 	}
 	n, err := node.New(node.Config{
 		Listen: s.Listen, DataDir: s.DataDir, NodeName: s.NodeName, Database: s.database(),
-		TLSCert: s.TLSCert, TLSKey: s.TLSKey, AdminKey: string(s.AdminKey), CheckoutKey: string(s.CheckoutKey),
+		TLSCert: string(s.TLSCert), TLSKey: string(s.TLSKey), AdminKey: string(s.AdminKey), CheckoutKey: string(s.CheckoutKey),
 		RequestTimeout: s.RequestTimeout, DrainWait: s.DrainWait, Logger: logger,
 	})
 	if err != nil {

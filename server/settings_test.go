@@ -111,7 +111,7 @@ func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
 
 // A variable that was meant to be filled in, and was not, must not open a node to everybody, or give it a ledger of its own.
 func TestC5ASettingThatIsSetAndEmptyIsAnError(t *testing.T) {
-	for _, name := range []string{"TRANCHE_ADMIN_KEY", "TRANCHE_CHECKOUT_KEY", "TRANCHE_DSN"} {
+	for _, name := range []string{"TRANCHE_ADMIN_KEY", "TRANCHE_CHECKOUT_KEY", "TRANCHE_DSN", "TRANCHE_TLS_CERT", "TRANCHE_TLS_KEY"} {
 		if _, err := parse(t, name+"="); err == nil || !strings.Contains(err.Error(), "empty") {
 			t.Errorf("%s in the file: %v", name, err)
 		}
