@@ -44,7 +44,7 @@ func CheckSession(s *Store, level sql.IsolationLevel) error {
 func Swallowed(ctx context.Context, s *Store) (swallowed []string, err error) {
 	is, err := s.variables(ctx)
 	for _, want := range s.dialect.connector.wanted() {
-		if value, known := is[want.variable]; known && value != want.want {
+		if value, known := is[want.variable]; known && !want.taken(value) {
 			swallowed = append(swallowed, fmt.Sprintf("%s is %q, wanted %q", want.variable, value, want.want))
 		}
 	}
