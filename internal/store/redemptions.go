@@ -29,8 +29,8 @@ func (s *Store) Refunds(ctx context.Context, id models.RedemptionID, limit int, 
 	return refunds, err
 }
 
-// histories folds refunds in the database: a redemption may have a thousand. Those that are wanted, by id or by key, stay as they are. It
-// reads the clock on the way, which is nil if there is no entry. All is one statement, so that entries and sums are of one instant.
+// histories folds refunds in the database: a redemption may have a thousand. Those that are wanted, by id or by key, stay as they are, and so
+// do the first two entries of each redemption; all behind these are refunds. It reads the clock on the way, which is nil if there is no entry. All is one statement, so that entries and sums are of one instant.
 func (q *query) histories(offerID string, redemptions []models.ID, wanted []models.Wanted) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
 	histories = make(map[models.ID][]models.Entry, len(redemptions))
 	kept, args := refundsOf(wanted)
@@ -47,9 +47,9 @@ func (q *query) histories(offerID string, redemptions []models.ID, wanted []mode
 				`+q.dialect.now+` AS as_of
 			FROM entries e LEFT JOIN (
 				SELECT redemption, COUNT(*) AS refunds, SUM(units) AS fold_units, MAX(seq) AS fold_seq FROM entries
-				WHERE offer_id = ? AND redemption IN ? AND kind = 'refund' AND NOT `+kept+` GROUP BY redemption
+				WHERE offer_id = ? AND redemption IN ? AND seq > 1 AND NOT `+kept+` GROUP BY redemption
 			) AS f ON f.redemption = e.redemption
-			WHERE e.offer_id = ? AND e.redemption IN ? AND (e.kind <> 'refund' OR `+kept+`) ORDER BY e.redemption, e.seq`,
+			WHERE e.offer_id = ? AND e.redemption IN ? AND (e.seq <= 1 OR `+kept+`) ORDER BY e.redemption, e.seq`,
 			slices.Concat([]any{offerID, chunk}, args, []any{offerID, chunk}, args)...)
 		if err != nil {
 			return nil, nil, err
@@ -58,7 +58,7 @@ func (q *query) histories(offerID string, redemptions []models.ID, wanted []mode
 			at := &read[i]
 			history := append(histories[at.Row.Redemption], at.Row)
 			isLast := i == len(read)-1 || read[i+1].Row.Redemption != at.Row.Redemption
-			if before := isLast || read[i+1].Row.Kind == models.KindRefund; before && at.Row.Kind != models.KindRefund && at.Refunds > 0 {
+			if at.Refunds > 0 && at.Row.Seq <= 1 && (isLast || read[i+1].Row.Seq > 1) {
 				history = append(history, models.Entry{
 					OfferID: offerID, Redemption: at.Row.Redemption, Kind: models.KindRefund, Units: at.FoldUnits, Seq: at.FoldSeq, Folds: at.Refunds,
 				})

@@ -34,7 +34,7 @@ func TestB9RefundsAreFoldedInTheDatabase(t *testing.T) {
 		}
 	}
 	histories, err := s.Histories(t.Context(), batch.Offer.ID, []models.ID{first.Redemption})
-	if history := histories[first.Redemption]; err != nil || len(history) != 2 || history[1].Folds != 300 || history[1].Units != 300 || history[1].Seq != 300 {
+	if history := histories[first.Redemption]; err != nil || len(history) != 3 || history[2].Folds != 299 || history[2].Units != 299 || history[2].Seq != 300 {
 		t.Errorf("%d entries: %+v, %v", len(history), history, err)
 	}
 }
