@@ -111,7 +111,7 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 			}
 		case refuses(err):
 			return Redeemed{}, refusal{err}
-		case errors.Is(err, models.ErrLedgerUnavailable) && offer.Mode != models.ModeFast && !a.cfg.Health.Away() && unanswered.Wait(ctx):
+		case a.mayPass(offer, err) && unanswered.Wait(ctx):
 		default:
 			return Redeemed{}, err
 		}
@@ -120,6 +120,11 @@ func (a *Allocator) redeem(ctx context.Context, f *flight, offer *models.Offer, 
 		}
 		offer = a.cfg.Offers.Newer(offer)
 	}
+}
+
+// mayPass reports whether the ledger, which is there, failed to answer an attempt: the next one may find it well.
+func (a *Allocator) mayPass(offer *models.Offer, err error) bool {
+	return errors.Is(err, models.ErrLedgerUnavailable) && !errors.Is(err, errForgotten) && offer.Mode != models.ModeFast && !a.cfg.Health.Away()
 }
 
 // attempt takes the units once. It makes the redemption durable in the journal, if both the offer and the block's lease are fast, else in

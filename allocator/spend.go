@@ -3,6 +3,7 @@ package allocator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tranche/lease"
@@ -11,6 +12,9 @@ import (
 
 // errTermsChanged: the offer is not as it was when the request was admitted.
 var errTermsChanged = errors.New("the offer was changed meanwhile")
+
+// errForgotten: this node has forgotten what came with a block. The offer is over, and only the next request reads it anew.
+var errForgotten = fmt.Errorf("%w: the offer is forgotten", models.ErrLedgerUnavailable)
 
 // spend takes the units of an entry from a block. The caller owes the block a Settled or an Unspend of them.
 //
@@ -50,8 +54,8 @@ func (a *Allocator) agree(offer *models.Offer, block *lease.Block) error {
 	switch newest := a.cfg.Offers.Newer(offer); {
 	case newest.Version != offer.Version:
 		return errTermsChanged
-	case newest.Recall < block.Recall: // this node has forgotten what came with the block: the offer is over
-		return models.ErrLedgerUnavailable
+	case newest.Recall < block.Recall:
+		return errForgotten
 	default:
 		return nil
 	}
