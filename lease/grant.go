@@ -56,9 +56,6 @@ func (ol *offerLeases) grantWhileNeeded(ctx context.Context) {
 		}
 	}()
 	for ol.needed() {
-		if ol.isInVain() {
-			ol.rest.Wait(ctx)
-		}
 		err := ol.lookAndGrant(ctx)
 		if ctx.Err() == nil {
 			ol.report(&ol.troubles.grant, err, "grant failed")
@@ -94,15 +91,17 @@ var errInVain = errors.New("leases are recalled or over when they come")
 
 // lookAndGrant asks for leases, unless the books say that there is nothing to be had.
 func (ol *offerLeases) lookAndGrant(ctx context.Context) error {
-	if !ol.looksFirst() {
-		_, err := ol.grantOnce(ctx)
-		return err
+	looked := ol.looksFirst()
+	if looked {
+		if worth, err := ol.look(ctx); !worth || err != nil {
+			return err
+		}
 	}
-	if worth, err := ol.look(ctx); !worth || err != nil {
-		return err
+	if ol.isInVain() {
+		ol.rest.Wait(ctx)
 	}
 	came, err := ol.grantOnce(ctx)
-	if err == nil && !came { // others were faster, or the books are not what they seem
+	if looked && err == nil && !came { // others were faster, or the books are not what they seem
 		run.Pause(ctx, lookEvery)
 	}
 	return err
@@ -247,7 +246,7 @@ func (ol *offerLeases) block(grant *models.Grant, sent time.Time) *Block {
 		return nil
 	}
 	b := NewBlock(l, sent.Add(l.TTL()-Margin(l.TTL())))
-	if b.Recall < ol.recall { // it was granted a while ago, and only the reply was missing
+	if b.Recall != ol.recall { // it was granted a while ago, and only the reply was missing; or the ledger has lost it since
 		b.Seal()
 	}
 	return b

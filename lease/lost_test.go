@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -99,6 +100,67 @@ func TestA3ALeaseThatTheLedgerHasLostIsForgotten(t *testing.T) {
 		time.Sleep(time.Second)
 		if n, active := held(b.keeper), b.balance().LeasesActive; n != 1 || active != 1 {
 			t.Errorf("the node has %d leases, the ledger %d", n, active)
+		}
+	})
+}
+
+// Who wants what is sold out hears so in time, also from a node whose grants were in vain.
+func TestA2GrantsInVainDelayNoRefusal(t *testing.T) {
+	offer := testOffer(100, 10)
+	offer.LeaseTTLSeconds = 5
+	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
+		b.slow(t)
+		for range 3 {
+			if err := b.spend(1); err == nil {
+				t.Error("spent after the end")
+			}
+		}
+		b.fake.After = nil
+		other := newKeeperOnFake(t, b.fake, offer)
+		time.Sleep(10 * time.Second)
+		if err := other.spend(100); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			start := time.Now()
+			if err := b.spend(1); !errors.Is(err, ErrShort) || time.Since(start) > 2*recallWithin {
+				t.Errorf("%v after %s", err, time.Since(start))
+			}
+			time.Sleep(time.Second)
+		}
+		other.keeper.Drain(t.Context())
+	})
+}
+
+// The reply to a grant comes when the ledger has lost it, and the node knows that.
+func TestA2AGrantFromBeforeTheLossIsNotSpentFrom(t *testing.T) {
+	inBubble(t, testOffer(100, 10), func(t *testing.T, b *keeperOnFake) {
+		restore := b.fake.Backup()
+		b.recall()
+		known := catalogue.New(b.fake, time.Now)
+		b.keeper = NewKeeper(Config{
+			NodeID: b.keeper.cfg.NodeID, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
+		}, b.fake, known)
+		b.keeper.Begin(1)
+		if err := known.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.fake.After = func(call string) error {
+			if call == "Grant" {
+				b.fake.After = nil
+				time.Sleep(time.Second)
+				restore()
+				return known.Sync(t.Context())
+			}
+			return nil
+		}
+		if err := b.spend(1); err != nil {
+			t.Error(err)
+		}
+		for _, open := range *b.keeper.leasesOf("o").open.Load() {
+			if open.Recall > 0 {
+				t.Errorf("a lease that the ledger has lost is open: %+v", open)
+			}
 		}
 	})
 }

@@ -120,10 +120,11 @@ func (ol *offerLeases) refuse(w *waiter, now time.Time, enough int64) {
 // heed looks at the number that the node knows by now, which may be lower than that of an offer that has just come. mu is held.
 func (ol *offerLeases) heed(offer *models.Offer) { ol.callBack(ol.keeper.offers.Newer(offer).Recall) }
 
-// callBack seals what was granted before the offer's leases were called back for the number-th time, and has it returned. mu is held.
+// callBack seals what was granted before the offer's leases were called back for the number-th time, and has it returned. So it does with
+// a lease of a higher number: the ledger has lost it, and this node has heard of that first. mu is held.
 func (ol *offerLeases) callBack(number int64) {
 	ol.recall = max(ol.recall, number)
-	ol.giveUp(func(l *ownLease) bool { return l.Recall < ol.recall })
+	ol.giveUp(func(l *ownLease) bool { return l.Recall != ol.recall })
 }
 
 // giveUp seals some of the leases, and has them returned. mu is held.
