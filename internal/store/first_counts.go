@@ -29,6 +29,9 @@ func (q *query) countFirst(offer *models.Offer, users []string) error {
 		if len(rest) == 0 {
 			continue
 		}
+		if err := q.lockCounters(offer.ID, chunk); err != nil {
+			return err
+		}
 		if err := q.countFromLedger(offer, rest); err != nil {
 			return err
 		}
@@ -36,17 +39,21 @@ func (q *query) countFirst(offer *models.Offer, users []string) error {
 	return nil
 }
 
-// countFromLedger locks the counters of users, and sets them to what the ledger says. Others who count these users wait for the lock. The
-// leases are looked at before the entries: what an older lease has brought by then, the sums have.
-func (q *query) countFromLedger(offer *models.Offer, users []string) error {
+// lockCounters locks the counters of users, all in the order of every transaction, and makes those that are not there. Others who count
+// these users wait for the lock.
+func (q *query) lockCounters(offerID string, users []string) error {
 	counters := make([]models.Usage, len(users))
 	for i, user := range users {
-		counters[i] = models.Usage{OfferID: offer.ID, UserID: user, Counted: provisional}
+		counters[i] = models.Usage{OfferID: offerID, UserID: user, Counted: provisional}
 	}
-	onDuplicate := q.dialect.onDuplicate("offer_id, user_id")
-	if _, err := insert(q, counters, nil, onDuplicate+"counted = counted"); err != nil {
-		return err
-	}
+	_, err := insert(q, counters, nil, q.dialect.onDuplicate("offer_id, user_id")+"counted = counted")
+	return err
+}
+
+// countFromLedger sets the counters of users, which are locked, to what the ledger says. The leases are looked at before the entries: what
+// an older lease has brought by then, the sums have.
+func (q *query) countFromLedger(offer *models.Offer, users []string) error {
+	counters := make([]models.Usage, len(users))
 	var older bool
 	if err := q.scan(&older, "SELECT "+olderLeases+" FROM offers WHERE id = ?", offer.ID); err != nil {
 		return err
@@ -55,9 +62,10 @@ func (q *query) countFromLedger(offer *models.Offer, users []string) error {
 	if err != nil {
 		return err
 	}
-	for i := range counters {
+	for i, user := range users {
 		c := &counters[i]
-		if j := slices.IndexFunc(sums, func(s models.Usage) bool { return s.UserID == c.UserID }); j >= 0 {
+		c.OfferID, c.UserID, c.Counted = offer.ID, user, provisional
+		if j := slices.IndexFunc(sums, func(s models.Usage) bool { return s.UserID == user }); j >= 0 {
 			c.Redemptions, c.Units, c.HeldUnits = sums[j].Redemptions, sums[j].Units, sums[j].HeldUnits
 		}
 		if !older {
@@ -68,6 +76,6 @@ func (q *query) countFromLedger(offer *models.Offer, users []string) error {
 	for _, column := range append(slices.Clone(usageCounters), "counted") {
 		set += "," + column + " = " + q.dialect.incoming(column)
 	}
-	_, err = insert(q, counters, nil, onDuplicate+set[1:])
+	_, err = insert(q, counters, nil, q.dialect.onDuplicate("offer_id, user_id")+set[1:])
 	return err
 }

@@ -55,7 +55,7 @@ func (s *Store) Heartbeat(ctx context.Context, id models.ID, name string, epoch 
 		if err != nil {
 			return err
 		}
-		return q.Create(&models.Node{ID: id, Name: name, Epoch: epoch, StartedAt: now, SeenAt: now}).Error
+		return q.Create(&models.Node{ID: id, Name: name, Epoch: epoch, Version: version.Version, StartedAt: now, SeenAt: now}).Error
 	})
 }
 

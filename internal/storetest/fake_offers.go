@@ -39,7 +39,7 @@ func (f *Fake) Heartbeat(ctx context.Context, id models.ID, name string, epoch i
 			return struct{}{}, err
 		}
 		if f.nodes[id] == nil {
-			f.nodes[id] = &models.Node{ID: id, Name: name, StartedAt: now}
+			f.nodes[id] = &models.Node{ID: id, Name: name, Version: version.Version, StartedAt: now}
 		}
 		f.nodes[id].SeenAt, f.nodes[id].Epoch = now, epoch
 		return struct{}{}, nil

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"tranche/internal/version"
 	"tranche/models"
 )
 
@@ -96,6 +97,9 @@ var lostTests = []test{
 			b.ok(b.Heartbeat(b.ctx, b.node, "lost-"+b.tag, b.epoch))
 		}
 		equal(b, "name", b.allLeases(o.ID)[0].NodeName, "lost-"+b.tag)
+		nodes, err := b.Nodes(b.ctx, 1, models.ID{})
+		b.ok(err)
+		equal(b, "version", nodes[0].Version, version.Version)
 		next, err := b.RegisterNode(b.ctx, b.node, "n")
 		b.ok(err)
 		equal(b, "next epoch", next, 8)
