@@ -137,6 +137,19 @@ func (k *Keeper) hear(offer *models.Offer, back bool) {
 	ol.callBack(offer.Recall)
 }
 
+// Holds reports whether the node has a lease, or has asked for it. It does not spend from any other one.
+func (k *Keeper) Holds(offerID string, leaseID models.ID) bool {
+	v, ok := k.leases.Load(offerID)
+	if !ok {
+		return false
+	}
+	ol := v.(*offerLeases)
+	ol.mu.Lock()
+	defer ol.mu.Unlock()
+	asked := ol.unsure != nil && ol.unsure.LeaseID == leaseID
+	return asked || slices.ContainsFunc(ol.leases, func(l *ownLease) bool { return l.LeaseID == leaseID })
+}
+
 // HasUnits reports whether the node has any lease that there is something to spend from, not past its deadline.
 func (k *Keeper) HasUnits() (has bool) {
 	now := k.cfg.Now()

@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tranche/internal/run"
+	"tranche/models"
 )
 
 // losses has something when the ledger was found to have lost commits, since it was last looked at.
@@ -35,13 +37,31 @@ func (n *Node) bookAgain(ctx context.Context) {
 			return err
 		}, isAway)
 		if err == nil {
+			err = n.disown(ctx)
+		}
+		if err == nil {
 			n.reportKept(recovery)
 			n.log.Warn().Int("records", recovery.Booked()).Msg("the ledger has lost commits: it was given what the journal had of them")
 		} else if ctx.Err() == nil {
-			n.log.Error().Err(err).Msg("the ledger has lost commits, and the journal could not be read for them")
+			n.log.Error().Err(err).Msg("the ledger has lost commits, and was not given what the journal has of them")
 		}
 		if !run.Pause(ctx, bookAgainEvery) {
 			return
 		}
 	}
+}
+
+// disownAtOnce bounds the leases that are looked at. A node that has more finds the rest at its next start.
+const disownAtOnce = 10_000
+
+// disown closes the leases that the ledger has for this node and that the node does not hold: it had returned them, and the ledger has lost
+// that.
+func (n *Node) disown(ctx context.Context) error {
+	leases, err := n.store.LeasesOfNode(ctx, n.dir.NodeID, n.keeper.Epoch()+1, disownAtOnce)
+	if err != nil {
+		return err
+	}
+	leases = slices.DeleteFunc(leases, func(l models.Lease) bool { return n.keeper.Holds(l.OfferID, l.ID) })
+	_, err = n.takeOverThese(ctx, leases)
+	return err
 }

@@ -272,3 +272,23 @@ func TestA3ARunningNodeGivesBackWhatItsJournalHas(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// The node has returned a lease, and the ledger has lost that. It is closed, and in the end nothing of it is in the bound.
+func TestA3ALeaseThatTheNodeHadReturnedIsClosed(t *testing.T) {
+	t.Parallel()
+	n, c := restorable(t)
+	n.offer("f", `"mode":"fast","lease_ttl_seconds":10`)
+	n.redeem("f", "before", "journal")
+	n.settled()
+	restore := dumped(t, c)
+	if status, v := n.call("POST", "/v1/offers/f/recall", ""); status != 200 {
+		t.Fatal(status, v)
+	}
+	n.until("the lease is returned", func() bool { return balance(t, c, "f").LeasesActive == 0 })
+	restore()
+	n.tried("f", "after")
+	n.until("nothing is out, when all leases have ended", func() bool {
+		b := balance(t, c, "f")
+		return b.Redeemed == 2 && b.LeasesActive == 0 && b.OverspendBound == 0
+	})
+}

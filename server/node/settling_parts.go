@@ -97,7 +97,7 @@ func (b *settlingParts) reportKept(recovery *allocator.Recovery) {
 }
 
 // errOtherLedger: the data directory belongs to another ledger than the database, and its journal is not for this one.
-var errOtherLedger = errors.New("the database is another ledger than the one of the data directory")
+var errOtherLedger = errors.New("the journal is of another ledger")
 
 // recognise compares the ledger's id with the one that the data directory keeps.
 func (b *settlingParts) recognise(ctx context.Context, keep func(models.ID) error) error {
@@ -112,8 +112,8 @@ func (b *settlingParts) recognise(ctx context.Context, keep func(models.ID) erro
 	case kept.IsZero():
 		return keep(id)
 	case kept != id:
-		return fmt.Errorf("%w: the database is ledger %s, and %s has the journal of ledger %s; name that database, or an empty data directory",
-			errOtherLedger, id, b.dir.Path, kept)
+		return fmt.Errorf("%w: data directory %s belongs to ledger %s, and the database is ledger %s; name the database of the first, or an empty data directory",
+			errOtherLedger, b.dir.Path, kept, id)
 	default:
 		return nil
 	}
@@ -150,16 +150,25 @@ func (b *settlingParts) takeOver(ctx context.Context, epoch int64) (closed int, 
 		if err != nil || len(leases) == 0 {
 			return closed, err
 		}
-		for _, l := range leases {
-			did, err := b.store.TakeOver(ctx, l.OfferID, l.ID)
-			if err != nil {
-				return closed, err
-			}
-			if did {
-				closed++
-			}
+		n, err := b.takeOverThese(ctx, leases)
+		closed += n
+		if err != nil {
+			return closed, err
 		}
 	}
+}
+
+func (b *settlingParts) takeOverThese(ctx context.Context, leases []models.Lease) (closed int, err error) {
+	for i := range leases {
+		did, err := b.store.TakeOver(ctx, leases[i].OfferID, leases[i].ID)
+		if err != nil {
+			return closed, err
+		}
+		if did {
+			closed++
+		}
+	}
+	return closed, nil
 }
 
 // close ends the journal's Run, and gives up what open has opened. Errors are of no use any more: what was acknowledged is durable.
