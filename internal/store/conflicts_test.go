@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"os"
 	"path/filepath"
@@ -74,6 +75,23 @@ func TestA4ConflictsAreRunAgainWithGrowingPauses(t *testing.T) {
 			t.Errorf("the first two pauses take %s, the sixth and the seventh %s", early, late)
 		}
 	})
+}
+
+// A change of tables ends reads on other members of a cluster, as conflicts.
+func TestA4AReadThatMeetsAConflictIsRunAgain(t *testing.T) {
+	asked := 0
+	s := storeOf(t, &answers{
+		rows: &table{columns: []string{"1"}, rows: [][]driver.Value{{int64(1)}}},
+		exec: func(string) error {
+			if asked++; asked == 1 {
+				return conflicts["deadlock"]
+			}
+			return nil
+		},
+	})
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("asked %d times: %v", asked, err)
+	}
 }
 
 // A batch is made smaller by its caller. So it gives up sooner than a grant.

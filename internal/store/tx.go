@@ -21,6 +21,7 @@ const (
 	maxConflicts     = 12 // of another one that meets deadlocks; its pauses add up to half of a call's time
 	maxLockWaits     = 4
 	maxDeadConns     = 3
+	maxReads         = 3                     // of what meets dead connections, or a cluster that aborts it
 	maxUnknown       = 3                     // COMMITs of an idempotent transaction
 	retryPause       = 10 * time.Millisecond // doubles with each
 	maxRetryPause    = 320 * time.Millisecond
@@ -44,8 +45,8 @@ func (s *Store) read(ctx context.Context, name string, work func(*query) error) 
 
 // onConn runs queries on a connection of a pool, for readTimeout once they have it.
 func (s *Store) onConn(ctx context.Context, p *pool, work func(*query) error) (err error) {
-	for range maxDeadConns {
-		if err = s.onConnOnce(ctx, p, work); classify(err) != badConn {
+	for range maxReads {
+		if err = s.onConnOnce(ctx, p, work); classify(err) != badConn && classify(err) != conflict {
 			break
 		}
 	}
