@@ -52,7 +52,7 @@
 //
 // User limits may come after redemptions, and a user then has no counter, or one that missed some. The offer's limited_from is the recall
 // number that the limits came with, and a counter holds only if it was made for that number. Else the batch that meets the user locks the
-// counter, and makes it anew from the user's entries, read under lock. As long as a lease from before the limits is active or exposes units,
+// counter, and makes it anew from the user's entries as they are then. As long as a lease from before the limits is active or exposes units,
 // such counters are made anew by each batch.
 //
 // # Carts
