@@ -208,3 +208,43 @@ func TestC4ALockedUserHoldsUpNobodyElse(t *testing.T) {
 	clients.Wait()
 	t.Logf("%d redemptions of others, the slowest took %s; %d of the user", count.Load(), time.Duration(slowest.Load()), locked.Load())
 }
+
+// Locked as for a backup, the database answers all questions and takes no writes: no heartbeat of the node either.
+func TestA6ADatabaseThatTakesNoWritesIsAway(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	c.DSN = storetest.MySQL(t)
+	n := start(t, c)
+	n.ready(200)
+	n.offer("o", `"mode":"available"`)
+	n.redeem("o", "before", "ledger")
+	db, err := sql.Open("mysql", c.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	backup, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backup.Close()
+	if _, err := backup.ExecContext(t.Context(), "LOCK TABLES nodes READ, offers READ, leases READ, entries READ"); err != nil {
+		t.Fatal(err)
+	}
+	n.until("a redemption without the database", func() bool {
+		status, v := n.call("POST", "/v1/offers/o/redemptions", `{"user_id":"alice"}`, "Idempotency-Key", "k", "Request-Timeout", "0.2")
+		if status == 201 && v["recorded"] != "journal" {
+			t.Fatal(v)
+		}
+		return status == 201
+	})
+	if d := n.degraded(200)["ledger"]; d != "the ledger is away; leases are held" {
+		t.Errorf("degraded: %q", d)
+	}
+	if _, err := backup.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+		t.Fatal(err)
+	}
+	n.until("all in the ledger", func() bool { records, _ := n.journal.Backlog(); return records == 0 })
+	n.until("the ledger to be back", func() bool { return len(n.degraded(200)) == 0 })
+	n.redeem("o", "after", "ledger")
+}
