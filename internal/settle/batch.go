@@ -110,16 +110,19 @@ func (q *queue) attempt(ctx context.Context, b *batch) ([]models.Verdict, error)
 }
 
 // deliver hands out the verdicts of a batch that committed. An entry without one is asked for again, while its time lasts; one that
-// was acknowledged, always, after a pause. On a closed lease, only the latter have been booked.
+// was acknowledged, always. There is a pause before that, unless only the batch's number was taken: another queue may be far ahead on the
+// lease. On a closed lease, only acknowledged ones have been booked.
 func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 	now := q.settler.now()
 	var again, owed []*submission
+	well = true
 	for i, sub := range b.items {
 		v := verdicts[i]
 		undecided := errors.Is(v.Err, models.ErrNotSettled)
 		switch {
 		case sub.acknowledged && v.Err != nil && !errors.Is(v.Err, models.ErrKeyReused):
 			owed = append(owed, sub)
+			well = well && undecided
 			continue
 		case undecided && !sub.late(now):
 			again = append(again, sub)
@@ -136,7 +139,7 @@ func (q *queue) deliver(b *batch, verdicts []models.Verdict) (well bool) {
 		}
 	}
 	q.requeue(append(again, owed...))
-	return len(owed) == 0
+	return well
 }
 
 // refuse ends the submissions of a batch of which nothing was booked. Acknowledged ones are queued again, and then it gives false.

@@ -458,3 +458,33 @@ func TestTheBooksAreExactWhateverBecomesOfCommit(t *testing.T) {
 		b.check(keys.Load())
 	})
 }
+
+// Two queues have acknowledged entries of one lease: that of its requests, and one that reads the journal after the ledger has lost commits.
+// The second is far behind with its numbers, and soon catches up.
+func TestA3ABatchWhoseNumberIsTakenGoesOnWithTheNext(t *testing.T) {
+	inBubble(t, 100, func(t *testing.T, b *settlerOnFake) {
+		states, err := b.fake.LeaseStates(t.Context(), "o", []models.ID{b.block.LeaseID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind := lease.NewBlock(&states[0], time.Now().Add(time.Hour))
+		for i := range 60 {
+			b.block.Spend(1, time.Now())
+			if _, err := b.settler.Settle(t.Context(), lease.Posting{Block: b.block, Offer: b.offer, Entry: redeem(fmt.Sprint(i))}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began, took := time.Now(), time.Duration(-1)
+		behind.Spend(1, time.Now())
+		b.settler.Book(&lease.Posting{Block: behind, Offer: b.offer, Entry: redeem("lost")}, hearing(func(v models.Verdict) {
+			took = time.Since(began)
+			if v.Err != nil {
+				t.Error(v.Err)
+			}
+		}))
+		time.Sleep(5 * time.Minute)
+		if took < 0 || took > 60*2*gatherFor {
+			t.Errorf("booked after %s", took)
+		}
+	})
+}
