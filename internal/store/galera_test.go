@@ -274,6 +274,10 @@ func startGalera(t *testing.T) (dsns [2]string) {
 		if _, err := connect(t, server).ExecContext(t.Context(), "CREATE DATABASE tranche"); err != nil {
 			t.Fatal(err)
 		}
+		first := connect(t, strings.TrimSuffix(dsns[0], "tranche")+"?wsrep_sync_wait=1")
+		if _, err := first.ExecContext(t.Context(), "SELECT 1"); err != nil { // it waits for what the other member has done
+			t.Fatal(err)
+		}
 	}
 	return dsns
 }
