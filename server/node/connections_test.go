@@ -171,6 +171,20 @@ func TestC9FourNodesFitIntoTheServersDefault(t *testing.T) {
 	}
 }
 
+// What clients may have open is never at the expense of the connections that the settings allow to the database.
+func TestC3ClientsLeaveFilesToTheDatabase(t *testing.T) {
+	for _, c := range []struct {
+		files         uint64
+		dbConns, want int
+	}{
+		{1024, 32, 768}, {4096, 1000, 2872}, {1024, 1000, 512}, {100, 32, 50}, {1 << 62, 32, 1<<20 - 256},
+	} {
+		if got := maxConnections(c.files, c.dbConns); got != c.want {
+			t.Errorf("of %d files, %d for the database: %d connections of clients, want %d", c.files, c.dbConns, got, c.want)
+		}
+	}
+}
+
 func TestC9TroublesAreLoggedWhenTheyBeginAndEnd(t *testing.T) {
 	var log lines
 	clock := time.Unix(1000, 0)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -95,7 +96,7 @@ func New(config Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
-	if n.listener, err = listen(config.Listen); err != nil {
+	if n.listener, err = listen(config.Listen, cmp.Or(config.DBConns, DefaultDBConns)); err != nil {
 		return nil, err
 	}
 	n.http = n.server(handler)
