@@ -5,7 +5,7 @@
 //   - [Block] is the counter of one lease: atomics only, no clock, no lock, no goroutine.
 //   - [Keeper] owns all blocks of the node, offer by offer. It grants ahead of need, renews, and gives back what is not used.
 //   - [Want] and [Size] decide how much to ask for: pure functions.
-//   - [Reaper] closes the leases of owners that fell silent, on any node.
+//   - [Reaper] closes the leases of owners that fell silent, on any node, and acquits those that a later epoch has taken over.
 //
 // # A lease's life on its owner
 //
@@ -20,7 +20,7 @@
 //
 // # Recall
 //
-// An offer has a number that only rises, and each lease has the number that the offer had at its grant. A lease with a lower number
+// An offer has a number that rises, and each lease has the number that the offer had at its grant. A lease with a lower number
 // than its offer's is recalled: its owner seals it, settles what is pending, and returns it whole, pools too, then asks anew for what
 // it needs. The number rises with each change of the offer's terms, and when a node needs units that are out. So the two come down to
 // one thing that an owner has to do, and the list of leases shows who has done it.
@@ -66,5 +66,8 @@
 //     had not watched it before.
 //   - A drain that meets a database that is away, with nothing pending, leaves the leases to the reapers after a second. As long as
 //     something is pending it uses its time.
+//   - The offer's number went back: the ledger has lost commits. All leases of the offer are sealed and returned. One that the ledger does
+//     not have is forgotten.
+//   - Leases that can't be spent from when they come, two in a row: a pause before each further grant, from 25 ms up to 2 s.
 //   - A failure is logged once per offer, when it begins. The store logs that the database is away.
 package lease

@@ -84,8 +84,13 @@
 // batches are fenced as the others are. The lease is folded into its offer already, so this transaction corrects the fold: allocated and
 // the redeemed or held units grow by as much. The books add up, with more allocated than there is budget.
 //
+// A ledger that has lost commits may have the lease at an earlier batch, or not at all. The second transaction then closes the lease, and
+// so proves the loss: on a member of a cluster that lags behind it can't commit. The third takes any number above the lease's, and makes a
+// closed lease for entries that no lease has room for.
+//
 // A reclaimed lease of such a mode *exposes* its rest: so much may still come. Exposed units stand on the lease, and their sum on the
 // offer, changed by transactions that lock the offer's row anyway. An acquittal locks it once more, once for each owner that comes back.
+// A lease that a later epoch has taken over has the time of its acquittal in its row, and any node acquits it then.
 // So a balance reads the offer and its active leases, never the closed ones, of which a busy offer has very many.
 //
 // # Recalls and audits
