@@ -49,7 +49,8 @@
 //
 //   - left + pending + settled = granted, where pending is what was spent and is not settled yet.
 //   - Nothing is spent after the deadline = request sent + ttl − margin. It lies before the lease's end by the database's clock.
-//   - Nothing is spent from a lease with a lower number than the highest that the node has heard.
+//   - Nothing is spent from a lease with a lower number than the node knows, which is the highest that it has heard. Nor from one
+//     with a higher number: the ledger has lost it, and the node has believed a lower one.
 //   - One grant is under way per offer and node. Requests that find nothing to spend wait for it, in order of arrival. They are
 //     served from it before any others. A waiter gets [ErrShort] only if its units were part of the grant request.
 //   - The local counters only admit. The ledger says what a lease has really spent, and closing computes the rest
