@@ -23,7 +23,7 @@ func Migrate(ctx context.Context, database Database, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	err = persist(ctx, log, func() error { return s.Migrate(ctx) }, func(err error) bool { return isAway(err) && s.Denied() == "" })
+	err = persist(ctx, log, func() error { return s.Migrate(ctx) }, awaits(s))
 	if denied := s.Denied(); err != nil && denied != "" {
 		err = fmt.Errorf("%s: %w", denied, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"tranche/internal/datadir"
 	"tranche/internal/run"
+	"tranche/internal/store"
 	"tranche/models"
 )
 
@@ -33,7 +34,7 @@ type Settled struct {
 // closes the leases. It takes the node's next epoch, so should the node be alive after all, on another copy of its folder, it
 // stops. The overspend bound has what such a node can still spend until those leases end; then any node takes it out.
 //
-// It waits for a database that is away until ctx ends. The figures that it gives with an error were done; to repeat all is harmless.
+// It waits for a database that is away until ctx ends, not for one that denies it. The figures that it gives with an error were done; to repeat all is harmless.
 func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, err error) {
 	if err := config.validate(); err != nil {
 		return Settled{}, err
@@ -54,7 +55,7 @@ func SettleJournal(ctx context.Context, config SettleConfig) (settled Settled, e
 	}
 	recording.Go(func() { b.journal.Run(context.WithoutCancel(ctx)) })
 	found, _ := b.journal.Backlog()
-	err = persist(ctx, b.log, func() error { return b.settleAll(ctx, &settled) }, isAway)
+	err = persist(ctx, b.log, func() error { return b.settleAll(ctx, &settled) }, awaits(b.store))
 	b.stopSettler()
 	left, _ := b.journal.Backlog()
 	settled.Records = int(found - left)
@@ -86,6 +87,12 @@ func hasDatabase(dir *datadir.Dir, dsn string) error {
 func isAway(err error) bool {
 	return errors.Is(err, models.ErrLedgerUnavailable) || errors.Is(err, models.ErrOutcomeUnknown) ||
 		errors.Is(err, models.ErrBusy) || errors.Is(err, models.ErrOverloaded)
+}
+
+// awaits gives whether an error of a command is one to wait for: the database is away, and nobody has to mend a file or to give a right
+// first.
+func awaits(s *store.Store) func(error) bool {
+	return func(err error) bool { return isAway(err) && mayPass(err) && s.Denied() == "" }
 }
 
 // settleAll may be repeated from its beginning at any point.

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -155,6 +158,25 @@ func TestA1SettlingSaysWhatStaysInTheJournal(t *testing.T) {
 }
 
 // A reaper may have been faster to close the leases; then the books must hear that nothing more will come, as soon as nothing can.
+// What no waiting can mend ends the command.
+func TestD1SettlingDoesNotWaitForADatabaseThatIsDamaged(t *testing.T) {
+	c := config(t)
+	n := start(t, c)
+	n.ready(200)
+	n.stop()
+	if err := n.wait(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(c.DataDir, "tranche.db")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("no database"), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := SettleJournal(t.Context(), SettleConfig{DataDir: c.DataDir, Logger: zerolog.Nop()})
+	if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "put a copy of it back") {
+		t.Errorf("it ends with: %v", err)
+	}
+}
+
 func TestAStartAcquitsLeasesThatWereReclaimed(t *testing.T) {
 	t.Parallel()
 	_, _, direct := dead(t)
