@@ -64,12 +64,13 @@ func (e *Entry) SpendAt(at Micros) {
 	e.CreatedAt = at
 }
 
-// Booked is when the transaction ran that inserted the entry. It has committed within seconds.
+// Booked is when the transaction ran that inserted the entry. It has committed within seconds. It is never before CreatedAt, which a node
+// may take a moment ahead of the database's clock.
 func (e *Entry) Booked() Micros {
 	if e.BookedAt == nil {
 		return e.CreatedAt
 	}
-	return *e.BookedAt
+	return max(e.CreatedAt, *e.BookedAt)
 }
 
 // RedemptionID names the redemption that e belongs to.
