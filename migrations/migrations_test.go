@@ -90,7 +90,7 @@ var (
 	constraint  = regexp.MustCompile(`^CONSTRAINT (\w+) CHECK (.*)$`)
 	sized       = regexp.MustCompile(`\(\d+\)`)
 
-	onlyDefaults = regexp.MustCompile(`^-- \+goose Up\s+(?:--[^\n]*\s+)*ALTER TABLE \w+(?:\s+ALTER COLUMN \w+ SET DEFAULT \w+[,;])+\s+-- \+goose Down`)
+	onlyDefaults = regexp.MustCompile(`^-- \+goose Up\s+(?:--[^\n]*\s+)*ALTER TABLE \w+(?:\s+ALTER COLUMN \w+ SET DEFAULT (?:\w+|\([^;]+\))[,;])+\s+-- \+goose Down`)
 	nothing      = regexp.MustCompile(`^-- \+goose Up\s+(?:--[^\n]*\s+)*SELECT 1;\s+-- \+goose Down`)
 )
 

@@ -18,6 +18,8 @@ type dialect struct {
 	incoming func(column string) string
 	// onDuplicate begins what an INSERT does to a row that has the same key.
 	onDuplicate func(key string) string
+	// datesEntries says that an entry inserted without a time of booking gets the statement's.
+	datesEntries bool
 	// upsertsTellNew says that a row that was there counts twice among those that an upsert has affected.
 	upsertsTellNew bool
 	// lower folds the case of a column's text for a search.
@@ -59,6 +61,7 @@ func mySQL(cfg *Config) (*dialect, error) {
 		now:            "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
 		incoming:       func(column string) string { return "VALUES(" + column + ")" },
 		onDuplicate:    func(string) string { return " ON DUPLICATE KEY UPDATE " },
+		datesEntries:   true,
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
 		begin:          "START TRANSACTION",

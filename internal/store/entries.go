@@ -14,16 +14,24 @@ import (
 // They go in the order of their redemptions. So of two transactions with the same ones the second waits for the first, instead of a deadlock.
 func (q *query) append(entries []models.Entry) error {
 	entries = slices.SortedFunc(slices.Values(entries), byRedemption)
-	var exprs computed
-	if slices.ContainsFunc(entries, func(e models.Entry) bool { return e.BookedAt == nil }) {
-		exprs = computed{"booked_at": q.dialect.now}
-	}
+	exprs := q.dating(entries)
 	for chunk := range slices.Chunk(entries, chunkSize) {
 		if _, err := insert(q, chunk, exprs, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dating is how an INSERT dates entries that have no time of booking. Where the table does, it says nothing: an expression is read for each row.
+func (q *query) dating(entries []models.Entry) computed {
+	dated := func(e models.Entry) bool { return e.BookedAt != nil }
+	undated := func(e models.Entry) bool { return e.BookedAt == nil }
+	byTable := q.dialect.datesEntries && !slices.ContainsFunc(entries, dated) // a column that is named has no default
+	if byTable || !slices.ContainsFunc(entries, undated) {
+		return nil
+	}
+	return computed{"booked_at": q.dialect.now}
 }
 
 func byRedemption(a, b models.Entry) int {
