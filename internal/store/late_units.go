@@ -140,9 +140,9 @@ func (q *query) acquit(offerID string, ids []models.ID) (sum int64, err error) {
 }
 
 // MayOwe reports whether a node other than one may have acknowledged redemptions of an offer that are not in the ledger: it has a lease of
-// mode fast or available that is active, or exposes units.
+// mode fast or available that is active, or exposes units. It is asked for lists, and runs among them.
 func (s *Store) MayOwe(ctx context.Context, offerID string, except models.ID) (may bool, err error) {
-	err = s.read(ctx, "MayOwe", func(q *query) error {
+	err = s.list(ctx, "MayOwe", func(q *query) error {
 		const leases = `EXISTS (SELECT 1 FROM leases WHERE offer_id = ? AND node_id <> ? AND mode IN ('fast', 'available') AND `
 		return q.scan(&may, "SELECT "+leases+"state = 'active') OR "+leases+"exposed > 0)", offerID, except, offerID, except)
 	})

@@ -30,6 +30,11 @@ func lists(s *store.Store) map[string]func(context.Context) error {
 		"Entries":    func(ctx context.Context) error { _, err := s.Entries(ctx, "o", 10, none); return err },
 		"Exceptions": func(ctx context.Context) error { _, err := s.Exceptions(ctx, "o", 10, none); return err },
 		"Usage":      func(ctx context.Context) error { _, err := s.Usage(ctx, "o", "u"); return err },
+		"MayOwe":     func(ctx context.Context) error { _, err := s.MayOwe(ctx, "o", none); return err },
+		"Refunds": func(ctx context.Context) error {
+			_, err := s.Refunds(ctx, models.RedemptionIDOf("o", "k"), 10, 1)
+			return err
+		},
 	}
 }
 
@@ -41,7 +46,7 @@ func TestC1ListsNeverOpenTheBreaker(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	h := &heard{}
-	s := prepare(t, store.Config{DSN: "root@tcp(" + listener.Addr().String() + ")/nothing", MaxConns: 64, Health: h})
+	s := prepare(t, store.Config{DSN: "root@tcp(" + listener.Addr().String() + ")/nothing", MaxConns: 128, Health: h})
 	var all sync.WaitGroup
 	for name, list := range lists(s) {
 		all.Go(func() {
