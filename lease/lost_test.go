@@ -54,7 +54,7 @@ func TestA2LeasesThatAreOverWhenTheyComeAreBounded(t *testing.T) {
 	offer := testOffer(1000, 10)
 	offer.LeaseTTLSeconds = 5
 	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
-		b.slow(t)
+		heal := b.slow()
 		for range 3 {
 			if err := b.spend(1); err == nil {
 				t.Error("spent after the end")
@@ -64,7 +64,7 @@ func TestA2LeasesThatAreOverWhenTheyComeAreBounded(t *testing.T) {
 		if !ol.isInVain() {
 			t.Error("such grants are not in vain")
 		}
-		b.fake.After = nil
+		heal()
 		time.Sleep(10 * time.Second)
 		if err := b.spend(1); err != nil || ol.isInVain() {
 			t.Errorf("later: %v, in vain %t", err, ol.isInVain())
@@ -72,15 +72,16 @@ func TestA2LeasesThatAreOverWhenTheyComeAreBounded(t *testing.T) {
 	})
 }
 
-// slow makes each grant take longer than a lease of 5 s may be spent from.
-func (b *keeperOnFake) slow(t *testing.T) {
-	t.Helper()
+// slow makes each grant take longer than a lease of 5 s may be spent from, until heal is called.
+func (b *keeperOnFake) slow() (heal func()) {
+	var healed atomic.Bool
 	b.fake.After = func(call string) error {
-		if call == "Grant" {
+		if call == "Grant" && !healed.Load() {
 			time.Sleep(4500 * time.Millisecond)
 		}
 		return nil
 	}
+	return func() { healed.Store(true) }
 }
 
 // The ledger has lost a lease: its node forgets it, and returns the others.
@@ -109,14 +110,14 @@ func TestA2GrantsInVainDelayNoRefusal(t *testing.T) {
 	offer := testOffer(100, 10)
 	offer.LeaseTTLSeconds = 5
 	inBubble(t, offer, func(t *testing.T, b *keeperOnFake) {
-		b.slow(t)
+		other := newKeeperOnFake(t, b.fake, offer)
+		heal := b.slow()
 		for range 3 {
 			if err := b.spend(1); err == nil {
 				t.Error("spent after the end")
 			}
 		}
-		b.fake.After = nil
-		other := newKeeperOnFake(t, b.fake, offer)
+		heal()
 		time.Sleep(10 * time.Second)
 		if err := other.spend(100); err != nil {
 			t.Fatal(err)
@@ -138,29 +139,31 @@ func TestA2AGrantFromBeforeTheLossIsNotSpentFrom(t *testing.T) {
 		restore := b.fake.Backup()
 		b.recall()
 		known := catalogue.New(b.fake, time.Now)
-		b.keeper = NewKeeper(Config{
+		keeper := NewKeeper(Config{
 			NodeID: b.keeper.cfg.NodeID, Now: time.Now, Logger: zerolog.Nop(), Metrics: prometheus.NewRegistry(),
 		}, b.fake, known)
-		b.keeper.Begin(1)
+		keeper.Begin(1)
+		knowing := &keeperOnFake{t: t, fake: b.fake, keeper: keeper, offer: b.offer}
 		if err := known.Sync(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		var lost atomic.Bool
 		b.fake.After = func(call string) error {
-			if call == "Grant" {
-				b.fake.After = nil
+			if call == "Grant" && lost.CompareAndSwap(false, true) {
 				time.Sleep(time.Second)
 				restore()
 				return known.Sync(t.Context())
 			}
 			return nil
 		}
-		if err := b.spend(1); err != nil {
+		if err := knowing.spend(1); err != nil {
 			t.Error(err)
 		}
-		for _, open := range *b.keeper.leasesOf("o").open.Load() {
+		for _, open := range *keeper.leasesOf("o").open.Load() {
 			if open.Recall > 0 {
 				t.Errorf("a lease that the ledger has lost is open: %+v", open)
 			}
 		}
+		keeper.Drain(t.Context())
 	})
 }
