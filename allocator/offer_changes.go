@@ -48,13 +48,15 @@ func (a *Allocator) ChangeOffer(
 	ctx context.Context, id string, ifVersion *int64, change func(*models.Offer) error, by models.Audit,
 ) (Applied, error) {
 	by.NodeID = a.cfg.NodeID
+	// A node may return its leases before the first look after the change. If this look fails, only its name is missing then.
+	before, _ := a.cfg.Ledger.ActiveLeases(ctx, id)
 	sent := a.cfg.Now()
 	offer, err := a.cfg.Ledger.ChangeOffer(ctx, id, ifVersion, change, by)
 	if err != nil {
 		return Applied{}, err
 	}
 	a.cfg.Offers.LearnLocked(offer, sent)
-	applied, err := a.untilApplied(ctx, &offer)
+	applied, err := a.untilApplied(ctx, &offer, before)
 	if err == nil && offer.LimitedFrom > 0 { // leases that expose units keep users being counted, too
 		applied.Offer.Counting, err = a.counting(ctx, id)
 	}
@@ -66,16 +68,20 @@ func (a *Allocator) ChangeOffer(
 }
 
 // untilApplied looks at the leases of an offer until none is recalled any more, or it has waited long enough.
-func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer) (Applied, error) {
+func (a *Allocator) untilApplied(ctx context.Context, offer *models.Offer, before []models.ListedLease) (Applied, error) {
 	owners := map[models.ID]Owner{a.cfg.NodeID: {a.cfg.NodeID, a.cfg.NodeName}} // the nodes that had a lease at some look
+	note := func(leases []models.ListedLease) {
+		for i := range leases {
+			owners[leases[i].NodeID] = Owner{leases[i].NodeID, leases[i].NodeName}
+		}
+	}
+	note(before)
 	for deadline := a.cfg.Now().Add(appliedWithin); ; {
 		leases, err := a.cfg.Ledger.ActiveLeases(ctx, offer.ID)
 		if err != nil {
 			return Applied{}, err
 		}
-		for i := range leases {
-			owners[leases[i].NodeID] = Owner{leases[i].NodeID, leases[i].NodeName}
-		}
+		note(leases)
 		pending := recalled(leases, offer.Recall)
 		if len(pending) == 0 || !a.cfg.Now().Before(deadline) || !run.Pause(ctx, appliedPoll) {
 			return Applied{Offer: *offer, Applied: without(owners, pending), Pending: pending}, nil
