@@ -46,7 +46,7 @@ func (s *Store) list(ctx context.Context, name string, work func(*query) error) 
 		switch {
 		case s.listing.Add(1) > maxLists:
 			return outcome(errCrowded)
-		case !s.Available():
+		case s.breaker.State() != gobreaker.StateClosed: // a list is no trial of a database that may still be away: it would hang
 			return fmt.Errorf("%w: %w", models.ErrLedgerUnavailable, gobreaker.ErrOpenState)
 		default:
 			return judge(ctx, s.onConn(ctx, s.lists, work))

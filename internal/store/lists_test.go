@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"tranche/internal/store"
 	"tranche/internal/storetest"
 	"tranche/models"
@@ -62,6 +64,33 @@ func TestC1ListsNeverOpenTheBreaker(t *testing.T) {
 		t.Error("the breaker is open")
 	}
 	h.wants(t)
+}
+
+// After an outage one call at a time tries whether the database is back. A list that went along would hang for as long as the trial does.
+func TestC1AListWaitsForNoTrialOfTheDatabase(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	s := prepare(t, store.Config{DSN: "root@tcp(" + listener.Addr().String() + ")/nothing"})
+	for s.Available() {
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() { _ = s.Ping(t.Context()) })
+		}
+		all.Wait()
+	}
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !s.Available() { // until the time of a trial comes
+		<-poll.C
+	}
+	for name, list := range lists(s) {
+		if err := list(t.Context()); !errors.Is(err, gobreaker.ErrOpenState) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // Another client has locked the table that is listed. As many lists as may be wait for it, and no other call waits for them.

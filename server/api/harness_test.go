@@ -59,7 +59,7 @@ func newWorld(t *testing.T, adjust ...func(*Config)) *world {
 		Keys:           Keys{Admin: adminKey, Checkout: checkoutKey},
 		RequestTimeout: 5 * time.Second,
 		Now:            now,
-		Logger:         zerolog.New(w.log),
+		Logger:         zerolog.New(zerolog.SyncWriter(w.log)),
 		Registerer:     registry,
 		Gatherer:       registry,
 	}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -145,7 +144,7 @@ func TestD3TheGuidesListsOfRightsAreEnough(t *testing.T) {
 	migrating, serving := visit(t, on, "m"), visit(t, on, "s")
 	migrating.grant("tranche_migrate")
 	serving.grant("tranche")
-	log := new(lockedBuffer)
+	log := new(lines)
 	serving.config.KeepTables = true
 	serving.config.Logger = zerolog.New(log)
 	n := start(t, serving.config)
@@ -196,7 +195,7 @@ func TestD3MigratingDoesNotWaitForRightsThatItLacks(t *testing.T) {
 func TestD3ReadinessAndTheLogNameWhatTheDatabaseDenies(t *testing.T) {
 	t.Parallel()
 	v := visit(t, onMySQL(t), "right")
-	log := new(lockedBuffer)
+	log := new(lines)
 	v.config.Logger = zerolog.New(log)
 	v.config.PasswordFile = filepath.Join(t.TempDir(), "password")
 	v.config.DSN = strings.Replace(v.config.DSN, ":right@", "@", 1)
@@ -335,22 +334,4 @@ func TestD3APasswordThatChangesUnderLoadFailsNoRequest(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lockedBuffer takes a log while a test reads it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

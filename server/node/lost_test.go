@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +101,7 @@ func TestA1ANodeServesWhenItsLedgerHasLostTheLease(t *testing.T) {
 
 // The records of an offer that the ledger has lost stay; all others are settled, and the node serves.
 func TestA1TheRecordsOfALostOfferStayInTheJournal(t *testing.T) {
-	var log bytes.Buffer
+	var log lines
 	c := config(t)
 	n := start(t, c)
 	n.ready(200)

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -262,7 +261,7 @@ func TestC7AKeyIsLongEnoughAndComesOutOfAHeaderAsItWentIn(t *testing.T) {
 		}
 	}
 	for key, warnings := range map[string]int{goodKey: 0, goodKey[:23]: 1, goodKey[:16]: 1} {
-		var log bytes.Buffer
+		var log lines
 		c := config(t)
 		c.AdminKey, c.Logger = key, zerolog.New(&log)
 		n, err := New(c)
@@ -271,7 +270,7 @@ func TestC7AKeyIsLongEnoughAndComesOutOfAHeaderAsItWentIn(t *testing.T) {
 		}
 		n.close()
 		if got := strings.Count(log.String(), "easier to guess"); got != warnings || strings.Contains(log.String(), key) {
-			t.Errorf("a key of %d characters: %s", len(key), &log)
+			t.Errorf("a key of %d characters: %s", len(key), log.String())
 		}
 	}
 }

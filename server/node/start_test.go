@@ -32,7 +32,7 @@ func TestD1AStartThatCannotSucceedEndsWithTheNameOfItsFile(t *testing.T) {
 
 func TestD1AStartThatMaySucceedSaysWhatItWaitsFor(t *testing.T) {
 	c := config(t)
-	log := new(lockedBuffer)
+	log := new(lines)
 	c.Logger = zerolog.New(log)
 	c.DSN = "u:hunter2@tcp(127.0.0.1:1)/d" // nobody listens there
 	n := start(t, c)
