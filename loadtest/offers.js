@@ -1,7 +1,8 @@
 // Very many offers, a few of them hot: the k-th most wanted is asked for a k-th as often as the first (Zipf).
 //
-// RATE (300) redemptions a second for DURATION (60s) over OFFERS (10000) offers of BUDGET (100000) each; MODE (strict) is theirs, P99 (30) ms
-// what the 99th percentile must stay below. Making the offers comes first, and takes its time.
+// RATE (300) redemptions a second for DURATION (60s) over OFFERS (10000) offers of BUDGET (100000) each; MODE (strict) is theirs, P99 (150; 30 in mode fast) ms
+// what the 99th percentile must stay below: in a strict offer that few ask for, a redemption waits for a grant and a commit. Making the
+// offers comes first, and takes its time.
 
 import exec from 'k6/execution';
 import { createOffers, newRun } from './lib/api.js';
@@ -18,7 +19,7 @@ const budget = whole('BUDGET', 100000);
 const mode = text('MODE', 'strict');
 
 export const options = load({ redeem: arrivals('redeem', rate, duration) }, {
-  'http_req_duration{name:redeem}': [`p(99)<${whole('P99', 30)}`],
+  'http_req_duration{name:redeem}': [`p(99)<${whole('P99', mode === 'fast' ? 30 : 150)}`],
 });
 export const handleSummary = report('offers', 'Very many offers with a few hot ones: the cold ones cost little, and all books add up.');
 
