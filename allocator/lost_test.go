@@ -158,7 +158,7 @@ func TestA3AStrictNodeGoesOnWithAnotherLease(t *testing.T) {
 	})
 }
 
-// What was acknowledged on such a lease is booked late, and no renewal keeps it.
+// Redemptions acknowledged on such a lease are booked late, and no renewal keeps the lease.
 func TestA3AFastNodeBooksWhatItHasAcknowledged(t *testing.T) {
 	inFleet(t, 1, fixedBlocks(models.ModeFast, 25), func(t *testing.T, f *fleet) {
 		n := f.nodes[0]
@@ -248,7 +248,7 @@ func TestA1ARecoveryKeepsTheRecordsOfALostOffer(t *testing.T) {
 	})
 }
 
-// Whatever closes the leases of a node as soon as they are granted: a request doesn't lease again and again.
+// Something closes the leases of a node as soon as they are granted. A request doesn't lease again and again.
 func TestA2LeasesThatAreClosedAtOnceAreBounded(t *testing.T) {
 	inFleet(t, 1, nil, func(t *testing.T, f *fleet) {
 		n := f.nodes[0]

@@ -44,7 +44,7 @@ func TestB10SumsStayWithinBounds(t *testing.T) {
 	})
 }
 
-// Who has redeemed before the sums were too large gets a refund all the same, and these units are not redeemed again.
+// A redemption from before the sums were too large can be refunded all the same. Its units are not redeemed again.
 func TestB10RefundsGoOnWhenSumsAreTooLarge(t *testing.T) {
 	const budget, rounds = models.MaxTotal / 20, 21
 	setUp := func(o *models.Offer) { o.Budget, o.BudgetTarget, o.LeaseSize = budget, budget, budget }

@@ -22,7 +22,7 @@ func (a ahead) Newer(o *models.Offer) *models.Offer {
 	return &n
 }
 
-// Whatever the reason, a node doesn't lease again and again what it can't spend.
+// A node doesn't lease again and again units that it can't spend, for any reason.
 func TestA2GrantsThatBringNothingUsableAreBounded(t *testing.T) {
 	inBubble(t, testOffer(1000, 10), func(t *testing.T, b *keeperOnFake) {
 		keeper := NewKeeper(Config{
@@ -105,7 +105,7 @@ func TestA3ALeaseThatTheLedgerHasLostIsForgotten(t *testing.T) {
 	})
 }
 
-// Who wants what is sold out hears so in time, also from a node whose grants were in vain.
+// A customer of a sold-out offer hears so in time, also from a node whose grants were in vain.
 func TestA2GrantsInVainDelayNoRefusal(t *testing.T) {
 	offer := testOffer(100, 10)
 	offer.LeaseTTLSeconds = 5

@@ -40,7 +40,7 @@ func TestD2AnUpgradedNodeSaysItsNewVersion(t *testing.T) {
 	}
 }
 
-// What it would read and write may mean something else by now.
+// The columns that it would read and write may mean something else by now.
 func TestD2AProgramOlderThanTheTablesIsTurnedAway(t *testing.T) {
 	cfg := store.Config{Path: filepath.Join(t.TempDir(), "tranche.db")}
 	open(t, cfg)

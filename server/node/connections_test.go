@@ -171,7 +171,7 @@ func TestC9FourNodesFitIntoTheServersDefault(t *testing.T) {
 	}
 }
 
-// What clients may have open is never at the expense of the connections that the settings allow to the database.
+// Clients' connections leave descriptors for all connections to the database that the settings allow.
 func TestC3ClientsLeaveFilesToTheDatabase(t *testing.T) {
 	for _, c := range []struct {
 		files         uint64

@@ -9,7 +9,7 @@ import (
 	"tranche/internal/datadir"
 )
 
-// What a node writes into a folder that was deleted ends with the process. So it stops, and says why.
+// Files in a deleted folder end with the process. So a node whose folder was deleted stops, and says why.
 func TestC11ANodeStopsWhenItsDataDirectoryIsDeleted(t *testing.T) {
 	for name, lose := range map[string]func(dir string) error{
 		"deleted":              os.RemoveAll,

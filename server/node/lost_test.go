@@ -245,7 +245,7 @@ func TestA2ARunningNodeGoesOnWithARestoredDump(t *testing.T) {
 	n.end() // by itself it has not stopped
 }
 
-// What the journal has of the lost commits is booked again, and the node goes on.
+// The journal's records of lost commits are booked again, and the node goes on.
 func TestA3ARunningNodeGivesBackWhatItsJournalHas(t *testing.T) {
 	t.Parallel()
 	n, c := restorable(t)

@@ -158,7 +158,7 @@ func TestA1SettlingSaysWhatStaysInTheJournal(t *testing.T) {
 }
 
 // A reaper may have been faster to close the leases; then the books must hear that nothing more will come, as soon as nothing can.
-// What no waiting can mend ends the command.
+// A fault that no waiting can mend ends the command.
 func TestD1SettlingDoesNotWaitForADatabaseThatIsDamaged(t *testing.T) {
 	c := config(t)
 	n := start(t, c)
