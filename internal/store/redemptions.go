@@ -29,8 +29,9 @@ func (s *Store) Refunds(ctx context.Context, id models.RedemptionID, limit int, 
 	return refunds, err
 }
 
-// histories folds refunds in the database: a redemption may have a thousand. Those that are wanted, by id or by key, stay as they are, and so
-// do the first two entries of each redemption; all behind these are refunds. It reads the clock on the way, which is nil if there is no entry. All is one statement, so that entries and sums are of one instant.
+// histories reads entries as Histories says, in one statement, so that entries and sums are of one moment. Each redemption has its first
+// two entries as they are; all later ones are refunds. The refunds that are wanted, by id or by key, stay as they are, and the database
+// folds the others into one: there may be a thousand. It also gives the database's clock, which is nil if there is no entry.
 func (q *query) histories(offerID string, redemptions []models.ID, wanted []models.Wanted) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
 	histories = make(map[models.ID][]models.Entry, len(redemptions))
 	kept, args := refundsOf(wanted)
