@@ -29,23 +29,40 @@ func (s *Store) Refunds(ctx context.Context, id models.RedemptionID, limit int, 
 	return refunds, err
 }
 
-// histories reads entries as Histories says, in one statement, so that entries and sums are of one moment. Each redemption has its first
-// two entries as they are; all later ones are refunds. The refunds that are wanted, by id or by key, stay as they are, and the database
-// folds the others into one: there may be a thousand. It also gives the database's clock, which is nil if there is no entry.
+// histories reads entries as Histories says. Each redemption has its first two entries as they are; all later ones are refunds. Most
+// redemptions have none, and one plain statement reads those. It also gives the database's clock, which is nil if there is no entry.
 func (q *query) histories(offerID string, redemptions []models.ID, wanted []models.Wanted) (histories map[models.ID][]models.Entry, now *models.Micros, err error) {
 	histories = make(map[models.ID][]models.Entry, len(redemptions))
-	kept, args := refundsOf(wanted)
+	var refunded []models.ID
 	for chunk := range slices.Chunk(redemptions, chunkSize) {
+		entries, at, err := clocked[models.Entry](q, q.Where("offer_id = ? AND redemption IN ? AND seq <= 2", offerID, chunk).Order("redemption, seq"))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range entries {
+			histories[e.Redemption] = append(histories[e.Redemption], e)
+			if e.Seq == 2 {
+				refunded = append(refunded, e.Redemption)
+			}
+			now = &at
+		}
+	}
+	return histories, now, q.foldRefunds(histories, offerID, refunded, wanted)
+}
+
+// foldRefunds puts the whole histories of redemptions that have refunds. The refunds that are wanted, by id or by key, stay as they are, and
+// the database folds the others into one: there may be a thousand. One statement reads a history, so that entries and sums are of one moment.
+func (q *query) foldRefunds(histories map[models.ID][]models.Entry, offerID string, refunded []models.ID, wanted []models.Wanted) error {
+	kept, args := refundsOf(wanted)
+	for chunk := range slices.Chunk(refunded, chunkSize) {
 		var read []struct {
 			Row       models.Entry `gorm:"embedded"`
 			Refunds   int64        // that are folded
 			FoldUnits int64
 			FoldSeq   int64
-			Now       models.Micros `gorm:"column:as_of"`
 		}
 		err := q.scan(&read, `
-			SELECT e.*, COALESCE(f.refunds, 0) AS refunds, COALESCE(f.fold_units, 0) AS fold_units, COALESCE(f.fold_seq, 0) AS fold_seq,
-				`+q.dialect.now+` AS as_of
+			SELECT e.*, COALESCE(f.refunds, 0) AS refunds, COALESCE(f.fold_units, 0) AS fold_units, COALESCE(f.fold_seq, 0) AS fold_seq
 			FROM entries e LEFT JOIN (
 				SELECT redemption, COUNT(*) AS refunds, SUM(units) AS fold_units, MAX(seq) AS fold_seq FROM entries
 				WHERE offer_id = ? AND redemption IN ? AND seq > 1 AND NOT `+kept+` GROUP BY redemption
@@ -53,10 +70,13 @@ func (q *query) histories(offerID string, redemptions []models.ID, wanted []mode
 			WHERE e.offer_id = ? AND e.redemption IN ? AND (e.seq <= 1 OR `+kept+`) ORDER BY e.redemption, e.seq`,
 			slices.Concat([]any{offerID, chunk}, args, []any{offerID, chunk}, args)...)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		for i := range read {
 			at := &read[i]
+			if at.Row.Seq == 0 {
+				histories[at.Row.Redemption] = nil
+			}
 			history := append(histories[at.Row.Redemption], at.Row)
 			isLast := i == len(read)-1 || read[i+1].Row.Redemption != at.Row.Redemption
 			if at.Refunds > 0 && at.Row.Seq <= 1 && (isLast || read[i+1].Row.Seq > 1) {
@@ -65,10 +85,9 @@ func (q *query) histories(offerID string, redemptions []models.ID, wanted []mode
 				})
 			}
 			histories[at.Row.Redemption] = history
-			now = &at.Now
 		}
 	}
-	return histories, now, nil
+	return nil
 }
 
 // refundsOf gives a condition on refunds: that they have the id or the key of one that is wanted.
