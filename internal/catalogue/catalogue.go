@@ -40,9 +40,10 @@ type Catalogue struct {
 	subscribers []func(o *models.Offer, back bool) // complete before the first offer comes
 
 	clock  clock
-	offers atomic.Pointer[map[string]known] // a map is never changed, only replaced; nil before the first sync
+	offers sync.Map    // of known, by id
+	begun  atomic.Bool // the first sync has succeeded
 
-	mu       sync.Mutex      // held while offers is replaced, and the subscribers hear of it: in the same order
+	mu       sync.Mutex      // held while offers changes, and the subscribers hear of it: in the same order
 	suspects map[string]bool // offers that a read without a lock showed lower than they are known
 
 	// Of the goroutine that syncs:
@@ -93,6 +94,7 @@ func (c *Catalogue) Sync(ctx context.Context) error {
 	}
 	c.clock.set(snapshot.Now, began, c.now())
 	c.take(snapshot.Offers, answer{sent: began, all: all})
+	c.begun.Store(true)
 	c.synced = began
 	if all {
 		c.allRead = began
@@ -133,12 +135,11 @@ func (c *Catalogue) suspected() (ids []string) {
 // Offer gives an offer as this node knows it. It reads one that it does not know from the database.
 // The result is shared and must not be changed.
 func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error) {
-	offers := c.offers.Load()
-	if offers == nil {
-		return nil, models.ErrLedgerUnavailable
-	}
-	if k, ok := (*offers)[id]; ok {
+	if k, ok := c.known(id); ok {
 		return k.Offer, nil
+	}
+	if !c.begun.Load() {
+		return nil, models.ErrLedgerUnavailable
 	}
 	sent := c.now()
 	o, err := c.source.Offer(ctx, id)
@@ -150,12 +151,18 @@ func (c *Catalogue) Offer(ctx context.Context, id string) (*models.Offer, error)
 
 // Newer gives the offer as this node knows it by now.
 func (c *Catalogue) Newer(o *models.Offer) *models.Offer {
-	if offers := c.offers.Load(); offers != nil {
-		if k, ok := (*offers)[o.ID]; ok {
-			return k.Offer
-		}
+	if k, ok := c.known(o.ID); ok {
+		return k.Offer
 	}
 	return o
+}
+
+func (c *Catalogue) known(id string) (k known, ok bool) {
+	v, ok := c.offers.Load(id)
+	if ok {
+		k = v.(known)
+	}
+	return k, ok
 }
 
 // Learn takes in one offer that was read elsewhere, by a request that was sent at an instant, and gives it as this node knows it then.
@@ -207,29 +214,26 @@ func (a *answer) tells(o *models.Offer, k known) news {
 	}
 }
 
-// take brings the map up to date and tells the subscribers what is new.
+// take brings the offers up to date and tells the subscribers what is new.
 func (c *Catalogue) take(offers []models.Offer, how answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, k := range c.replace(offers, how) {
+	fresh := c.update(offers, how)
+	if how.all {
+		c.dropAllBut(offers)
+	}
+	for _, k := range fresh {
 		for _, hear := range c.subscribers {
 			hear(k.Offer, k.back.Equal(k.since))
 		}
 	}
 }
 
-// replace puts a new map in the place of the old one, if anything has changed, and gives what is new in it. mu is held.
-//
-// An offer that is over stays for syncWindow after this node heard of its end: an answer from before, which is still on its way, must
-// not bring it back to life. A later read of all offers drops it.
-func (c *Catalogue) replace(offers []models.Offer, how answer) (fresh []known) {
+// update gives what is new. mu is held.
+func (c *Catalogue) update(offers []models.Offer, how answer) (fresh []known) {
 	now := c.now()
-	var old map[string]known
-	if p := c.offers.Load(); p != nil {
-		old = *p
-	}
 	for i := range offers {
-		k, ok := old[offers[i].ID]
+		k, ok := c.known(offers[i].ID)
 		tells := newer
 		if ok {
 			tells = how.tells(&offers[i], k)
@@ -244,25 +248,27 @@ func (c *Catalogue) replace(offers []models.Offer, how answer) (fresh []known) {
 			k.back = now
 		}
 		o := offers[i] // a copy: a pointer to it would keep all that was read with it
-		fresh = append(fresh, known{&o, now, k.back})
+		k = known{&o, now, k.back}
+		c.offers.Store(o.ID, k)
+		fresh = append(fresh, k)
 	}
-	if len(fresh) == 0 && !how.all {
-		return nil
-	}
-	next := make(map[string]known, len(old)+len(offers))
-	for id, k := range old {
-		if !how.all || now.Sub(k.since) < syncWindow {
-			next[id] = k
-		}
-	}
-	for i := range offers { // those that have not changed, and may have been known for long
-		if k, ok := old[offers[i].ID]; ok {
-			next[offers[i].ID] = k
-		}
-	}
-	for _, k := range fresh {
-		next[k.ID] = k
-	}
-	c.offers.Store(&next)
 	return fresh
+}
+
+// dropAllBut drops offers that are over. mu is held.
+//
+// One that is over stays for syncWindow after this node heard of its end: an answer from before, which is still on its way, must not bring
+// it back to life.
+func (c *Catalogue) dropAllBut(offers []models.Offer) {
+	listed := make(map[string]bool, len(offers))
+	for i := range offers {
+		listed[offers[i].ID] = true
+	}
+	now := c.now()
+	c.offers.Range(func(id, v any) bool {
+		if k := v.(known); !listed[k.ID] && now.Sub(k.since) >= syncWindow {
+			c.offers.Delete(id)
+		}
+		return true
+	})
 }
