@@ -92,7 +92,7 @@ func TestAfterAPauseIsAnsweredNothingIsRedeemed(t *testing.T) {
 			inFleet(t, 3, setUp, func(t *testing.T, f *fleet) {
 				f.slowly()
 				l := f.load(8)
-				for range 5 {
+				for range 3 {
 					sold := l.sold.Load()
 					time.Sleep(2 * time.Second)
 					if l.sold.Load() < sold+1000 {

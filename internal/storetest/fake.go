@@ -41,6 +41,7 @@ type shelf struct {
 	exceptions []models.Exception // in the order of their commits
 	holds      map[models.Hold]bool
 	audits     []models.Audit // so, too
+	writes     int
 }
 
 // NewFake makes an empty store whose database clock is now.
@@ -105,8 +106,12 @@ func (f *Fake) notSuperseded(id models.ID, epoch int64) error {
 	return nil
 }
 
-// check panics unless the identities of the books hold for the offer. Called after each write.
+// check panics unless the identities of the books hold for the offer. Called after each write. Books of very many leases are only added up
+// at each 16th one: else a long test does little more.
 func (s *shelf) check() {
+	if s.writes++; len(s.leases) > 100 && s.writes%16 != 0 {
+		return
+	}
 	o, b := &s.offer, s.balance(0)
 	var sum models.Totals
 	var exposed int64

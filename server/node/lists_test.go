@@ -23,7 +23,7 @@ func TestC1ReadersOfListsRefuseNoCheckout(t *testing.T) {
 	var clients sync.WaitGroup
 	for i := range 50 {
 		clients.Go(func() {
-			for k := range 40 {
+			for k := range 20 {
 				n.redeem("o", fmt.Sprint(i, "-", k), "ledger")
 			}
 		})
@@ -52,7 +52,7 @@ func TestC1ReadersOfListsRefuseNoCheckout(t *testing.T) {
 		})
 	}
 	n.until("the readers to be at work", func() bool { return listed.Load()+refused.Load() > 64 })
-	for i := range 30 {
+	for i := range 15 {
 		status, v := n.call("POST", "/v1/offers/o/redemptions", `{"user_id":"u"}`, "Idempotency-Key", fmt.Sprint("beside", i))
 		if status != 201 {
 			t.Errorf("beside readers: %d %v", status, v)
