@@ -193,7 +193,9 @@ func newMetrics(registerer prometheus.Registerer, s *Store) (*metrics, error) {
 			Help: "Transactions that were run again after a deadlock, a collision, a lock wait or a lost reply.",
 		}),
 	}
-	pools := []prometheus.Collector{collectors.NewDBStatsCollector(s.pool.DB, "ledger"), collectors.NewDBStatsCollector(s.lists.DB, "lists")}
+	pools := []prometheus.Collector{
+		collectors.NewDBStatsCollector(s.writes.DB, "writes"), collectors.NewDBStatsCollector(s.reads.DB, "reads"), collectors.NewDBStatsCollector(s.lists.DB, "lists"),
+	}
 	for _, c := range append(pools, durations, outcomes, m.breaker, m.retries) {
 		if err := registerer.Register(c); err != nil {
 			return nil, err

@@ -24,7 +24,7 @@ type dialect struct {
 	upsertsTellNew bool
 	// lower folds the case of a column's text for a search.
 	lower func(column string) string
-	// begin starts a transaction that may write.
+	// begin starts a transaction that may write; empty: a session of openWriters begins one with its first statement.
 	begin string
 	// snapshots says that a plain read in a transaction may miss what was committed since the transaction's first one.
 	snapshots bool
@@ -33,8 +33,9 @@ type dialect struct {
 	// commitRunsToItsEnd says that COMMIT must not be interrupted: it is local, and being interrupted would leave its outcome open.
 	commitRunsToItsEnd bool
 
-	// open gives a pool of so many connections.
-	open      func(conns int) (*sql.DB, gorm.Dialector, error)
+	// open gives a pool of so many connections, and openWriters one for transactions.
+	open, openWriters func(conns int) (*sql.DB, gorm.Dialector, error)
+
 	denials   *denials
 	connector *connector // nil: there are no sessions to set up
 
@@ -64,9 +65,9 @@ func mySQL(cfg *Config) (*dialect, error) {
 		datesEntries:   true,
 		upsertsTellNew: true,
 		lower:          func(column string) string { return "LOWER(CONVERT(" + column + " USING utf8mb4)) COLLATE utf8mb4_bin" },
-		begin:          "START TRANSACTION",
 		snapshots:      cfg.Isolation > sql.LevelReadCommitted,
 		open:           func(conns int) (*sql.DB, gorm.Dialector, error) { return openMySQL(connector, conns) },
+		openWriters:    func(conns int) (*sql.DB, gorm.Dialector, error) { return openMySQL(connector.writing(), conns) },
 		explain:        func(err error) error { return err },
 		versions:       func() (*versionTable, error) { return mySQLVersions(connector.base.DBName) },
 		files:          "mysql",
@@ -87,6 +88,7 @@ func sqLite(path string, cfg *Config) *dialect {
 		oneWriter:          true,
 		commitRunsToItsEnd: true,
 		open:               func(conns int) (*sql.DB, gorm.Dialector, error) { return openSQLite(path, conns) },
+		openWriters:        func(conns int) (*sql.DB, gorm.Dialector, error) { return openSQLite(path, conns) },
 		explain:            func(err error) error { return nameFile(path, err) },
 		versions:           sqLiteVersions,
 		files:              "sqlite",

@@ -57,14 +57,17 @@ func Swallowed(ctx context.Context, s *Store) (swallowed []string, err error) {
 // Stop begins a transaction in a session of the store's, locks rows, and then does nothing until told to leave.
 func Stop(s *Store, leave <-chan bool, stopped chan<- error, locks ...string) {
 	ctx := context.Background()
-	conn, err := s.pool.conn(ctx)
+	conn, err := s.writes.conn(ctx)
 	if err != nil {
 		stopped <- err
 		return
 	}
 	defer func() { _ = conn.Close() }()
 	defer rollBack(ctx, conn)
-	for _, statement := range append([]string{s.dialect.begin}, locks...) {
+	if s.dialect.begin != "" {
+		locks = append([]string{s.dialect.begin}, locks...)
+	}
+	for _, statement := range locks {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			stopped <- err
 			return

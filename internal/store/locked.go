@@ -25,7 +25,7 @@ func (s *Store) Locked(ctx context.Context, batch models.Batch) ([]bool, error) 
 		return locked, nil
 	}
 	err := s.call(ctx, "Locked", readTimeout, func(ctx context.Context) error {
-		conn, err := s.pool.conn(ctx)
+		conn, err := s.reads.conn(ctx)
 		if err != nil {
 			return err
 		}

@@ -105,10 +105,10 @@ func (s *Store) tables(ctx context.Context) (has, needs int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if there, err := versions.TableExists(ctx, s.pool); err != nil || !there {
+	if there, err := versions.TableExists(ctx, s.reads); err != nil || !there {
 		return 0, needs, err
 	}
-	has, err = versions.GetLatestVersion(ctx, s.pool)
+	has, err = versions.GetLatestVersion(ctx, s.reads)
 	if errors.Is(err, database.ErrVersionNotFound) {
 		return 0, needs, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"gorm.io/gorm"
 )
 
 const (
@@ -15,16 +16,46 @@ const (
 	DefaultConns = 32
 	// sqliteConns are enough to read one file.
 	sqliteConns = 10
-	// MinConns is the least for Config.MaxConns: one for lists, and one for all else.
-	MinConns = 2
-	// listsPart is the part of all connections that lists have.
+	// MinConns is the least for Config.MaxConns: one for each kind of work.
+	MinConns = 3
+	// readsPart and listsPart are the parts of all connections that these have. Transactions have the rest.
+	readsPart = 4
 	listsPart = 8
 )
 
-// connsOf shares connections out between lists and all else.
-func connsOf(all int) (hot, lists int) {
-	lists = max(1, all/listsPart)
-	return max(1, all-lists), lists
+// pools are the connections of a store, so that no kind of work waits for another.
+type pools struct {
+	writes *pool // of transactions: their sessions begin one with the first statement
+	reads  *pool
+	lists  *pool // of reads that may be long
+}
+
+// openPools shares all connections out.
+func openPools(d *dialect, all int) (p pools, dialector gorm.Dialector, err error) {
+	reads, lists := max(1, all/readsPart), max(1, all/listsPart)
+	for _, one := range []struct {
+		pool **pool
+		open func(conns int) (*sql.DB, gorm.Dialector, error)
+		max  int
+	}{{&p.writes, d.openWriters, max(1, all-reads-lists)}, {&p.reads, d.open, reads}, {&p.lists, d.open, lists}} {
+		db, its, err := one.open(one.max)
+		if err != nil {
+			return p, nil, errors.Join(err, p.Close())
+		}
+		*one.pool, dialector = &pool{db, one.max}, its
+	}
+	return p, dialector, nil
+}
+
+// Close gives up all connections.
+func (p pools) Close() error {
+	var errs []error
+	for _, one := range []*pool{p.writes, p.reads, p.lists} {
+		if one != nil {
+			errs = append(errs, one.DB.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // A pool is a bounded number of connections.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type connector struct {
 	caFile    string // empty: as the DSN says
 	password  *passwordFile
 	isolation string
+	writes    bool // its sessions run transactions
 	denials   *denials
 	health    Health
 	noGalera  *atomic.Bool // the server has no such variable
@@ -88,6 +90,30 @@ func newConnector(cfg *Config, d *denials) (*connector, error) {
 	return c, nil
 }
 
+// writing is a connector for sessions of transactions. With autocommit off the first statement begins one, which saves a round trip.
+func (c *connector) writing() *connector {
+	w := *c
+	w.writes, w.base = true, c.base.Clone()
+	w.base.Params["autocommit"] = "0"
+	return &w
+}
+
+// errAutocommit: each statement would be a transaction of its own.
+var errAutocommit = errors.New("the database does not let a session turn autocommit off")
+
+// beginsTransactions fails unless the session's autocommit is off. A proxy may swallow what a session sets.
+func beginsTransactions(ctx context.Context, conn driver.QueryerContext) error {
+	rows, err := conn.QueryContext(ctx, "SELECT 1 FROM DUAL WHERE @@autocommit = 0", nil)
+	if err != nil {
+		return err
+	}
+	err = rows.Next(make([]driver.Value, 1))
+	if errors.Is(err, io.EOF) {
+		err = errAutocommit
+	}
+	return errors.Join(err, rows.Close())
+}
+
 // migrating is a connector for sessions that change tables: they take long, may be silent, and give way to who reads a table.
 func (c *connector) migrating() *connector {
 	m := *c
@@ -107,7 +133,11 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.setUp(ctx, conn.(driver.ExecerContext)); err != nil {
+	err = c.setUp(ctx, conn.(driver.ExecerContext))
+	if err == nil && c.writes {
+		err = beginsTransactions(ctx, conn.(driver.QueryerContext))
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -220,7 +250,7 @@ func (s *Store) variables(ctx context.Context) (map[string]string, error) {
 		names = append(names, want.variable)
 	}
 	var rows []struct{ VariableName, Value string }
-	err := s.onConn(ctx, s.pool, func(q *query) error {
+	err := s.onConn(ctx, s.reads, func(q *query) error {
 		return q.scan(&rows, "SHOW SESSION VARIABLES WHERE Variable_name IN ?", names)
 	})
 	values := map[string]string{}

@@ -51,10 +51,9 @@ func (nobody) Full(string) {}
 
 // Store is the ledger in a SQL database. Safe for concurrent use.
 type Store struct {
+	pools
 	dialect *dialect
 	log     zerolog.Logger
-	pool    *pool
-	lists   *pool        // of calls that list, so that they keep no other waiting
 	listing atomic.Int32 // calls that list, or wait for their turn
 	orm     *gorm.DB
 	writer  chan struct{} // holds a token while a transaction runs, where the dialect has one writer; else nil
@@ -80,13 +79,12 @@ func Open(cfg Config) (*Store, error) {
 }
 
 func openDialect(d *dialect, cfg *Config) (*Store, error) {
-	hot, lists := connsOf(cfg.MaxConns)
-	db, dialector, err := d.open(hot)
+	pools, dialector, err := openPools(d, cfg.MaxConns)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s := &Store{
-		dialect: d, log: cfg.Logger, pool: &pool{db, hot}, keepTables: cfg.KeepTables, denials: d.denials,
+		pools: pools, dialect: d, log: cfg.Logger, keepTables: cfg.KeepTables, denials: d.denials,
 		health: cfg.Health, lost: cfg.Lost, transitions: make(chan transition, 16),
 	}
 	if s.orm, err = gorm.Open(dialector, &gorm.Config{
@@ -95,13 +93,8 @@ func openDialect(d *dialect, cfg *Config) (*Store, error) {
 		PrepareStmt:            false, // its cache can deadlock with a pool that is exhausted
 		Logger:                 logger.Discard,
 	}); err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("store: %w", err), s.Close())
 	}
-	listsDB, _, err := d.open(lists)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("store: %w", err), db.Close())
-	}
-	s.lists = &pool{listsDB, lists}
 	if s.metrics, err = newMetrics(cfg.Registerer, s); err != nil {
 		return nil, errors.Join(fmt.Errorf("store: %w", err), s.Close())
 	}
@@ -131,10 +124,10 @@ func chooseDialect(cfg *Config) (*dialect, error) {
 }
 
 // Close gives up all connections. Calls that are under way end with an error.
-func (s *Store) Close() error { return errors.Join(s.pool.Close(), s.lists.Close()) }
+func (s *Store) Close() error { return s.pools.Close() }
 
-// Connections is how many calls, beside lists, can be under way at once.
-func (s *Store) Connections() int { return s.pool.max }
+// Connections is how many transactions can be under way at once.
+func (s *Store) Connections() int { return s.writes.max }
 
 // Available reports whether calls are let through to the database: false while the breaker is open.
 func (s *Store) Available() bool { return s.breaker.State() != gobreaker.StateOpen }

@@ -40,7 +40,7 @@ const (
 
 // read runs queries outside of a transaction, each with a snapshot of its own.
 func (s *Store) read(ctx context.Context, name string, work func(*query) error) error {
-	return s.call(ctx, name, readTimeout, func(ctx context.Context) error { return s.onConn(ctx, s.pool, work) })
+	return s.call(ctx, name, readTimeout, func(ctx context.Context) error { return s.onConn(ctx, s.reads, work) })
 }
 
 // onConn runs queries on a connection of a pool, for readTimeout once they have it.
@@ -143,7 +143,7 @@ func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
 		return err
 	}
 	defer s.stopWriting()
-	conn, err := s.pool.conn(ctx)
+	conn, err := s.writes.conn(ctx)
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,10 @@ func (s *Store) attempt(ctx context.Context, work func(*query) error) error {
 		}
 		_ = conn.Close()
 	}()
-	if _, err := conn.ExecContext(ctx, s.dialect.begin); err != nil {
-		return err
+	if s.dialect.begin != "" {
+		if _, err := conn.ExecContext(ctx, s.dialect.begin); err != nil {
+			return err
+		}
 	}
 	if err := work(s.query(ctx, conn)); err != nil {
 		return err
