@@ -36,6 +36,7 @@ func storeOf(t *testing.T, server *answers) *Store {
 		db := sql.OpenDB(server)
 		return db, gormmysql.New(gormmysql.Config{Conn: db, SkipInitializeWithVersion: true}), nil
 	}
+	d.openWriters = d.open
 	s, err := openDialect(d, &cfg)
 	if err != nil {
 		t.Fatal(err)

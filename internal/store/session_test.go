@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/rs/zerolog"
+
+	"tranche/internal/storetest"
 )
 
 func TestA5WhatTheServerSwallowsIsNamedOnce(t *testing.T) {
@@ -77,6 +80,26 @@ func TestA5SessionsWaitForOtherMembersWhereTheServerCan(t *testing.T) {
 		}
 		if want := map[bool]int{true: sessions, false: 1}[known]; asked != want {
 			t.Errorf("a server that %s was told %d times, want %d", name, asked, want)
+		}
+	}
+}
+
+// A proxy may answer that autocommit is off and leave it on. Each statement of a batch would then be committed by itself.
+func TestASessionThatKeepsAutocommitIsRefused(t *testing.T) {
+	dsn := storetest.MySQL(t)
+	for autocommit, want := range map[string]error{"0": nil, "1": errAutocommit} {
+		c, err := newConnector(&Config{DSN: dsn, Health: nobody{}}, &denials{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = c.writing()
+		c.base.Params["autocommit"] = autocommit
+		conn, err := c.Connect(t.Context())
+		if !errors.Is(err, want) {
+			t.Errorf("autocommit = %s: %v, want %v", autocommit, err, want)
+		}
+		if conn != nil {
+			_ = conn.Close()
 		}
 	}
 }

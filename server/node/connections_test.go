@@ -163,7 +163,7 @@ func TestC9FourNodesFitIntoTheServersDefault(t *testing.T) {
 		t.Errorf("four nodes open %d connections", most)
 	}
 	c := config(t)
-	for conns, ok := range map[int]bool{-1: false, 1: false, 2: true, 4: true, 1000: true, 1001: false} {
+	for conns, ok := range map[int]bool{-1: false, 2: false, 3: true, 4: true, 1000: true, 1001: false} {
 		c.DBConns = conns
 		if err := c.Validate(); (err == nil) != ok {
 			t.Errorf("%d connections: %v", conns, err)
