@@ -22,7 +22,7 @@ type room struct {
 
 var house = map[string]room{
 	"server":      {[]string{"server/node", "internal/journal", "internal/datadir", "internal/plan", "internal/version", "models"}, "flags, commands, signals, exit code"},
-	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "internal/version", "models"}, "puts the parts together, and nothing else does"},
+	"server/node": {[]string{"server/api", "allocator", "refund", "lease", "internal/catalogue", "internal/feed", "internal/settle", "internal/store", "internal/journal", "internal/datadir", "internal/health", "internal/run", "internal/version", "models"}, "puts the parts together, and nothing else does"},
 	"server/api":  {[]string{"allocator", "internal/run", "internal/version", "models"}, "HTTP in, HTTP out"},
 
 	"allocator": {[]string{"lease", "internal/catalogue", "internal/ledger", "internal/run", "models"}, "the use cases; it meets settle and refund through interfaces of its own"},
@@ -37,6 +37,7 @@ var house = map[string]room{
 	"internal/datadir":   {[]string{"models"}, "who this node is"},
 	"internal/plan":      {[]string{"lease", "internal/settle", "models"}, "foretells what an offer costs, by the rules of those who make the costs; nothing that runs needs it"},
 	"internal/health":    {[]string{"models"}, "how the ledger serves, as this node sees it"},
+	"internal/feed":      {[]string{"internal/run"}, "when committed entries get their positions"},
 	"internal/run":       {nil, "what loops share"},
 	"internal/version":   {nil, "which version this is"},
 	"migrations":         {nil, "the tables"},

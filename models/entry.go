@@ -50,6 +50,8 @@ type Entry struct {
 	CreatedAt Micros  `gorm:"autoCreateTime:false"` // when its units were spent, or given back, by the database's clock
 	BookedAt  *Micros // when the transaction ran that inserted it; nil: as CreatedAt, which older versions knew only
 
+	Fed bool // the transaction that inserted it has listed it for the feed, which older versions do not
+
 	// Folds is how many refunds of its redemption the database has folded into this one, which is no row then: it has the sum of their units
 	// and the highest of their seqs. 0: it is a row. A folded entry stands before the refunds that are rows.
 	Folds int64 `gorm:"-"`

@@ -94,6 +94,7 @@ type Node struct {
 	Name      string
 	Epoch     int64  // its newest incarnation: older ones get no grant and no renewal
 	Version   string // of the program that it started as; empty: one that did not say
+	Feeds     bool   // it lists the entries that it inserts for the feed
 	StartedAt Micros
 	SeenAt    Micros
 	LeftAt    *Micros // when it last signed off, owing nothing

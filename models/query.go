@@ -27,6 +27,12 @@ type ListedRedemption struct {
 	EntryID ID
 }
 
+// Fed is an entry with its position in the feed. Positions are above 0. They grow, and may leave some out.
+type Fed struct {
+	Position int64
+	Entry
+}
+
 // ListedLease is a lease with its owner's name.
 type ListedLease struct {
 	Lease

@@ -157,7 +157,7 @@ var callNames = [...]string{
 	"CreateOffer", "Offer", "LockedOffer", "Offers", "ChangeOffer", "SyncOffers",
 	"Grant", "OpenPool", "Renew", "CloseLease", "ReturnLeases", "ExpiringLeases", "ExpiredHolds", "LeasesOfNode", "Leases", "ActiveLeases",
 	"LeaseStates", "MayOwe", "TakeOver", "Acquit", "AcquitDue", "Recall", "Audits",
-	"Settle", "Locked", "SettleCart", "Cart", "Histories", "Refunds", "Redemptions", "Entries", "Exceptions", "Usage", "Balance", "Ping",
+	"Settle", "Locked", "SettleCart", "Cart", "Histories", "Refunds", "Redemptions", "Entries", "PlaceEntries", "FillFeed", "Feed", "Exceptions", "Usage", "Balance", "Ping",
 }
 
 // metrics of one store. Children are resolved once, at Open: each look-up costs more than the increment.

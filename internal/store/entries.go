@@ -14,24 +14,27 @@ import (
 // They go in the order of their redemptions. So of two transactions with the same ones the second waits for the first, instead of a deadlock.
 func (q *query) append(entries []models.Entry) error {
 	entries = slices.SortedFunc(slices.Values(entries), byRedemption)
-	exprs := q.dating(entries)
+	exprs := q.computed(entries)
 	for chunk := range slices.Chunk(entries, chunkSize) {
 		if _, err := insert(q, chunk, exprs, ""); err != nil {
 			return err
 		}
 	}
-	return nil
+	return q.listForFeed(entries)
 }
 
-// dating is how an INSERT dates entries that have no time of booking. Where the table does, it says nothing: an expression is read for each row.
-func (q *query) dating(entries []models.Entry) computed {
+// computed is what an INSERT of entries computes: that they are listed for the feed, and the time of booking of those that have none. Where
+// the table dates them, it says nothing of that: an expression is read for each row.
+func (q *query) computed(entries []models.Entry) computed {
+	exprs := computed{"fed": "TRUE"}
 	dated := func(e models.Entry) bool { return e.BookedAt != nil }
 	undated := func(e models.Entry) bool { return e.BookedAt == nil }
 	byTable := q.dialect.datesEntries && !slices.ContainsFunc(entries, dated) // a column that is named has no default
 	if byTable || !slices.ContainsFunc(entries, undated) {
-		return nil
+		return exprs
 	}
-	return computed{"booked_at": q.dialect.now}
+	exprs["booked_at"] = q.dialect.now
+	return exprs
 }
 
 func byRedemption(a, b models.Entry) int {

@@ -19,11 +19,12 @@ func (s *Store) RegisterNode(ctx context.Context, id models.ID, name string) (ep
 		if err != nil {
 			return err
 		}
-		node := models.Node{ID: id, Name: name, Epoch: 1, Version: version.Version, StartedAt: now, SeenAt: now}
+		node := models.Node{ID: id, Name: name, Epoch: 1, Version: version.Version, Feeds: true, StartedAt: now, SeenAt: now}
 		next := clause.Assignments(map[string]any{
 			"epoch":      gorm.Expr("epoch + 1"),
 			"name":       gorm.Expr(q.dialect.incoming("name")),
 			"version":    version.Version,
+			"feeds":      true,
 			"started_at": now,
 			"seen_at":    now,
 		})
@@ -55,7 +56,7 @@ func (s *Store) Heartbeat(ctx context.Context, id models.ID, name string, epoch 
 		if err != nil {
 			return err
 		}
-		return q.Create(&models.Node{ID: id, Name: name, Epoch: epoch, Version: version.Version, StartedAt: now, SeenAt: now}).Error
+		return q.Create(&models.Node{ID: id, Name: name, Epoch: epoch, Version: version.Version, Feeds: true, StartedAt: now, SeenAt: now}).Error
 	})
 }
 

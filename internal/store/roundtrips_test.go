@@ -15,11 +15,11 @@ import (
 // A batch waits mostly for the way to the database and back.
 func TestABatchOfNewRedemptionsTakesFewRoundTrips(t *testing.T) {
 	one := int64(1)
-	// The entries, the lease, and COMMIT; then the users' counters or the holds.
-	t.Run("no limit", func(t *testing.T) { takesRoundTrips(t, 3, nil, models.KindRedeem, 20) })
-	t.Run("a limit per user", func(t *testing.T) { takesRoundTrips(t, 4, &one, models.KindRedeem, 20) })
-	t.Run("as many as a batch has", func(t *testing.T) { takesRoundTrips(t, 4, &one, models.KindRedeem, 500) })
-	t.Run("holds", func(t *testing.T) { takesRoundTrips(t, 5, &one, models.KindHold, 20) })
+	// The entries, their list for the feed, the lease, and COMMIT; then the users' counters or the holds.
+	t.Run("no limit", func(t *testing.T) { takesRoundTrips(t, 4, nil, models.KindRedeem, 20) })
+	t.Run("a limit per user", func(t *testing.T) { takesRoundTrips(t, 5, &one, models.KindRedeem, 20) })
+	t.Run("as many as a batch has", func(t *testing.T) { takesRoundTrips(t, 5, &one, models.KindRedeem, 500) })
+	t.Run("holds", func(t *testing.T) { takesRoundTrips(t, 6, &one, models.KindHold, 20) })
 }
 
 func takesRoundTrips(t *testing.T, want int64, limit *int64, kind models.Kind, entries int) {

@@ -27,6 +27,9 @@ type Fake struct {
 	nodes  map[models.ID]*models.Node
 	offers map[string]*shelf
 	carts  map[models.CartID]models.Cart
+
+	feed     []models.Entry // its first entry is at position 1
+	placedAt models.Micros  // when it last grew
 }
 
 // shelf is one offer and all that hangs on it.
@@ -36,6 +39,7 @@ type shelf struct {
 	active    map[models.ID]*models.Lease  // those of leases that are active: tests run for hours of their time and close thousands
 	histories map[models.ID][]models.Entry // by redemption, ordered by seq
 	entries   []models.Entry               // in the order of their commits
+	placed    int                          // how many of the entries are in the feed
 	usages    map[string]models.Usage      // by user, while the offer limits users
 
 	exceptions []models.Exception // in the order of their commits

@@ -12,10 +12,12 @@ func (f *Fake) Backup() (restore func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	nodes, offers, carts := f.copy()
+	feed := len(f.feed)
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.nodes, f.offers, f.carts = nodes, offers, carts
+		f.feed = slices.Clip(f.feed[:feed])
 		nodes, offers, carts = f.copy()
 	}
 }

@@ -341,6 +341,7 @@ func (s *shelf) write(decision *ledger.Decision, now models.Micros) {
 		if e.Seq != int64(len(s.histories[e.Redemption])) {
 			panic(fmt.Sprintf("offer %q: entry %s has seq %d", s.offer.ID, e.ID, e.Seq))
 		}
+		e.Fed = true
 		s.histories[e.Redemption] = append(s.histories[e.Redemption], e)
 		s.entries = append(s.entries, e)
 	}

@@ -16,7 +16,7 @@ import (
 // Run puts a store, empty and migrated, through the conformance suite. open is called once; each subtest makes offers of its own.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	s := open(t)
-	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, laterLimitTests, refundTests, readTests, crowdTests, modeTests, lateTests, lostTests, exposureTests, holdTests, holdRaceTests, recallTests, auditTests, cartTests, cartCrowdTests} {
+	for _, group := range [][]test{nodeTests, offerTests, changeTests, leaseTests, settleTests, limitTests, laterLimitTests, refundTests, readTests, feedTests, crowdTests, modeTests, lateTests, lostTests, exposureTests, holdTests, holdRaceTests, recallTests, auditTests, cartTests, cartCrowdTests} {
 		for _, test := range group {
 			t.Run(test.name, func(t *testing.T) { test.run(newTrial(t, s)) })
 		}
@@ -275,6 +275,7 @@ func (b *trial) audit(o *models.Offer) models.Balance {
 	equal(b, "totals of all leases", balance.Totals, sum)
 	equal(b, "late units", balance.LateUnits, late)
 	equal(b, "overspend bound", balance.OverspendBound, bound)
+	b.auditFeed(o, entries)
 	b.auditUsers(o, histories)
 	b.auditHolds(o, histories)
 	return balance

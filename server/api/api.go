@@ -93,6 +93,8 @@ type Books interface {
 	Balance(ctx context.Context, offerID string) (models.Balance, error)
 	Leases(ctx context.Context, offerID string, limit int, before models.ID) ([]models.ListedLease, error)
 	Entries(ctx context.Context, offerID string, limit int, before models.ID) ([]models.Entry, error)
+	// Feed is of one offer, or with an empty id of all.
+	Feed(ctx context.Context, offerID string, after int64, limit int) ([]models.Fed, error)
 	// Refunds are of one redemption, those with a seq below one.
 	Refunds(ctx context.Context, id models.RedemptionID, limit int, below int64) ([]models.Entry, error)
 	Redemptions(ctx context.Context, filter models.RedemptionFilter) ([]models.ListedRedemption, error)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strconv"
 
 	"tranche/models"
 )
@@ -23,9 +24,37 @@ func (s *server) listLeases(x *exchange) (reply, error) {
 	return listBooks(s, x, cursorLeases, s.Books.Leases, toLease, cursor)
 }
 
+// listEntries lists the ledger of an offer, newest first, or with a position the offer's part of the feed.
 func (s *server) listEntries(x *exchange) (reply, error) {
+	if x.http.URL.Query().Has("after") {
+		offerID, err := x.offer()
+		if err != nil {
+			return reply{}, err
+		}
+		return s.listFeed(x, offerID)
+	}
 	cursor := func(e *models.Entry) string { return idCursor(cursorEntries, e.ID) }
 	return listBooks(s, x, cursorEntries, s.Books.Entries, toEntry, cursor)
+}
+
+func (s *server) listEvents(x *exchange) (reply, error) { return s.listFeed(x, "") }
+
+func (s *server) listFeed(x *exchange, offerID string) (reply, error) {
+	q := x.query()
+	limit, after := q.limit(), q.after()
+	if err := q.close(); err != nil {
+		return reply{}, err
+	}
+	rows, err := s.Books.Feed(x.ctx, offerID, after, limit)
+	if err == nil && offerID != "" {
+		err = s.mustExist(x, offerID, len(rows))
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	page := pageOf(rows, limit, toFed, position)
+	page.after = new(strconv.FormatInt(after, 10))
+	return reply{list: page}, nil
 }
 
 func (s *server) listExceptions(x *exchange) (reply, error) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -208,6 +209,16 @@ func toEntry(e *models.Entry) entryJSON {
 		BookedAt:     instantJSON(e.Booked()),
 	}
 }
+
+// fedJSON is an entry with its place in the feed.
+type fedJSON struct {
+	Position string `json:"position"`
+	entryJSON
+}
+
+func toFed(e *models.Fed) fedJSON { return fedJSON{position(e), toEntry(&e.Entry)} }
+
+func position(e *models.Fed) string { return strconv.FormatInt(e.Position, 10) }
 
 type exceptionJSON struct {
 	ID             models.ID   `json:"id"`

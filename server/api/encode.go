@@ -41,9 +41,9 @@ func (p page[R, T]) encode(mediaType string) (text []byte, next *string, err err
 }
 
 // encodeObject writes {"items":[…],"next_cursor":…}.
-func (p page[R, T]) encodeObject() (text []byte, next *string, err error) {
+func (p page[R, T]) encodeObject() ([]byte, *string, error) {
 	const head = `{"items":[`
-	text, next, err = p.fill([]byte(head), func(text []byte, item *T) ([]byte, error) {
+	text, items, err := p.fill([]byte(head), func(text []byte, item *T) ([]byte, error) {
 		if len(text) > len(head) {
 			text = append(text, ',')
 		}
@@ -53,8 +53,12 @@ func (p page[R, T]) encodeObject() (text []byte, next *string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	next := p.next(items)
 	cursor, err := encodeJSON(next)
 	text = append(append(text, `],"next_cursor":`...), cursor...)
+	if p.after != nil {
+		text = strconv.AppendQuote(append(text, `,"position":`...), p.position(items))
+	}
 	if p.complete != nil {
 		text = strconv.AppendBool(append(text, `,"complete":`...), *p.complete)
 	}
@@ -62,15 +66,19 @@ func (p page[R, T]) encodeObject() (text []byte, next *string, err error) {
 }
 
 // encodeLines writes one JSON object per line.
-func (p page[R, T]) encodeLines() (lines []byte, next *string, err error) {
-	return p.fill(nil, func(lines []byte, item *T) ([]byte, error) {
+func (p page[R, T]) encodeLines() ([]byte, *string, error) {
+	lines, items, err := p.fill(nil, func(lines []byte, item *T) ([]byte, error) {
 		line, err := encodeJSON(item)
 		return append(append(lines, line...), '\n'), err
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return lines, p.next(items), nil
 }
 
 // encodeTable writes CSV as in RFC 4180, one line of names and one per item. The columns are the members of the JSON, in their order.
-func (p page[R, T]) encodeTable() (table []byte, next *string, err error) {
+func (p page[R, T]) encodeTable() ([]byte, *string, error) {
 	var row bytes.Buffer
 	rows := csv.NewWriter(&row)
 	rows.UseCRLF = true
@@ -88,13 +96,17 @@ func (p page[R, T]) encodeTable() (table []byte, next *string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return p.fill(head, func(table []byte, item *T) ([]byte, error) {
+	table, items, err := p.fill(head, func(table []byte, item *T) ([]byte, error) {
 		_, values, err := cells(item)
 		if err != nil {
 			return nil, err
 		}
 		return appendRow(table, values)
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return table, p.next(items), nil
 }
 
 // cells gives the names and the values of an item's members: null as nothing, texts as they are, all else as JSON.

@@ -29,6 +29,7 @@ type page[R, T any] struct {
 	complete *bool // whether nothing is missing that was acknowledged; nil: that is no question of this list
 	show     func(*R) T
 	cursor   func(*R) string
+	after    *string // of a page of the feed: the position that it begins after. It has no next page, but can be asked for what follows.
 }
 
 // pageOf makes a page of the rows that were read for it, one more than the limit where there is a next page.
@@ -37,25 +38,36 @@ func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) stri
 	return page[R, T]{rows: shown, more: len(rows) > limit, show: show, cursor: cursor}
 }
 
-// fill adds items to a text that begins with head, and stops before it is longer than maxItemsBytes; the first one always fits. next is the
-// cursor that the list goes on from, nil at its end.
-func (p page[R, T]) fill(head []byte, add func(text []byte, item *T) ([]byte, error)) (text []byte, next *string, err error) {
+// fill adds items to a text that begins with head, and stops before it is longer than maxItemsBytes; the first one always fits. It gives the
+// number of items.
+func (p page[R, T]) fill(head []byte, add func(text []byte, item *T) ([]byte, error)) (text []byte, items int, err error) {
 	text = head
 	for i := range p.rows {
 		before, item := len(text), p.show(&p.rows[i])
 		if text, err = add(text, &item); err != nil {
-			return nil, nil, err
+			return nil, 0, err
 		}
 		if i > 0 && len(text) > maxItemsBytes {
-			last := p.cursor(&p.rows[i-1])
-			return text[:before], &last, nil
+			return text[:before], i, nil
 		}
 	}
-	if p.more {
-		last := p.cursor(&p.rows[len(p.rows)-1])
-		next = &last
+	return text, len(p.rows), nil
+}
+
+// next is the cursor that the list goes on from after so many items, nil at its end.
+func (p page[R, T]) next(items int) *string {
+	if p.after != nil || items == len(p.rows) && !p.more {
+		return nil
 	}
-	return text, next, nil
+	return new(p.cursor(&p.rows[items-1]))
+}
+
+// position is where a page of the feed with so many items ends.
+func (p page[R, T]) position(items int) string {
+	if items == 0 {
+		return *p.after
+	}
+	return p.cursor(&p.rows[items-1])
 }
 
 // nextPage is where the page after this one is.
@@ -118,6 +130,19 @@ func (q *query) limit() int {
 		return defaultLimit
 	}
 	return int(n)
+}
+
+// after is a position in the feed; without one, the feed is read from its beginning.
+func (q *query) after() int64 {
+	text, given := q.get("after")
+	if !given {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil || strconv.FormatUint(n, 10) != text {
+		q.add("after", ruleFormat, "must be 0 or a position of the feed")
+	}
+	return int64(n)
 }
 
 func (q *query) offerID(name string) string {

@@ -44,6 +44,61 @@ func TestBooksAreListed(t *testing.T) {
 	}
 }
 
+func TestTheFeedGivesEachEntryOnce(t *testing.T) {
+	w := newWorld(t)
+	w.createOffer("o", "")
+	w.createOffer("p", "")
+	place := func() {
+		if _, err := w.desk.PlaceEntries(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	follow := func(target, after string) (orders []string, position string) {
+		page := w.call("GET", target+"?limit=2&after="+after, "").is(200, "").has(map[string]any{"next_cursor": nil})
+		for _, item := range page.items() {
+			orders = append(orders, item["order_id"].(string))
+			position = item["position"].(string)
+		}
+		if position != "" && page.json["position"] != position {
+			t.Errorf("%s after %s: the page ends at %v, its last item at %s", target, after, page.json["position"], position)
+		}
+		return orders, page.json["position"].(string)
+	}
+	for i, offer := range []string{"o", "p", "o", "p"} {
+		w.redeem(offer, fmt.Sprint("k", i), fmt.Sprintf(`{"user_id":"u","order_id":"%d"}`, i))
+		place()
+	}
+	ends := map[string]string{}
+	for target, want := range map[string][][]string{
+		"/v1/events":          {{"0", "1"}, {"2", "3"}, nil, nil},
+		"/v1/offers/o/ledger": {{"0", "2"}, nil, nil},
+	} {
+		ends[target] = "0"
+		for _, orders := range want {
+			var got []string
+			if got, ends[target] = follow(target, ends[target]); !slices.Equal(got, orders) {
+				t.Errorf("%s: %v, want %v", target, got, orders)
+			}
+		}
+	}
+	w.redeem("o", "late", `{"user_id":"u","order_id":"late"}`)
+	place()
+	for target, end := range ends {
+		if got, _ := follow(target, end); !slices.Equal(got, []string{"late"}) {
+			t.Errorf("%s: what has committed since: %v", target, got)
+		}
+	}
+	lines := w.call("GET", "/v1/events?after=1&limit=1", "", "Accept: text/csv").is(200, "").Body.String()
+	if !strings.HasPrefix(lines, "position,id,") || !strings.Contains(lines, "\n2,") {
+		t.Errorf("as CSV: %s", lines)
+	}
+	w.call("GET", "/v1/offers/none/ledger?after=0", "").is(404, "offer-not-found")
+	w.call("GET", "/v1/offers/o/ledger?after=0&cursor=x", "").is(400, "invalid-request")
+	for _, bad := range []string{"", "-1", "01", "x", "9223372036854775808"} {
+		w.call("GET", "/v1/events?after="+bad, "").is(400, "invalid-request")
+	}
+}
+
 // A redemption acknowledged before its lease was reclaimed is booked late, and listed for the shop.
 func TestLateRedemptionsAreListed(t *testing.T) {
 	w := newWorld(t)

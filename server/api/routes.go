@@ -69,6 +69,7 @@ func routes() []route {
 		{get, "/v1/offers/{offer}/overspend", scopeAdmin, (*server).listExceptions, queries | lists},
 		{get, "/v1/offers/{offer}/history", scopeAdmin, (*server).listHistory, queries | lists},
 		{get, "/v1/nodes", scopeAdmin, (*server).listNodes, queries | lists},
+		{get, "/v1/events", scopeAdmin, (*server).listEvents, queries | lists},
 		{get, "/v1/audit", scopeAdmin, (*server).listAudits, queries | lists},
 
 		{get, "/healthz", scopeOpen, (*server).health, queries | sampled},

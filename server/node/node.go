@@ -21,6 +21,7 @@ import (
 	"tranche/allocator"
 	"tranche/internal/catalogue"
 	"tranche/internal/datadir"
+	"tranche/internal/feed"
 	"tranche/internal/run"
 	"tranche/internal/version"
 	"tranche/lease"
@@ -207,6 +208,7 @@ func (n *Node) Run(ctx context.Context) error {
 		if epoch, ok := n.begin(ctx, fail); ok {
 			running.Go(func() { n.keeper.Run(loops) })
 			running.Go(func() { n.reaper.Run(loops) })
+			running.Go(func() { feed.NewPlacer(n.store, n.health.Serves, n.log).Run(loops) })
 			n.sweeping.Go(func() { n.sweeper.Run(ctx) }) // it books as requests do, and ends with them
 			running.Go(func() { n.catalogue.Run(loops, n.keeper.InTail) })
 			running.Go(func() { n.heartbeat(loops, epoch, fail) })

@@ -1,0 +1,92 @@
+package store_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	"tranche/internal/store"
+	"tranche/internal/storetest"
+	"tranche/models"
+)
+
+// Nodes of older versions put no entries into the feed. While one of them may run, theirs have to wait.
+func TestTheFeedTakesUpWhatOlderVersionsHaveInserted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tranche.db")
+	t.Run("SQLite", func(t *testing.T) { fillsFeed(t, store.Config{Path: path}, "sqlite", path) })
+	t.Run("MySQL", func(t *testing.T) {
+		dsn := storetest.MySQL(t)
+		fillsFeed(t, store.Config{DSN: dsn}, "mysql", dsn)
+	})
+}
+
+func fillsFeed(t *testing.T, cfg store.Config, driver, source string) {
+	s := open(t, cfg)
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	batch := settleOn(t, s, nil)
+	settleNext := func(size int) {
+		t.Helper()
+		fillNext(&batch, size)
+		if _, err := s.Settle(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settleNext(500)
+	settleNext(200)
+	exec("UPDATE entries SET fed = FALSE")
+	exec("DELETE FROM feed_unplaced")
+	exec("UPDATE nodes SET feeds = FALSE")
+	settleNext(100)
+
+	placed := func() (entries []models.Fed) {
+		t.Helper()
+		if _, err := s.PlaceEntries(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		for after := int64(0); ; {
+			page, err := s.Feed(t.Context(), "", after, 300)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if entries = append(entries, page...); len(page) == 0 {
+				return entries
+			}
+			after = page[len(page)-1].Position
+		}
+	}
+	if done, err := s.FillFeed(t.Context()); err != nil || done || len(placed()) != 100 {
+		t.Fatalf("with a node of an older version: done %t, %v, %d entries in the feed", done, err, len(placed()))
+	}
+	exec("UPDATE nodes SET seen_at = seen_at - 601000000")
+	for range 10 {
+		if done, err := s.FillFeed(t.Context()); err != nil || done {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	seen := map[models.ID]int64{}
+	for _, e := range placed() {
+		if seen[e.ID] != 0 {
+			t.Errorf("entry %s is at %d and at %d", e.ID, seen[e.ID], e.Position)
+		}
+		seen[e.ID] = e.Position
+	}
+	if len(seen) != 800 {
+		t.Errorf("%d entries in the feed, want 800", len(seen))
+	}
+	if done, err := s.FillFeed(t.Context()); err != nil || !done {
+		t.Errorf("done %t, %v", done, err)
+	}
+}
