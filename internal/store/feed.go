@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -152,9 +151,7 @@ func (f *feedEnd) placing(lists []unplaced) (rows []placed) {
 	for i := range lists {
 		entries = slices.AppendSeq(entries, slices.Chunk(lists[i].Entries, unplacedLength))
 	}
-	slices.SortStableFunc(entries, func(a, b []byte) int {
-		return cmp.Or(bytes.Compare(a[placedLength:], b[placedLength:]), 0)
-	})
+	slices.SortStableFunc(entries, func(a, b []byte) int { return bytes.Compare(a[placedLength:], b[placedLength:]) }) // by seq
 	for some := range slices.Chunk(entries, chunkSize) {
 		row := placed{OfferID: lists[0].OfferID}
 		for _, e := range some {
