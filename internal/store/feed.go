@@ -85,7 +85,8 @@ func (s *Store) PlaceEntries(ctx context.Context, within time.Duration) (entries
 	var offers []string
 	err = s.read(ctx, "PlaceEntries", func(q *query) error {
 		offers = nil
-		return q.Model(&unplaced{}).Where("(SELECT placed_at FROM feed_end) <= "+q.dialect.now+" - ?", within.Microseconds()).
+		lately := "placed_at > " + q.dialect.now + " - ? AND placed_at <= " + q.dialect.now // a clock that was set back holds up nothing
+		return q.Model(&unplaced{}).Where("NOT EXISTS (SELECT 1 FROM feed_end WHERE "+lately+")", within.Microseconds()).
 			Distinct().Order("offer_id").Pluck("offer_id", &offers).Error
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"tranche/internal/store"
 	"tranche/internal/storetest"
@@ -18,6 +19,20 @@ func TestTheFeedTakesUpWhatOlderVersionsHaveInserted(t *testing.T) {
 		dsn := storetest.MySQL(t)
 		fillsFeed(t, store.Config{DSN: dsn}, "mysql", dsn)
 	})
+}
+
+func TestAClockThatWasSetBackHoldsUpNoPositions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tranche.db")
+	s := open(t, store.Config{Path: path})
+	batch := settleOn(t, s, nil)
+	fillNext(&batch, 1)
+	if _, err := s.Settle(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	inFile(t, path, "UPDATE feed_end SET placed_at = 1000000 * (unixepoch('now') + 3600)")
+	if n, err := s.PlaceEntries(t.Context(), time.Second); err != nil || n != 1 {
+		t.Errorf("%d placed, %v", n, err)
+	}
 }
 
 func fillsFeed(t *testing.T, cfg store.Config, driver, source string) {
