@@ -66,8 +66,11 @@ func (f *fleet) follow(offerID string) (end func(entries int) map[string]bool) {
 	seen, position := map[string]bool{}, "0"
 	read := func(ctx context.Context, n *node) (err error) {
 		status, body, err := n.get(ctx, "/v1/offers/"+offerID+"/ledger?limit=500&after="+position)
-		if err != nil || status != http.StatusOK {
-			return fmt.Errorf("%s: %d %s, %v", n.name, status, body, err)
+		if err != nil {
+			return err
+		}
+		if status != http.StatusOK {
+			return fmt.Errorf("%s: %d %s", n.name, status, body)
 		}
 		var page struct {
 			Items    []struct{ ID string }
@@ -102,8 +105,11 @@ func (f *fleet) follow(offerID string) (end func(entries int) map[string]bool) {
 		stop()
 		<-done
 		eventually(f.t, 10*time.Second, func(ctx context.Context) error {
-			if err := read(ctx, f.nodes[0]); err != nil || len(seen) < entries {
-				return fmt.Errorf("the feed has %d of %d entries: %v", len(seen), entries, err)
+			if err := read(ctx, f.nodes[0]); err != nil {
+				return err
+			}
+			if len(seen) < entries {
+				return fmt.Errorf("the feed has %d of %d entries", len(seen), entries)
 			}
 			return nil
 		})
