@@ -131,7 +131,11 @@ func (q *query) place(offers []string) (entries int, err error) {
 		}
 		lists = lists[n:]
 	}
-	return q.extendFeed(end, rows)
+	if entries, err = q.extendFeed(rows); err != nil {
+		return 0, err
+	}
+	_, err = q.exec("UPDATE feed_end SET last = ?, placed_at = "+q.dialect.now+" WHERE place = 1", end.Last)
+	return entries, err
 }
 
 func idsOf(lists []unplaced) (ids []models.ID) {
@@ -165,8 +169,8 @@ func (f *feedEnd) placing(lists []unplaced) (rows []placed) {
 	return rows
 }
 
-// extendFeed adds rows and writes the end that they have brought.
-func (q *query) extendFeed(end feedEnd, rows []placed) (entries int, err error) {
+// extendFeed adds rows and gives the number of their entries.
+func (q *query) extendFeed(rows []placed) (entries int, err error) {
 	for i := range rows {
 		entries += int(rows[i].count())
 	}
@@ -175,9 +179,7 @@ func (q *query) extendFeed(end feedEnd, rows []placed) (entries int, err error) 
 			return 0, err
 		}
 	}
-	_, err = q.exec("UPDATE feed_end SET last = ?, placed_at = "+q.dialect.now+", filled = ?, filled_offer = ?, filled_id = ? WHERE place = 1",
-		end.Last, end.Filled, end.FilledOffer, end.FilledID)
-	return entries, err
+	return entries, nil
 }
 
 // FillFeed gives positions to some of the entries that older versions have inserted, which listed none, and reports whether there are no
@@ -204,8 +206,12 @@ func (s *Store) FillFeed(ctx context.Context) (done bool, err error) {
 		if err != nil {
 			return err
 		}
+		if _, err := q.extendFeed(rows); err != nil {
+			return err
+		}
 		done = end.Filled
-		_, err = q.extendFeed(end, rows)
+		_, err = q.exec("UPDATE feed_end SET last = ?, filled = ?, filled_offer = ?, filled_id = ? WHERE place = 1",
+			end.Last, end.Filled, end.FilledOffer, end.FilledID)
 		return err
 	})
 	return done, err

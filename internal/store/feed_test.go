@@ -35,6 +35,22 @@ func TestAClockThatWasSetBackHoldsUpNoPositions(t *testing.T) {
 	}
 }
 
+// To take up a long ledger may take an hour, in which entries get their positions as ever.
+func TestTakingUpOldEntriesHoldsUpNoPositions(t *testing.T) {
+	s := open(t, store.Config{Path: filepath.Join(t.TempDir(), "tranche.db")})
+	batch := settleOn(t, s, nil)
+	fillNext(&batch, 1)
+	if _, err := s.Settle(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.FillFeed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.PlaceEntries(t.Context(), time.Hour); err != nil || n != 1 {
+		t.Errorf("%d placed, %v", n, err)
+	}
+}
+
 func fillsFeed(t *testing.T, cfg store.Config, driver, source string) {
 	s := open(t, cfg)
 	db, err := sql.Open(driver, source)
