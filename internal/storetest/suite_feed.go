@@ -70,10 +70,10 @@ var feedTests = []test{
 		equal(b, "entries in the feed after another look", f.entries[o.ID], 2)
 	}},
 	{"a batch longer than one list is in the feed", func(b *trial) {
-		o := b.offer(1200)
-		l := b.lane(o, 1200)
+		o := b.offer(510)
+		l := b.lane(o, 510)
 		var wanted []models.Wanted
-		for i := range 1200 {
+		for i := range 510 {
 			wanted = append(wanted, redeem(o, fmt.Sprint(i), "u", 1))
 		}
 		l.booked(wanted...)
