@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tranche/models"
@@ -26,6 +27,8 @@ const (
 	fillAtOnce = 5000
 	// olderSilence is how long no node of an older version may have been seen before the feed takes up what they have inserted.
 	olderSilence = 10 * time.Minute
+	// unlistAtOnce bounds the lists that one statement deletes.
+	unlistAtOnce = 250
 	// feedRows bounds the rows of the feed that are read at once.
 	feedRows = 100
 )
@@ -124,8 +127,8 @@ func (q *query) place(offers []string) (entries int, err error) {
 			n = len(lists)
 		}
 		rows = append(rows, end.placing(lists[:n])...)
-		for some := range slices.Chunk(lists[:n], chunkSize) {
-			if err := q.Where("offer_id = ? AND id IN ?", lists[0].OfferID, idsOf(some)).Delete(&unplaced{}).Error; err != nil {
+		for some := range slices.Chunk(lists[:n], unlistAtOnce) {
+			if err := q.unlist(lists[0].OfferID, idsOf(some)); err != nil {
 				return 0, err
 			}
 		}
@@ -136,6 +139,20 @@ func (q *query) place(offers []string) (entries int, err error) {
 	}
 	_, err = q.exec("UPDATE feed_end SET last = ?, placed_at = "+q.dialect.now+" WHERE place = 1", end.Last)
 	return entries, err
+}
+
+// unlist deletes lists of an offer. For an IN the server may read the whole table, which is short, and wait for lists that are not
+// committed yet. So each row is looked up by its key.
+func (q *query) unlist(offerID string, ids []models.ID) error {
+	if q.dialect.oneWriter {
+		return q.Where("offer_id = ? AND id IN ?", offerID, ids).Delete(&unplaced{}).Error
+	}
+	var keys []string
+	for _, id := range ids {
+		keys = append(keys, fmt.Sprintf("SELECT x'%x' AS id", id[:]))
+	}
+	_, err := q.exec("DELETE u FROM ("+strings.Join(keys, " UNION ALL ")+") AS k STRAIGHT_JOIN feed_unplaced AS u ON u.offer_id = ? AND u.id = k.id", offerID)
+	return err
 }
 
 func idsOf(lists []unplaced) (ids []models.ID) {

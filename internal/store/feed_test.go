@@ -51,6 +51,36 @@ func TestTakingUpOldEntriesHoldsUpNoPositions(t *testing.T) {
 	}
 }
 
+// A transaction that has listed entries and stands still holds up the positions of no others.
+func TestPlacingWaitsForNoTransactionInFlight(t *testing.T) {
+	dsn := storetest.MySQL(t)
+	s := open(t, store.Config{DSN: dsn, Isolation: sql.LevelRepeatableRead})
+	db, err := sql.Open("mysql", dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	batch := settleOn(t, s, nil)
+	for range 20 {
+		fillNext(&batch, 1)
+		if _, err := s.Settle(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	id := models.NewID()
+	if _, err := tx.ExecContext(t.Context(), "INSERT INTO feed_unplaced VALUES ('o', ?, ?)", id[:], make([]byte, 18)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.PlaceEntries(t.Context(), 0); err != nil || n != 20 {
+		t.Errorf("%d placed, %v", n, err)
+	}
+}
+
 func fillsFeed(t *testing.T, cfg store.Config, driver, source string) {
 	s := open(t, cfg)
 	db, err := sql.Open(driver, source)
