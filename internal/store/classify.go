@@ -81,7 +81,7 @@ func classify(err error) kind {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
 		errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, sql.ErrConnDone), errors.As(err, &inNet), errors.As(err, &inSystem):
+		errors.Is(err, sql.ErrConnDone), errors.Is(err, errAutocommit), errors.As(err, &inNet), errors.As(err, &inSystem):
 		return away
 	default:
 		return fault

@@ -83,7 +83,7 @@ func (q *query) listForFeed(entries []models.Entry) error {
 }
 
 // PlaceEntries gives positions in the feed to the entries that are committed and have none, and gives their number. Entries of a redemption
-// get them in the order of their seqs. It does nothing if any node has done so within a time. Durable on return, idempotent.
+// get them in the order of their seqs; see place for the exception. It does nothing if any node has done so within a time. Durable on return, idempotent.
 func (s *Store) PlaceEntries(ctx context.Context, within time.Duration) (entries int, err error) {
 	var offers []string
 	err = s.read(ctx, "PlaceEntries", func(q *query) error {
@@ -109,8 +109,8 @@ func (s *Store) PlaceEntries(ctx context.Context, within time.Duration) (entries
 	return entries, nil
 }
 
-// place reads all lists of an offer in one statement. So an entry is never placed before an earlier one of its redemption, which had
-// committed before it was inserted.
+// place reads all lists of an offer in one statement. So an entry is not placed before an earlier one of its redemption, which had committed
+// before it was inserted. On MariaDB a statement may see the later one of two commits and miss the earlier: see untilAddsUp.
 func (q *query) place(offers []string) (entries int, err error) {
 	end, err := q.lockFeed()
 	if err != nil {

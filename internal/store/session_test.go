@@ -98,6 +98,9 @@ func TestASessionThatKeepsAutocommitIsRefused(t *testing.T) {
 		if !errors.Is(err, want) {
 			t.Errorf("autocommit = %s: %v, want %v", autocommit, err, want)
 		}
+		if want != nil && classify(err) != away {
+			t.Errorf("a database that runs no transactions is not away, but %v", classify(err))
+		}
 		if conn != nil {
 			_ = conn.Close()
 		}

@@ -287,11 +287,12 @@ type desk struct {
 	now     func() time.Time
 	node    models.ID
 	leases  map[string]*models.Lease
-	fail    error     // what the calls that change something answer with
-	block   bool      // whether they wait for the end of their context
-	ended   error     // why it ended
-	until   time.Time // the deadline of the last of them
-	calls   int       // of Redeem, Refund, Confirm and Cancel
+	fail    error         // what the calls that change something answer with
+	block   bool          // whether they wait for the end of their context
+	linger  time.Duration // and for how long they go on then
+	ended   error         // why it ended
+	until   time.Time     // the deadline of the last of them
+	calls   int           // of Redeem, Refund, Confirm and Cancel
 	pending []allocator.Pending
 	// incomplete says that other nodes may have redemptions in their journals.
 	incomplete bool
@@ -314,6 +315,7 @@ func (d *desk) refusal(ctx context.Context) error {
 	if d.block {
 		<-ctx.Done()
 		d.ended = ctx.Err()
+		time.Sleep(d.linger)
 		return d.ended
 	}
 	if d.fail != nil {

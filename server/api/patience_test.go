@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,6 +40,31 @@ func TestC8AClientThatWaitsShortlyIsAnsweredShortly(t *testing.T) {
 		has(map[string]any{"outcome": "unknown", "retryable": true})
 	if within := w.desk.until.Sub(before); within > time.Second {
 		t.Errorf("it had %s", within)
+	}
+}
+
+// A client whose time has ended still waits for its answer, and has not hung up.
+func TestC8AClientWhoseTimeHasEndedIsAnswered(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Now = time.Now })
+	w.desk.block, w.desk.linger = true, 100*time.Millisecond
+	server := httptest.NewServer(w.handler)
+	defer server.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/v1/offers/o/redemptions", strings.NewReader(`{"user_id":"u"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + checkoutKey, "Idempotency-Key": "k", "Content-Type": "application/json", "Request-Timeout": "0.1",
+	} {
+		request.Header.Set(name, value)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("answered %d", answer.StatusCode)
 	}
 }
 
